@@ -1,0 +1,125 @@
+// Public. Layer: kernel. The system calls duolu makes, as one interface.
+//
+// Everything that touches the operating system, the clock or randomness goes through a Kernel, so
+// that the same library code runs on the real one, on one that injects faults (fault.hpp), and on a
+// simulated one. A Poller or a Loop holds one `Kernel&` for its whole life.
+//
+// Conventions, the same for every call:
+//   K1  A call is named after the system call it stands for and takes its arguments; the man page
+//   of
+//       that name is the documentation. What differs is said beside the declaration.
+//   K2  The result is the system call's, or -errno. `errno` itself is not used.
+//   K3  Calls are made once. EINTR is returned, not retried: the caller knows its deadline.
+//   K4  Every descriptor a Kernel makes is non-blocking and close-on-exec from birth, or as soon as
+//       the system allows (POSIX without accept4: two calls later).
+//   K5  A transfer that is shorter than asked, or EAGAIN, means what it means on Linux: the
+//   condition
+//       no longer held at that moment, and the next change is reported by the multiplexers. An
+//       implementation that invents short transfers must see to that report itself.
+//   K6  Calls may be made from any thread, and `write` and `getpid` from a signal handler.
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "duolu/base/time.hpp"
+
+struct addrinfo;
+struct epoll_event;
+struct pollfd;
+struct rlimit;
+struct sigaction;
+struct stat;
+struct timespec;
+struct utsname;
+
+namespace duolu {
+
+/// The operating system, as far as duolu uses it. See the conventions above.
+class Kernel {
+ public:
+  Kernel() = default;
+  Kernel(const Kernel&) = delete;
+  Kernel& operator=(const Kernel&) = delete;
+  virtual ~Kernel() = default;
+
+  // --- time, randomness, process
+
+  /// clock_gettime(CLOCK_MONOTONIC). Cannot fail.
+  virtual Instant now() noexcept = 0;
+  virtual ssize_t getrandom(void* buffer, std::size_t size) noexcept = 0;
+  virtual int getpid() noexcept = 0;
+  virtual int uname(struct utsname* name) noexcept = 0;
+  virtual int getrlimit(int resource, struct rlimit* limit) noexcept = 0;
+  virtual int setrlimit(int resource, const struct rlimit* limit) noexcept = 0;
+  virtual int sigaction(int signal, const struct sigaction* action,
+                        struct sigaction* old) noexcept = 0;
+
+  // --- descriptors
+
+  /// Closes `fd` whatever it returns: after EINTR or EIO the descriptor is gone too (Linux).
+  virtual int close(int fd) noexcept = 0;
+  virtual int fcntl(int fd, int command, long argument) noexcept = 0;
+  virtual int fstat(int fd, struct stat* status) noexcept = 0;
+  virtual int isatty(int fd) noexcept = 0;
+  virtual ssize_t read(int fd, void* buffer, std::size_t size) noexcept = 0;
+  virtual ssize_t write(int fd, const void* buffer, std::size_t size) noexcept = 0;
+  /// pipe2: fds[0] reads, fds[1] writes.
+  virtual int pipe(int fds[2]) noexcept = 0;
+  /// stat without following a last symbolic link.
+  virtual int lstat(const char* path, struct stat* status) noexcept = 0;
+  virtual int unlink(const char* path) noexcept = 0;
+
+  // --- sockets
+
+  virtual int socket(int domain, int type, int protocol) noexcept = 0;
+  virtual int bind(int fd, const sockaddr* address, socklen_t size) noexcept = 0;
+  virtual int listen(int fd, int backlog) noexcept = 0;
+  /// accept4.
+  virtual int accept(int fd, sockaddr* address, socklen_t* size) noexcept = 0;
+  virtual int connect(int fd, const sockaddr* address, socklen_t size) noexcept = 0;
+  virtual int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept = 0;
+  virtual int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept = 0;
+  virtual int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept = 0;
+  virtual int setsockopt(int fd, int level, int name, const void* value,
+                         socklen_t size) noexcept = 0;
+  virtual int shutdown(int fd, int how) noexcept = 0;
+  virtual ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept = 0;
+  virtual ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept = 0;
+  /// getaddrinfo(3): blocks. Returns its EAI_ code (not an errno), 0 for success.
+  virtual int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
+                          addrinfo** found) noexcept = 0;
+  virtual void freeaddrinfo(addrinfo* found) noexcept = 0;
+
+  // --- readiness. A null timeout waits for ever; timeouts are relative and rounded up by the
+  // kernel.
+
+  /// pselect without a signal mask. The sets are bitmaps of `unsigned long`, as long as `count`
+  /// needs: on Linux `count` may exceed FD_SETSIZE, which is a limit of the C library's fd_set
+  /// only.
+  virtual int pselect(int count, unsigned long* readable, unsigned long* writable,
+                      unsigned long* exceptional, const timespec* timeout) noexcept = 0;
+  /// ppoll without a signal mask.
+  virtual int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept = 0;
+
+  // Linux's own. Elsewhere, and with DUOLU_POSIX_ONLY, they return -ENOSYS.
+
+  /// eventfd(0).
+  virtual int eventfd() noexcept = 0;
+  /// epoll_create1.
+  virtual int epoll_create() noexcept = 0;
+  virtual int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept = 0;
+  /// epoll_wait, for kernels without epoll_pwait2. The timeout is in milliseconds, -1 for ever.
+  virtual int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept = 0;
+  /// epoll_pwait2 (Linux 5.11) without a signal mask.
+  virtual int epoll_pwait2(int epoll, epoll_event* events, int count,
+                           const timespec* timeout) noexcept = 0;
+};
+
+/// The operating system itself. One object for the whole process; it has no state.
+[[nodiscard]] Kernel& real_kernel() noexcept;
+
+}  // namespace duolu

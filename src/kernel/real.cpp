@@ -1,0 +1,206 @@
+// The operating system itself: one line a call. errno becomes a negative result here, nowhere else.
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "duolu/kernel/kernel.hpp"
+#include "raw_syscall.hpp"
+
+#ifdef DUOLU_POSIX_ONLY
+#include <stdlib.h>
+#else
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#endif
+
+namespace duolu {
+namespace {
+
+/// A C library result (-1 and errno) as a kernel result (-errno).
+template <class T>
+T outcome(T result) noexcept {
+  return result == -1 ? static_cast<T>(-errno) : result;
+}
+
+#ifdef DUOLU_POSIX_ONLY
+/// What SOCK_NONBLOCK and SOCK_CLOEXEC do elsewhere, two calls later.
+int nonblocking_cloexec(int fd) noexcept {
+  if (fd < 0) return -errno;
+  if (::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd, F_SETFL, O_NONBLOCK) == 0) return fd;
+  const int error = errno;
+  ::close(fd);
+  return -error;
+}
+#endif
+
+class RealKernel final : public Kernel {
+ public:
+  Instant now() noexcept override {
+    timespec ts;
+    ::clock_gettime(CLOCK_MONOTONIC, &ts);
+    return Instant(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));
+  }
+  int getpid() noexcept override { return ::getpid(); }
+  int uname(struct utsname* name) noexcept override { return outcome(::uname(name)); }
+  int getrlimit(int resource, struct rlimit* limit) noexcept override {
+    return outcome(::getrlimit(static_cast<__rlimit_resource>(resource), limit));
+  }
+  int setrlimit(int resource, const struct rlimit* limit) noexcept override {
+    return outcome(::setrlimit(static_cast<__rlimit_resource>(resource), limit));
+  }
+  int sigaction(int signal, const struct sigaction* action,
+                struct sigaction* old) noexcept override {
+    return outcome(::sigaction(signal, action, old));
+  }
+
+  int close(int fd) noexcept override { return outcome(::close(fd)); }
+  int fcntl(int fd, int command, long argument) noexcept override {
+    return outcome(::fcntl(fd, command, argument));
+  }
+  int fstat(int fd, struct stat* status) noexcept override { return outcome(::fstat(fd, status)); }
+  int isatty(int fd) noexcept override { return ::isatty(fd) == 1 ? 1 : -errno; }
+  ssize_t read(int fd, void* buffer, std::size_t size) noexcept override {
+    return outcome(::read(fd, buffer, size));
+  }
+  ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override {
+    return outcome(::write(fd, buffer, size));
+  }
+  int lstat(const char* path, struct stat* status) noexcept override {
+    return outcome(::lstat(path, status));
+  }
+  int unlink(const char* path) noexcept override { return outcome(::unlink(path)); }
+
+  int bind(int fd, const sockaddr* address, socklen_t size) noexcept override {
+    return outcome(::bind(fd, address, size));
+  }
+  int listen(int fd, int backlog) noexcept override { return outcome(::listen(fd, backlog)); }
+  int connect(int fd, const sockaddr* address, socklen_t size) noexcept override {
+    return outcome(::connect(fd, address, size));
+  }
+  int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept override {
+    return outcome(::getsockname(fd, address, size));
+  }
+  int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept override {
+    return outcome(::getpeername(fd, address, size));
+  }
+  int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept override {
+    return outcome(::getsockopt(fd, level, name, value, size));
+  }
+  int setsockopt(int fd, int level, int name, const void* value, socklen_t size) noexcept override {
+    return outcome(::setsockopt(fd, level, name, value, size));
+  }
+  int shutdown(int fd, int how) noexcept override { return outcome(::shutdown(fd, how)); }
+  int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
+                  addrinfo** found) noexcept override {
+    return ::getaddrinfo(host, service, hints, found);
+  }
+  void freeaddrinfo(addrinfo* found) noexcept override { ::freeaddrinfo(found); }
+
+  int pselect(int count, unsigned long* readable, unsigned long* writable,
+              unsigned long* exceptional, const timespec* timeout) noexcept override {
+    // glibc hands the pointers on as they are; the length that counts is the kernel's `count`.
+    return outcome(::pselect(count, reinterpret_cast<fd_set*>(readable),
+                             reinterpret_cast<fd_set*>(writable),
+                             reinterpret_cast<fd_set*>(exceptional), timeout, nullptr));
+  }
+  int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override {
+    return outcome(::ppoll(fds, count, timeout, nullptr));
+  }
+
+#if DUOLU_RAW_SYSCALL
+  ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept override {
+    return raw_syscall(SYS_recvfrom, fd, reinterpret_cast<long>(buffer), static_cast<long>(size),
+                       flags, 0, 0);
+  }
+  ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept override {
+    return raw_syscall(SYS_sendto, fd, reinterpret_cast<long>(buffer), static_cast<long>(size),
+                       flags, 0, 0);
+  }
+#else
+  ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept override {
+    return outcome(::recv(fd, buffer, size, flags));
+  }
+  ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept override {
+    return outcome(::send(fd, buffer, size, flags));
+  }
+#endif
+
+#ifdef DUOLU_POSIX_ONLY
+  ssize_t getrandom(void* buffer, std::size_t size) noexcept override {
+    const int fd = ::open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return -errno;
+    const ssize_t got = outcome(::read(fd, buffer, size));
+    ::close(fd);
+    return got;
+  }
+  int pipe(int fds[2]) noexcept override {
+    if (::pipe(fds) != 0) return -errno;
+    const int first = nonblocking_cloexec(fds[0]);
+    const int second = nonblocking_cloexec(fds[1]);
+    if (first >= 0 && second >= 0) return 0;
+    if (first >= 0) ::close(fds[0]);
+    if (second >= 0) ::close(fds[1]);
+    return first < 0 ? first : second;
+  }
+  int socket(int domain, int type, int protocol) noexcept override {
+    return nonblocking_cloexec(::socket(domain, type, protocol));
+  }
+  int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
+    return nonblocking_cloexec(::accept(fd, address, size));
+  }
+  int eventfd() noexcept override { return -ENOSYS; }
+  int epoll_create() noexcept override { return -ENOSYS; }
+  int epoll_ctl(int, int, int, epoll_event*) noexcept override { return -ENOSYS; }
+  int epoll_wait(int, epoll_event*, int, int) noexcept override { return -ENOSYS; }
+  int epoll_pwait2(int, epoll_event*, int, const timespec*) noexcept override { return -ENOSYS; }
+#else
+  ssize_t getrandom(void* buffer, std::size_t size) noexcept override {
+    return outcome(::getrandom(buffer, size, 0));
+  }
+  int pipe(int fds[2]) noexcept override { return outcome(::pipe2(fds, O_NONBLOCK | O_CLOEXEC)); }
+  int socket(int domain, int type, int protocol) noexcept override {
+    return outcome(::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+  }
+  int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
+    return outcome(::accept4(fd, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  }
+  int eventfd() noexcept override { return outcome(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
+  int epoll_create() noexcept override { return outcome(::epoll_create1(EPOLL_CLOEXEC)); }
+  int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept override {
+    return outcome(::epoll_ctl(epoll, operation, fd, event));
+  }
+  int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept override {
+    return outcome(::epoll_wait(epoll, events, count, timeout_ms));
+  }
+  int epoll_pwait2(int epoll, epoll_event* events, int count,
+                   const timespec* timeout) noexcept override {
+#if DUOLU_RAW_SYSCALL
+    return static_cast<int>(raw_syscall(SYS_epoll_pwait2, epoll, reinterpret_cast<long>(events),
+                                        count, reinterpret_cast<long>(timeout), 0, 0));
+#else
+    return outcome(::epoll_pwait2(epoll, events, count, timeout, nullptr));
+#endif
+  }
+#endif
+};
+
+}  // namespace
+
+Kernel& real_kernel() noexcept {
+  static RealKernel kernel;
+  return kernel;
+}
+
+}  // namespace duolu

@@ -1,0 +1,54 @@
+#include "duolu/poll/backends.hpp"
+
+#include <cerrno>
+
+namespace duolu {
+
+#define DUOLU_POLLER(name, summary)                                                            \
+  Result<std::unique_ptr<Poller>> make_##name##_poller(Kernel& kernel, PollerOptions options); \
+  Probe probe_##name##_poller(Kernel& kernel);
+#include "backends.def"
+#undef DUOLU_POLLER
+
+namespace {
+
+constexpr Backend table[] = {
+#define DUOLU_POLLER(name, summary) {#name, summary, probe_##name##_poller, make_##name##_poller},
+#include "backends.def"
+#undef DUOLU_POLLER
+};
+
+}  // namespace
+
+std::span<const Backend> backends() noexcept { return table; }
+
+const Backend* find_backend(std::string_view name) noexcept {
+  for (const Backend& backend : table)
+    if (backend.name == name) return &backend;
+  return nullptr;
+}
+
+BackendChoice choose_backend(Kernel& kernel) {
+  BackendChoice choice;
+  for (const Backend& backend : table) {
+    const Probe probe = backend.probe(kernel);
+    if (!choice.why.empty()) choice.why += "; ";
+    choice.why.append(backend.name).append(probe.works() ? ": " : " does not work: ");
+    choice.why += probe.reason;
+    if (!probe.works()) continue;
+    choice.backend = &backend;
+    break;
+  }
+  return choice;
+}
+
+Result<std::unique_ptr<Poller>> make_poller(Kernel& kernel, std::string_view backend,
+                                            PollerOptions options) {
+  if (options.batch == 0) return fail(EINVAL);
+  const Backend* chosen =
+      backend == "auto" ? choose_backend(kernel).backend : find_backend(backend);
+  if (chosen == nullptr) return fail(backend == "auto" ? ENOSYS : EINVAL);
+  return chosen->make(kernel, options);
+}
+
+}  // namespace duolu

@@ -1,0 +1,192 @@
+// epoll: the kernel keeps the set, one wait costs what is ready.
+//
+// What the kernel does that shaped this file:
+//   - A registration belongs to (number, open file description). Closing the number does not end it
+//     while a dup or a forked child holds the description, and then nothing can name it any more to
+//     delete it. Such an event carries a token whose generation is over; rebuild() makes a new set.
+//   - Hang-up and error cannot be masked: ADD and MOD force both bits. Only a oneshot registration
+//     that has fired is silent. So a paused slot is armed as oneshot without any direction: a
+//     hang-up costs at most one wake-up, which wait() swallows, and then the kernel is quiet. The
+//     slot stays in the set, so EEXIST still tells a duplicate from a reused number.
+//   - An eventfd watched by edge reports every write, whether or not it was read. So a wake-up
+//   costs
+//     its write and nothing here. A pipe fills up: that one is emptied.
+//   - epoll_pwait2 takes nanoseconds and came with Linux 5.11; before, milliseconds are rounded up.
+
+#include <sys/epoll.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstddef>
+#include <memory>
+
+#include "duolu/poll/backends.hpp"
+
+namespace duolu {
+namespace {
+
+static_assert(sizeof(detail::RawEvent) == sizeof(epoll_event));
+static_assert(offsetof(detail::RawEvent, token) == offsetof(epoll_event, data));
+static_assert(static_cast<std::uint32_t>(Ready::readable) == EPOLLIN);
+static_assert(static_cast<std::uint32_t>(Ready::priority) == EPOLLPRI);
+static_assert(static_cast<std::uint32_t>(Ready::writable) == EPOLLOUT);
+static_assert(static_cast<std::uint32_t>(Ready::error) == EPOLLERR);
+static_assert(static_cast<std::uint32_t>(Ready::hangup) == EPOLLHUP);
+static_assert(static_cast<std::uint32_t>(Ready::read_closed) == EPOLLRDHUP);
+
+/// The bits the kernel shall hold for a slot.
+std::uint32_t kernel_bits(const detail::Slot& slot) noexcept {
+  if (slot.interest == Interest::none || slot.fired) return EPOLLONESHOT;
+  std::uint32_t bits = static_cast<std::uint32_t>(slot.interest);
+  if (any(slot.interest, Interest::readable)) bits |= EPOLLRDHUP;
+  if (slot.trigger == Trigger::edge) bits |= EPOLLET;
+  if (slot.trigger == Trigger::oneshot) bits |= EPOLLONESHOT;
+  return bits;
+}
+
+int timeout_ms(const timespec* timeout) noexcept {
+  if (timeout == nullptr) return -1;
+  if (timeout->tv_sec >= INT_MAX / 1000) return INT_MAX;
+  return static_cast<int>(timeout->tv_sec * 1000 + (timeout->tv_nsec + 999'999) / 1'000'000);
+}
+
+class EpollPoller final : public Poller {
+ public:
+  EpollPoller(Kernel& kernel, PollerOptions options) : Poller(kernel, options, false) {}
+
+  Result<> open() {
+    if (Result<> waker = open_waker(); !waker) return waker;
+    wakes_by_pipe_ = has_wake_pipe();
+    return open_set();
+  }
+
+  std::string_view name() const noexcept override { return "epoll"; }
+  int fd() const noexcept override { return set_.get(); }
+
+ private:
+  int control(int operation, std::uint32_t index) noexcept {
+    Slot& s = slot(index);
+    epoll_event event{.events = kernel_bits(s),
+                      .data = {.u64 = static_cast<std::uint64_t>(token_of(index))}};
+    s.backend = event.events;
+    s.pending = Interest::none;
+    has_oneshot_ = has_oneshot_ || s.trigger == Trigger::oneshot;
+    return kernel().epoll_ctl(set_.get(), operation, s.fd, &event);
+  }
+
+  Result<> open_set() {
+    int made = kernel().epoll_create();
+    if (made == -EMFILE && set_) {  // rebuilding with every descriptor in use: ours makes room
+      set_.reset();
+      made = kernel().epoll_create();
+    }
+    if (made < 0) return fail(-made);
+    set_ = Fd(kernel(), made);
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = 0}};
+    if (const int result = kernel().epoll_ctl(made, EPOLL_CTL_ADD, wake_fd(), &event); result < 0)
+      return fail(-result);
+    return {};
+  }
+
+  Result<> attach(std::uint32_t index, std::uint32_t twin) override {
+    int result = control(EPOLL_CTL_ADD, index);
+    // The kernel has this very file, but no slot does: removed after its number was closed, while a
+    // dup lived, and now back under the same number. Take the registration over.
+    if (result == -EEXIST && twin == 0) result = control(EPOLL_CTL_MOD, index);
+    if (result < 0) return fail(-result);
+    return {};
+  }
+
+  void update(std::uint32_t index) noexcept override {
+    const Slot& s = slot(index);
+    if (kernel_bits(s) == s.backend && s.pending == Interest::none) return;
+    if (control(EPOLL_CTL_MOD, index) < 0) invalidate(index);  // EBADF, ENOENT: closed under us
+  }
+
+  void detach(std::uint32_t index, bool replaced) noexcept override {
+    // Failure means that the descriptor was closed before: then the kernel has forgotten it, or
+    // rebuild() will see to it.
+    if (!replaced) kernel().epoll_ctl(set_.get(), EPOLL_CTL_DEL, slot(index).fd, nullptr);
+  }
+
+  int harvest(std::span<RawEvent> out, const timespec* timeout) noexcept override {
+    const std::size_t room = out.size() - 1;
+    int found = ask(out.first(room), timeout);
+    if (found > 0 && (has_oneshot_ || wakes_by_pipe_))
+      look_through(out.first(static_cast<std::size_t>(found)));
+    if (found == static_cast<int>(room)) {  // full: a wake-up among them takes no place (P33)
+      const bool woken = std::any_of(out.begin(), out.begin() + found,
+                                     [](const RawEvent& raw) { return raw.token == 0; });
+      const timespec zero{};
+      if (woken && ask(out.last(1), &zero) == 1) {
+        if (has_oneshot_) look_through(out.last(1));
+        ++found;
+      }
+    }
+    return found;
+  }
+
+  int ask(std::span<RawEvent> out, const timespec* timeout) noexcept {
+    auto* events = reinterpret_cast<epoll_event*>(out.data());
+    const int room = static_cast<int>(out.size());
+    if (has_pwait2_) {
+      const int found = kernel().epoll_pwait2(set_.get(), events, room, timeout);
+      if (found != -ENOSYS) return found;
+      has_pwait2_ = false;
+    }
+    return kernel().epoll_wait(set_.get(), events, room, timeout_ms(timeout));
+  }
+
+  /// Notes which oneshots the kernel has disarmed, and empties a pipe that woke us.
+  void look_through(std::span<const RawEvent> events) noexcept {
+    for (const RawEvent& raw : events) {
+      const Token token{raw.token};
+      if (raw.token == 0) {
+        if (wakes_by_pipe_) drain_waker();
+        continue;
+      }
+      Slot& s = slot(slot_of(token));
+      if (token_of(slot_of(token)) != token || s.trigger != Trigger::oneshot) continue;
+      s.fired = true;
+      s.backend = EPOLLONESHOT;
+    }
+  }
+
+  Result<> rebuild() override {
+    if (Result<> opened = open_set(); !opened) return opened;
+    for (std::uint32_t index = 1; index < slot_count(); ++index) {
+      const Slot& s = slot(index);
+      if (s.fd >= 0 && !s.dead && control(EPOLL_CTL_ADD, index) < 0) invalidate(index);
+    }
+    return {};
+  }
+
+  Fd set_;
+  bool has_pwait2_ = true;
+  bool has_oneshot_ = false;  ///< There was a oneshot registration: events are looked through.
+  bool wakes_by_pipe_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Poller>> make_epoll_poller(Kernel& kernel, PollerOptions options) {
+  auto poller = std::make_unique<EpollPoller>(kernel, options);
+  if (Result<> opened = poller->open(); !opened) return fail(opened.error());
+  return poller;
+}
+
+Probe probe_epoll_poller(Kernel& kernel) {
+  const Result<std::unique_ptr<Poller>> made = make_epoll_poller(kernel, {.batch = 1});
+  if (made) return {.reason = "epoll_create1 and epoll_ctl work"};
+  Probe probe{.error = made.error(), .reason = "opening an epoll set: " + made.error().message()};
+  if (made.error() == std::errc::function_not_supported ||
+      made.error() == std::errc::operation_not_permitted)
+    probe.advice = "a seccomp filter or an old kernel forbids it; use --backend poll";
+  else
+    probe.advice = "raise the descriptor limit (ulimit -n) or close some";
+  return probe;
+}
+
+}  // namespace duolu

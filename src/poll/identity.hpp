@@ -1,0 +1,24 @@
+// Private. What epoll_ctl(ADD) checks by itself, for the backends without a kernel set.
+#pragma once
+
+#include "duolu/base/result.hpp"
+#include "duolu/kernel/kernel.hpp"
+
+#include <cstdint>
+
+namespace duolu {
+
+/// Which file a descriptor stands for, to tell a duplicate from a reused number. The anonymous
+/// files of one kind (eventfd, timerfd, epoll) are not told apart.
+struct FileIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+
+  friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+
+/// The identity of a descriptor that can be watched. Errors, as epoll's: EBADF not open; EPERM a
+/// file that has no readiness (regular, directory, block device, /dev/null and its like).
+Result<FileIdentity> identify_pollable(Kernel& kernel, int fd);
+
+}  // namespace duolu

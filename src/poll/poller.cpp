@@ -1,0 +1,302 @@
+// What every backend shares: the table of registrations and the life of one wait.
+//
+// Invariants:
+//   1. by_fd_[fd] == i  <=>  slots_[i] is the live registration of that number.
+//   2. A slot's `accepts` is 0 exactly while its interest is none; Batch trusts nothing else.
+//   3. A token is (generation << 32 | slot). Slot 0 has generation 1 and token 0 has generation 0,
+//   so
+//      the wake-up's entry in a batch is passed over like any stale one.
+//   4. Kernel state changes in attach, detach and, for every modify, once in apply_changes: what
+//      cancels out between two waits never reaches the kernel.
+
+#include "duolu/poll/poller.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "time_left.hpp"
+
+namespace duolu {
+namespace {
+
+constexpr std::uint32_t all_terminal =
+    static_cast<std::uint32_t>(Ready::error | Ready::hangup | Ready::invalid);
+
+bool valid(Interest interest, Trigger trigger) noexcept {
+  constexpr Interest all = Interest::readable | Interest::priority | Interest::writable;
+  return (interest - all) == Interest::none && trigger <= Trigger::oneshot;
+}
+
+/// What may be reported for an interest (P5, P6).
+std::uint32_t accepted(Interest interest) noexcept {
+  if (interest == Interest::none) return 0;
+  std::uint32_t bits = static_cast<std::uint32_t>(interest) | all_terminal;
+  if (any(interest, Interest::readable)) bits |= static_cast<std::uint32_t>(Ready::read_closed);
+  return bits;
+}
+
+}  // namespace
+
+Poller::Poller(Kernel& kernel, PollerOptions options, bool emulates_edge)
+    : kernel_(kernel),
+      emulates_edge_(emulates_edge),
+      return_on_signal_(options.return_on_signal),
+      raw_(options.batch + 1) {}
+
+// --- registrations
+
+Token Poller::token_of(std::uint32_t index) const noexcept {
+  return static_cast<Token>(std::uint64_t{slots_[index].generation} << 32U | index);
+}
+
+std::uint32_t Poller::find(int fd) const noexcept {
+  const auto number = static_cast<std::size_t>(fd);
+  return number < by_fd_.size() ? by_fd_[number] : 0;
+}
+
+detail::Slot* Poller::lookup(Token token) noexcept {
+  const std::uint32_t index = slot_of(token);
+  if (index == 0 || index >= slots_.size() || token_of(index) != token) return nullptr;
+  return &slots_[index];
+}
+
+std::uint32_t Poller::take_slot() {
+  if (free_ != 0) {
+    const std::uint32_t index = free_;
+    free_ = static_cast<std::uint32_t>(slots_[index].data);
+    return index;
+  }
+  slots_.emplace_back();
+  return static_cast<std::uint32_t>(slots_.size() - 1);
+}
+
+void Poller::free_slot(std::uint32_t index) noexcept {
+  Slot& old = slots_[index];
+  const std::uint32_t next = old.generation + 1;
+  const bool listed = old.changed;
+  old = Slot{};
+  old.generation = next != 0 ? next : 1;
+  old.changed = listed;  // its entry in changes_ stays and serves whoever takes the slot
+  old.data = free_;
+  free_ = index;
+}
+
+Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint64_t data) {
+  if (!valid(interest, trigger)) return fail(EINVAL);
+  if (fd < 0) return fail(EBADF);
+  if (fd == wake_in_.get() || fd == wake_out_.get() || fd == this->fd()) return fail(EINVAL);
+  const std::uint32_t twin = find(fd);
+  const std::uint32_t index = take_slot();
+  Slot& fresh = slots_[index];
+  fresh.fd = fd;
+  fresh.data = data;
+  fresh.interest = interest;
+  fresh.trigger = trigger;
+  fresh.accepts = accepted(interest);
+  if (Result<> attached = attach(index, twin); !attached) {
+    free_slot(index);
+    return fail(attached.error());
+  }
+  if (twin != 0) {  // closed without remove, and its number came back: the old token is dead (P4)
+    detach(twin, true);
+    free_slot(twin);
+    --size_;
+  }
+  const auto number = static_cast<std::size_t>(fd);
+  if (number >= by_fd_.size()) by_fd_.resize(std::max(number + 1, by_fd_.size() * 2));
+  by_fd_[number] = index;
+  ++size_;
+  return token_of(index);
+}
+
+Result<> Poller::modify(Token token, Interest interest) {
+  const Slot* known = lookup(token);
+  return modify(token, interest, known != nullptr ? known->trigger : Trigger::level);
+}
+
+Result<> Poller::modify(Token token, Interest interest, Trigger trigger) {
+  if (!valid(interest, trigger)) return fail(EINVAL);
+  Slot* known = lookup(token);
+  if (known == nullptr) return fail(ENOENT);
+  if (known->dead) return fail(EBADF);
+  Slot& s = *known;
+  // Which directions are to be reported again if they are ready (P22, P24).
+  const Interest again =
+      trigger == Trigger::oneshot || trigger != s.trigger || interest == s.interest
+          ? interest
+          : interest - s.interest;
+  s.fired = false;
+  if (emulates_edge_) {
+    s.pending = (s.pending - again) & interest;
+  } else if (trigger != Trigger::level) {
+    s.pending = (s.pending | again) & interest;
+  } else {
+    s.pending = Interest::none;
+  }
+  s.interest = interest;
+  s.trigger = trigger;
+  s.accepts = accepted(interest);
+  change(slot_of(token));
+  return {};
+}
+
+Result<> Poller::set_data(Token token, std::uint64_t data) {
+  Slot* known = lookup(token);
+  if (known == nullptr) return fail(ENOENT);
+  known->data = data;
+  return {};
+}
+
+Result<> Poller::remove(Token token) {
+  const Slot* known = lookup(token);
+  if (known == nullptr) return fail(ENOENT);
+  const std::uint32_t index = slot_of(token);
+  detach(index, false);
+  by_fd_[static_cast<std::size_t>(known->fd)] = 0;
+  free_slot(index);
+  --size_;
+  return {};
+}
+
+void Poller::drained_emulated(Token token, Interest directions) noexcept {
+  Slot* known = lookup(token);
+  if (known == nullptr || known->trigger != Trigger::edge) return;
+  if (!any(known->pending, directions)) return;
+  known->pending = known->pending - directions;
+  change(slot_of(token));
+}
+
+// --- changes
+
+void Poller::change(std::uint32_t index) {
+  if (std::exchange(slots_[index].changed, true)) return;
+  changes_.push_back(index);
+}
+
+void Poller::apply_changes() noexcept {
+  for (const std::uint32_t index : changes_) {
+    Slot& s = slots_[index];
+    s.changed = false;
+    if (s.fd >= 0 && !s.dead) update(index);
+  }
+  changes_.clear();
+}
+
+Interest Poller::wanted(const Slot& slot, bool emulates_edge) noexcept {
+  if (slot.dead || slot.fired) return Interest::none;
+  if (emulates_edge && slot.trigger == Trigger::edge) return slot.interest - slot.pending;
+  return slot.interest;
+}
+
+void Poller::report(std::uint32_t index, std::uint32_t ready, RawEvent& out) noexcept {
+  Slot& s = slots_[index];
+  out = {ready, static_cast<std::uint64_t>(token_of(index))};
+  if (s.trigger == Trigger::oneshot) s.fired = true;
+  if (s.trigger == Trigger::edge) {
+    // An end is reported in every direction that is wanted, so all of them go silent.
+    const auto told = (ready & all_terminal) != 0 ? s.interest : static_cast<Interest>(ready & 7U);
+    s.pending = (s.pending | told) & s.interest;
+  }
+  if (s.trigger != Trigger::level) update(index);
+}
+
+void Poller::invalidate(std::uint32_t index) noexcept {
+  Slot& s = slots_[index];
+  if (std::exchange(s.dead, true)) return;
+  invalid_.push_back(index);
+}
+
+std::size_t Poller::report_invalid() noexcept {
+  std::size_t count = 0;
+  while (!invalid_.empty() && count < raw_.size() - 1) {
+    const std::uint32_t index = invalid_.back();
+    invalid_.pop_back();
+    if (slots_[index].fd < 0 || !slots_[index].dead) continue;  // removed in the meantime
+    raw_[count++] = {static_cast<std::uint32_t>(Ready::invalid),
+                     static_cast<std::uint64_t>(token_of(index))};
+  }
+  return count;
+}
+
+// --- waiting
+
+Poller::Sight Poller::look(std::size_t count) noexcept {
+  Sight sight;
+  for (std::size_t i = 0; i < count && (suspect_ || !sight.live); ++i) {
+    const std::uint64_t token = raw_[i].token;
+    const Slot& s = slots_[static_cast<std::uint32_t>(token)];
+    if (s.generation == static_cast<std::uint32_t>(token >> 32U))
+      sight.live = sight.live || (raw_[i].ready & s.accepts) != 0;
+    else
+      sight.stale = sight.stale || token != 0;
+  }
+  suspect_ = false;
+  return sight;
+}
+
+Result<Poller::Batch> Poller::wait(Instant deadline) {
+  apply_changes();
+  const std::span<RawEvent> all = raw_;
+  for (;;) {
+    timespec storage;
+    const timespec* timeout = nullptr;
+    const bool passed = time_left(kernel_, deadline, storage, timeout);
+    const std::size_t invalid = report_invalid();
+    if (invalid != 0) {
+      storage = {};
+      timeout = &storage;
+    }
+    // The last place of the array is the wake-up's.
+    const int found = invalid < all.size() - 1 ? harvest(all.subspan(invalid), timeout) : 0;
+    if (found < 0 && found != -EINTR) return fail(-found);
+    const std::size_t count = invalid + static_cast<std::size_t>(found > 0 ? found : 0);
+    const Sight sight = look(count);
+    if (sight.stale) {  // no handler has run since: the kernel holds what was removed (P4)
+      if (Result<> rebuilt = rebuild(); !rebuilt) return fail(rebuilt.error());
+    }
+    const bool woken = wake_pending_.load(std::memory_order_relaxed) &&
+                       wake_pending_.exchange(false, std::memory_order_acq_rel);
+    if (sight.live || woken) return Batch(this, count, woken);
+    if (found == -EINTR && return_on_signal_) return fail(EINTR);
+    if (found == -EINTR || !invalid_.empty()) continue;
+    if (passed || (found == 0 && invalid == 0 && kernel_.now() >= deadline))
+      return Batch(this, 0, false);
+  }
+}
+
+// --- wake-up
+
+Result<> Poller::open_waker() {
+  owner_ = kernel_.getpid();
+  if (const int fd = kernel_.eventfd(); fd >= 0) {
+    wake_in_ = Fd(kernel_, fd);
+    return {};
+  }
+  int fds[2];
+  if (const int result = kernel_.pipe(fds); result < 0) return fail(-result);
+  wake_in_ = Fd(kernel_, fds[0]);
+  wake_out_ = Fd(kernel_, fds[1]);
+  return {};
+}
+
+void Poller::wake() noexcept {
+  if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
+  if (kernel_.getpid() != owner_) return;
+  const std::uint64_t one = 1;  // what an eventfd takes; a pipe takes any bytes
+  const int fd = wake_out_ ? wake_out_.get() : wake_in_.get();
+  // EAGAIN: the counter or the pipe is full, so the other side is awake already.
+  while (kernel_.write(fd, &one, sizeof one) == -EINTR) {
+  }
+}
+
+void Poller::drain_waker() noexcept {
+  char bytes[256];
+  for (;;) {
+    const ssize_t got = kernel_.read(wake_in_.get(), bytes, sizeof bytes);
+    if (got == -EINTR) continue;
+    if (got < static_cast<ssize_t>(sizeof bytes)) return;
+  }
+}
+
+}  // namespace duolu
