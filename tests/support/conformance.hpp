@@ -1,0 +1,149 @@
+// One body of tests for every backend and every trigger: derive from Conformance, write TEST_P, and
+// instantiate with DUOLU_EVERY_BACKEND_AND_TRIGGER. See docs/contracts.md for what is held.
+#pragma once
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "duolu/kernel/kernel.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace duolu::test {
+
+using namespace std::chrono_literals;
+
+/// Long enough for the loopback interface, short enough to be waited for when nothing comes.
+inline constexpr Duration settle_time = 20ms;
+
+/// The cell of the conformance table a test runs in.
+struct Cell {
+  const Backend* backend = nullptr;
+  Trigger trigger = Trigger::level;
+
+  [[nodiscard]] std::string name() const {
+    return std::string(backend->name) + "_" + to_string(trigger);
+  }
+  /// Whether edges come from the kernel: then new data is reported even before `drained` (D1).
+  [[nodiscard]] bool native_edge() const { return backend->name == "epoll"; }
+};
+
+inline std::vector<Cell> every_cell() {
+  std::vector<Cell> cells;
+  for (const Backend& backend : backends())
+    for (const Trigger trigger : {Trigger::level, Trigger::edge, Trigger::oneshot})
+      cells.push_back({&backend, trigger});
+  return cells;
+}
+
+/// Two connected descriptors, both non-blocking, closed at the end.
+struct Pair {
+  Fd a;
+  Fd b;
+};
+
+inline Pair unix_pair(int type = SOCK_STREAM) {
+  int fds[2];
+  if (::socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) std::abort();
+  return {Fd(real_kernel(), fds[0]), Fd(real_kernel(), fds[1])};
+}
+
+/// a reads, b writes.
+inline Pair pipe_pair() {
+  int fds[2];
+  if (::pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) std::abort();
+  return {Fd(real_kernel(), fds[0]), Fd(real_kernel(), fds[1])};
+}
+
+/// A connected pair of TCP sockets on 127.0.0.1; b is the accepted one.
+Pair tcp_pair();
+
+/// Reads until EAGAIN or the end; the number of bytes.
+inline std::size_t drain(int fd) {
+  std::array<char, 4096> buffer;
+  std::size_t total = 0;
+  for (;;) {
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got <= 0) return total;
+    total += static_cast<std::size_t>(got);
+  }
+}
+
+inline void put(int fd, std::string_view text) {
+  ASSERT_EQ(::write(fd, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+}
+
+/// Writes until EAGAIN; the number of bytes.
+inline std::size_t fill(int fd) {
+  static const std::array<char, 4096> block{};
+  std::size_t total = 0;
+  for (;;) {
+    const ssize_t sent = ::write(fd, block.data(), block.size());
+    if (sent <= 0) return total;
+    total += static_cast<std::size_t>(sent);
+  }
+}
+
+class Conformance : public testing::TestWithParam<Cell> {
+ protected:
+  void SetUp() override { open(real_kernel()); }
+
+  void open(Kernel& kernel, PollerOptions options = {}) {
+    auto made = GetParam().backend->make(kernel, options);
+    ASSERT_TRUE(made) << made.error().message();
+    poller = std::move(*made);
+  }
+
+  [[nodiscard]] Trigger trigger() const { return GetParam().trigger; }
+
+  /// Registers with this cell's trigger.
+  Token watch(int fd, Interest interest, std::uint64_t data = 0) {
+    const Result<Token> token = poller->add(fd, interest, trigger(), data);
+    EXPECT_TRUE(token) << token.error().message();
+    return token.value_or(Token{});
+  }
+
+  /// What one wait reports within `limit`.
+  std::vector<Event> events(Duration limit = settle_time) {
+    std::vector<Event> found;
+    Result<Poller::Batch> batch = poller->wait(after(real_kernel().now(), limit));
+    EXPECT_TRUE(batch) << batch.error().message();
+    if (batch)
+      for (const Event& event : *batch) found.push_back(event);
+    return found;
+  }
+
+  /// What is reported of one token within `limit`, by one wait; Ready::none for nothing.
+  Ready ready(Token token, Duration limit = settle_time) {
+    Ready found = Ready::none;
+    for (const Event& event : events(limit))
+      if (event.token == token) found |= event.ready;
+    return found;
+  }
+
+  /// Makes a report of a still true condition possible again, as this trigger asks for it: edge by
+  /// re-arming with modify, oneshot too, level needs nothing.
+  void rearm(Token token, Interest interest) {
+    if (trigger() != Trigger::level) {
+      ASSERT_TRUE(poller->modify(token, interest));
+    }
+  }
+
+  std::unique_ptr<Poller> poller;
+};
+
+#define DUOLU_EVERY_BACKEND_AND_TRIGGER(suite)                                         \
+  INSTANTIATE_TEST_SUITE_P(Every, suite, testing::ValuesIn(duolu::test::every_cell()), \
+                           [](const auto& cell) { return cell.param.name(); })
+
+}  // namespace duolu::test
