@@ -27,8 +27,8 @@ const std::error_category& resolver_category() noexcept {
 }
 
 std::unexpected<std::string> wrong(std::string_view text, std::string_view why) {
-  std::string sentence = "\"";
-  sentence.append(text).append("\": ").append(why);
+  std::string sentence(text);
+  sentence.append(": ").append(why);
   return std::unexpected(sentence.append("; write HOST:PORT, tcp://HOST:PORT or unix:///PATH"));
 }
 

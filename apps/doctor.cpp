@@ -1,0 +1,134 @@
+// duolu doctor: what this machine offers, what works, and what to do about what does not.
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "apps/text.hpp"
+#include "apps/verbs.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace duolu::apps {
+namespace {
+
+/// A number the kernel shows as a file, and what it means to us.
+struct Setting {
+  const char* name;
+  const char* path;
+  const char* meaning;
+};
+
+constexpr Setting settings[] = {
+    {"somaxconn", "/proc/sys/net/core/somaxconn", "longest backlog of a listener"},
+    {"ports", "/proc/sys/net/ipv4/ip_local_port_range", "ports for outgoing connections"},
+    {"epoll watches", "/proc/sys/fs/epoll/max_user_watches", "epoll registrations of one user"},
+    {"open files", "/proc/sys/fs/file-max", "open files of the whole machine"},
+};
+
+std::optional<std::string> first_line(const char* path) {
+  std::ifstream file(path);
+  std::string line;
+  if (!std::getline(file, line)) return std::nullopt;
+  for (char& c : line)
+    if (c == '\t') c = ' ';
+  return escape(line);
+}
+
+std::string limit_text(rlim_t value) {
+  return value == RLIM_INFINITY ? "unlimited" : std::to_string(value);
+}
+
+nlohmann::ordered_json limit_json(rlim_t value) {
+  return value == RLIM_INFINITY ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(value);
+}
+
+/// Prints as it finds, and keeps the same as data.
+class Report {
+ public:
+  explicit Report(bool json) : json_(json) {}
+
+  void line(const std::string& text) const {
+    if (!json_) fmt::print("{}\n", text);
+  }
+
+  nlohmann::ordered_json data{{"schema", "duolu.doctor/1"}};
+
+ private:
+  bool json_;
+};
+
+void report_machine(Kernel& kernel, Report& report) {
+  report.line("duolu " DUOLU_VERSION);
+  report.data["version"] = DUOLU_VERSION;
+  struct utsname name{};
+  if (kernel.uname(&name) == 0) {
+    report.line(fmt::format("kernel          {} {} {}", name.sysname, name.release, name.machine));
+    report.data["kernel"] = {
+        {"name", name.sysname}, {"release", name.release}, {"machine", name.machine}};
+  }
+  struct rlimit limit{};
+  if (kernel.getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    std::string advice;
+    if (limit.rlim_cur < 4096 && limit.rlim_cur != limit.rlim_max)
+      advice = fmt::format("  (more: `ulimit -n {}`)", limit_text(limit.rlim_max));
+    report.line(fmt::format("descriptors     {} of at most {} for this process{}",
+                            limit_text(limit.rlim_cur), limit_text(limit.rlim_max), advice));
+    report.data["descriptors"] = {{"soft", limit_json(limit.rlim_cur)},
+                                  {"hard", limit_json(limit.rlim_max)}};
+  }
+  for (const Setting& setting : settings) {
+    const std::optional<std::string> value = first_line(setting.path);
+    report.line(fmt::format("{:<15} {} ({})", setting.name, value.value_or("not shown here"),
+                            setting.meaning));
+    report.data["settings"][setting.name] =
+        value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+  }
+}
+
+bool report_backends(Kernel& kernel, Report& report) {
+  report.line("\nbackends, best first");
+  report.data["backends"] = nlohmann::ordered_json::array();
+  for (const Backend& backend : backends()) {
+    const Probe probe = backend.probe(kernel);
+    report.line(fmt::format("  {:<8} {:<5} {}", backend.name, probe.works() ? "works" : "NO",
+                            probe.works() ? backend.summary : probe.reason));
+    if (!probe.works()) report.line(fmt::format("  {:<14} {}", "", probe.advice));
+    report.data["backends"].push_back({{"name", backend.name},
+                                       {"works", probe.works()},
+                                       {"summary", backend.summary},
+                                       {"reason", probe.reason},
+                                       {"advice", probe.advice}});
+  }
+  const BackendChoice choice = choose_backend(kernel);
+  report.line(choice.backend != nullptr
+                  ? fmt::format("\n--backend auto takes {} ({})", choice.backend->name, choice.why)
+                  : fmt::format("\nno backend works here: {}", choice.why));
+  report.data["auto"] = choice.backend != nullptr ? nlohmann::ordered_json(choice.backend->name)
+                                                  : nlohmann::ordered_json(nullptr);
+  return choice.backend != nullptr;
+}
+
+int doctor(bool json) {
+  Kernel& kernel = real_kernel();
+  Report report(json);
+  report_machine(kernel, report);
+  const bool works = report_backends(kernel, report);
+  if (json) fmt::print("{}\n", report.data.dump(2));
+  return works ? exit_ok : exit_not_here;
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app, Action& action) {
+  CLI::App* verb =
+      app.add_subcommand("doctor", "Tell which backends work here, and if not, why and what to do");
+  auto json = std::make_shared<bool>(false);
+  verb->add_flag("--json", *json, "One JSON object on standard output");
+  verb->callback([json, &action] { action = [json] { return doctor(*json); }; });
+}
+
+}  // namespace duolu::apps

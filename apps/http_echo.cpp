@@ -1,0 +1,259 @@
+#include "apps/http_echo.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+
+namespace duolu::apps {
+namespace {
+
+constexpr std::string_view bad_request = "400 Bad Request";
+
+/// RFC 9110, 5.6.2: what a method or a field name is made of.
+bool is_token(std::string_view text) {
+  static constexpr std::string_view others = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           others.find(c) != std::string_view::npos;
+  });
+}
+
+/// Visible characters, space, tab and obs-text: no control character gets through.
+bool is_field_text(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
+  });
+}
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](char x, char y) {
+    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
+    return lower(x) == lower(y);
+  });
+}
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+  return text;
+}
+
+/// Whether a comma-separated list has `wanted` among its members.
+bool lists(std::string_view list, std::string_view wanted) {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    if (equal_ignoring_case(trim(list.substr(0, comma)), wanted)) return true;
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+void append(std::vector<char>& output, std::string_view text) {
+  output.insert(output.end(), text.begin(), text.end());
+}
+
+}  // namespace
+
+bool HttpEcho::consume(std::span<const char> input, std::vector<char>& output) {
+  while (!input.empty() && state_ != State::closed) {
+    std::size_t taken = 0;
+    if (state_ == State::head)
+      taken = take_head(input, output);
+    else if (state_ == State::body)
+      taken = take_body(input, output);
+    else
+      taken = take_chunked(input, output);
+    input = input.subspan(taken);
+  }
+  return state_ != State::closed;
+}
+
+std::size_t HttpEcho::take_head(std::span<const char> input, std::vector<char>& output) {
+  for (std::size_t i = 0; i < input.size(); ++i) {
+    // Empty lines before a request are to be ignored (RFC 9112, 2.2).
+    if (line_.empty() && (input[i] == '\r' || input[i] == '\n')) continue;
+    line_ += input[i];
+    if (line_.size() > max_head) {
+      refuse("431 Request Header Fields Too Large", output);
+      return input.size();
+    }
+    if (input[i] != '\n' || !(line_.ends_with("\n\r\n") || line_.ends_with("\n\n"))) continue;
+    if (const std::string_view status = parse_head(); !status.empty()) {
+      refuse(status, output);
+      return input.size();
+    }
+    start_answer(output);
+    return i + 1;
+  }
+  return input.size();
+}
+
+std::string_view HttpEcho::parse_head() {
+  left_ = 0;
+  chunked_ = has_length_ = has_host_ = expects_continue_ = false;
+  std::string_view rest = line_;
+  const auto next_line = [&rest] {
+    const std::size_t end = rest.find('\n');
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end + 1);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return line;
+  };
+  const std::string_view request = next_line();
+  const std::size_t first = request.find(' ');
+  const std::size_t last = request.rfind(' ');
+  if (first == std::string_view::npos || first == last) return bad_request;
+  const std::string_view method = request.substr(0, first);
+  const std::string_view target = request.substr(first + 1, last - first - 1);
+  const std::string_view version = request.substr(last + 1);
+  if (!is_token(method) || target.empty() || !is_field_text(target) ||
+      target.find(' ') != std::string_view::npos)
+    return bad_request;
+  if (version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.') return bad_request;
+  if (version[5] != '1') return "505 HTTP Version Not Supported";
+  version_1_0_ = version[7] == '0';
+  keep_alive_ = !version_1_0_;
+  head_only_ = method == "HEAD";
+  for (std::string_view line = next_line(); !line.empty(); line = next_line())
+    if (const std::string_view status = parse_field(line); !status.empty()) return status;
+  if (!version_1_0_ && !has_host_) return bad_request;
+  if (chunked_ && (has_length_ || version_1_0_)) return bad_request;
+  return {};
+}
+
+std::string_view HttpEcho::parse_field(std::string_view line) {
+  const std::size_t colon = line.find(':');
+  // A space before the colon or a folded line is where two readers differ (RFC 9112, 5.1 and 5.2).
+  if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return bad_request;
+  const std::string_view name = line.substr(0, colon);
+  const std::string_view value = trim(line.substr(colon + 1));
+  if (!is_field_text(value)) return bad_request;
+  if (equal_ignoring_case(name, "host")) {
+    if (has_host_) return bad_request;
+    has_host_ = true;
+  } else if (equal_ignoring_case(name, "connection")) {
+    if (lists(value, "close")) keep_alive_ = false;
+  } else if (equal_ignoring_case(name, "expect")) {
+    if (!equal_ignoring_case(value, "100-continue")) return "417 Expectation Failed";
+    expects_continue_ = !version_1_0_;
+  }
+  return parse_framing(name, value);
+}
+
+std::string_view HttpEcho::parse_framing(std::string_view name, std::string_view value) {
+  if (equal_ignoring_case(name, "transfer-encoding")) {
+    if (chunked_) return bad_request;
+    if (!equal_ignoring_case(value, "chunked")) return "501 Not Implemented";
+    chunked_ = true;
+  } else if (equal_ignoring_case(name, "content-length")) {
+    std::uint64_t length = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), length);
+    if (value.empty() || error != std::errc() || end != value.data() + value.size() ||
+        length > (std::uint64_t{1} << 62U) || (has_length_ && length != left_))
+      return bad_request;
+    has_length_ = true;
+    left_ = length;
+  }
+  return {};
+}
+
+void HttpEcho::start_answer(std::vector<char>& output) {
+  if (expects_continue_ && (chunked_ || left_ > 0)) append(output, "HTTP/1.1 100 Continue\r\n\r\n");
+  fmt::format_to(std::back_inserter(output),
+                 "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                 "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n{}",
+                 keep_alive_ ? "" : "Connection: close\r\n");
+  if (chunked_)
+    append(output, "Transfer-Encoding: chunked\r\n\r\n");
+  else
+    fmt::format_to(std::back_inserter(output), "Content-Length: {}\r\n\r\n", line_.size() + left_);
+  if (!head_only_) {
+    if (chunked_) fmt::format_to(std::back_inserter(output), "{:x}\r\n", line_.size());
+    append(output, line_);
+    if (chunked_) append(output, "\r\n");
+  }
+  line_.clear();
+  if (chunked_)
+    state_ = State::chunk_size;
+  else if (left_ > 0)
+    state_ = State::body;
+  else
+    end_request();
+}
+
+std::size_t HttpEcho::take_body(std::span<const char> input, std::vector<char>& output) {
+  const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(left_, input.size()));
+  if (!head_only_) append(output, {input.data(), taken});
+  left_ -= taken;
+  if (left_ == 0) end_request();
+  return taken;
+}
+
+std::size_t HttpEcho::take_chunked(std::span<const char> input, std::vector<char>& output) {
+  std::size_t taken = 0;
+  while (taken < input.size() && state_ != State::head && state_ != State::closed) {
+    if (state_ == State::chunk_data) {
+      const auto step =
+          static_cast<std::size_t>(std::min<std::uint64_t>(left_, input.size() - taken));
+      taken += step;
+      left_ -= step;
+      if (left_ == 0) state_ = State::chunk_end;
+    } else if (!take_framing(input[taken++])) {
+      state_ = State::closed;  // the answer has begun: the missing last chunk tells that it failed
+      return input.size();
+    }
+  }
+  if (!head_only_) {
+    fmt::format_to(std::back_inserter(output), "{:x}\r\n", taken);
+    append(output, {input.data(), taken});
+    append(output, "\r\n");
+    if (state_ == State::head || state_ == State::closed) append(output, "0\r\n\r\n");
+  }
+  return taken;
+}
+
+bool HttpEcho::take_framing(char c) {
+  line_ += c;
+  if (c != '\n') return line_.size() <= max_head;
+  if (!line_.ends_with("\r\n")) return false;
+  const bool good = end_of_framing_line();
+  line_.clear();
+  return good;
+}
+
+bool HttpEcho::end_of_framing_line() {
+  const std::string_view line = std::string_view(line_).substr(0, line_.size() - 2);
+  if (state_ == State::trailer) {
+    if (line.empty()) end_request();
+    return is_field_text(line);
+  }
+  if (state_ == State::chunk_end) {
+    state_ = State::chunk_size;
+    return line.empty();
+  }
+  const std::size_t digits = std::min(line.find(';'), line.size());
+  const auto [end, error] = std::from_chars(line.data(), line.data() + digits, left_, 16);
+  if (digits == 0 || error != std::errc() || end != line.data() + digits) return false;
+  if (left_ > (std::uint64_t{1} << 62U) || !is_field_text(line)) return false;
+  state_ = left_ == 0 ? State::trailer : State::chunk_data;
+  return true;
+}
+
+void HttpEcho::end_request() {
+  line_.clear();
+  state_ = keep_alive_ ? State::head : State::closed;
+}
+
+void HttpEcho::refuse(std::string_view status, std::vector<char>& output) {
+  fmt::format_to(std::back_inserter(output),
+                 "HTTP/1.1 {0}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                 "Connection: close\r\nContent-Length: {1}\r\n\r\n{0}\n",
+                 status, status.size() + 1);
+  line_.clear();
+  state_ = State::closed;
+}
+
+}  // namespace duolu::apps

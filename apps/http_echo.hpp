@@ -1,0 +1,67 @@
+// HTTP/1.1 requests in, their own text back: enough of RFC 9112 to be right, and to refuse the
+// rest.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace duolu::apps {
+
+/// One connection's parser and answers. Feed it bytes in pieces of any size; the same bytes give
+/// the same answers however they are cut, but for the sizes of an answer's chunks. Memory: the head
+/// of the request being read, at most 16 KiB.
+///
+/// The body of each answer is the request as it came, head and body (for a chunked request with its
+/// chunk framing). Answers begin as soon as a head is complete. Refused, with the connection
+/// closed: 400 malformed, or framing that two readers could take differently (RFC 9112, 6.3
+/// and 11.2); 417; 431 a head over 16 KiB; 501 a transfer coding other than chunked; 505 a version
+/// other than 1.x.
+class HttpEcho {
+ public:
+  /// Takes `input` and appends what is to be sent to `output`. False: nothing more will be
+  /// answered, close after sending.
+  bool consume(std::span<const char> input, std::vector<char>& output);
+
+  static constexpr std::size_t max_head = std::size_t{16} * 1024;
+
+ private:
+  enum class State : std::uint8_t {
+    head,
+    body,        ///< `left_` bytes of a body with Content-Length.
+    chunk_size,  ///< The line with a chunk's size.
+    chunk_data,  ///< `left_` bytes of a chunk.
+    chunk_end,   ///< The CRLF behind a chunk's data.
+    trailer,     ///< Trailer lines up to an empty one.
+    closed,
+  };
+
+  std::size_t take_head(std::span<const char> input, std::vector<char>& output);
+  std::size_t take_body(std::span<const char> input, std::vector<char>& output);
+  std::size_t take_chunked(std::span<const char> input, std::vector<char>& output);
+  /// One byte of a chunked body's framing. False: malformed.
+  bool take_framing(char c);
+  bool end_of_framing_line();
+  void start_answer(std::vector<char>& output);
+  void end_request();
+  void refuse(std::string_view status, std::vector<char>& output);
+  /// Empty, or the status to refuse the head with.
+  std::string_view parse_head();
+  std::string_view parse_field(std::string_view line);
+  std::string_view parse_framing(std::string_view name, std::string_view value);
+
+  State state_ = State::head;
+  std::string line_{};  ///< The head, or the framing line, read so far.
+  std::uint64_t left_ = 0;
+  bool head_only_ = false;  ///< The request was HEAD: the answer has no body.
+  bool keep_alive_ = true;
+  bool chunked_ = false;
+  bool has_length_ = false;
+  bool has_host_ = false;
+  bool expects_continue_ = false;
+  bool version_1_0_ = false;
+};
+
+}  // namespace duolu::apps

@@ -1,0 +1,35 @@
+// The one binary: reads the command line, runs the verb, turns failures into one line and a code.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "apps/command.hpp"
+#include "duolu/kernel/kernel.hpp"
+
+namespace {
+
+/// A program started with a standard stream closed would take its first socket for it.
+void open_standard_streams(duolu::Kernel& kernel) {
+  for (int fd = 0; fd <= 2; ++fd)
+    if (kernel.fcntl(fd, F_GETFD, 0) < 0) ::open("/dev/null", O_RDWR);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  duolu::Kernel& kernel = duolu::real_kernel();
+  open_standard_streams(kernel);
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  kernel.sigaction(SIGPIPE, &ignore, nullptr);  // a reader that is gone is an error of write
+  try {
+    return duolu::apps::run_command(argc, argv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "duolu: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,311 @@
+// duolu serve: the command line around Server.
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "apps/server.hpp"
+#include "apps/text.hpp"
+#include "apps/verbs.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace duolu::apps {
+namespace {
+
+struct ServeArguments {
+  std::string service;
+  std::vector<std::string> listen{"tcp://localhost:5000"};
+  std::string backend = "auto";
+  std::string trigger = "level";
+  std::string close_after;
+  std::string idle_timeout;
+  std::string grace = "5s";
+  std::string max_connections;
+  bool stop_on_stdin = false;
+  bool quiet = false;
+  bool verbose = false;
+  bool json = false;
+};
+
+// --- signals: the first one asks the server to stop, the second one ends the process
+
+std::atomic<Server*> signalled_server{nullptr};
+std::atomic<int> signal_count{0};
+
+extern "C" void on_stop_signal(int signal) {
+  const int saved = errno;
+  if (signal_count.fetch_add(1) > 0) ::_exit(128 + signal);
+  if (Server* server = signalled_server.load()) server->stop();
+  errno = saved;
+}
+
+void handle_signals(Kernel& kernel, Server& server) {
+  signalled_server = &server;
+  struct sigaction action{};
+  action.sa_handler = on_stop_signal;
+  kernel.sigaction(SIGINT, &action, nullptr);
+  kernel.sigaction(SIGTERM, &action, nullptr);
+}
+
+// --- arguments
+
+Duration duration_argument(const char* option, const std::string& text) {
+  const std::optional<Duration> duration = parse_duration(text);
+  if (!duration)
+    throw Failure(exit_usage, fmt::format("{} {}: not a duration; write 250ms, 1.5s, 2m or 1h",
+                                          option, escape(text)));
+  return *duration;
+}
+
+ServerOptions server_options(const ServeArguments& arguments) {
+  ServerOptions options;
+  if (arguments.trigger == "edge") options.trigger = Trigger::edge;
+  if (arguments.trigger == "oneshot") options.trigger = Trigger::oneshot;
+  const std::optional<std::string> close_after = unescape(arguments.close_after);
+  if (!close_after)
+    throw Failure(exit_usage, fmt::format("--close-after {}: unknown escape; there are \\r \\n \\t "
+                                          "\\0 \\\\ and \\xHH",
+                                          escape(arguments.close_after)));
+  options.close_after = *close_after;
+  if (!arguments.idle_timeout.empty()) {
+    options.idle_timeout = duration_argument("--idle-timeout", arguments.idle_timeout);
+    if (options.idle_timeout == Duration::zero())
+      throw Failure(exit_usage, "--idle-timeout 0: must be more than zero; leave it out for none");
+  }
+  options.grace = duration_argument("--grace", arguments.grace);
+  if (!arguments.max_connections.empty()) {
+    const std::optional<std::uint64_t> count = parse_count(arguments.max_connections);
+    if (!count || *count == 0)
+      throw Failure(exit_usage,
+                    fmt::format("--max-connections {}: not a number above zero, like 100 or 10k",
+                                escape(arguments.max_connections)));
+    options.max_connections = *count;
+  }
+  options.stop_on_stdin = arguments.stop_on_stdin;
+  return options;
+}
+
+/// A limit that cannot be kept is refused at the start, not discovered under load.
+void check_descriptor_limit(Kernel& kernel, std::size_t max_connections) {
+  constexpr std::size_t own = 16;  // standard streams, poller, wake-up, listeners
+  struct rlimit limit{};
+  if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  if (max_connections + own <= limit.rlim_cur) return;
+  throw Failure(
+      exit_not_here,
+      fmt::format("--max-connections {} needs a limit of {} open files, it is {}: run "
+                  "`ulimit -n {}` first, or ask for fewer",
+                  max_connections, max_connections + own, limit.rlim_cur, max_connections + own));
+}
+
+// --- start
+
+struct Chosen {
+  std::unique_ptr<Poller> poller;
+  std::string why;
+};
+
+Chosen choose_poller(Kernel& kernel, const std::string& name) {
+  Chosen chosen;
+  const Backend* backend = find_backend(name);
+  if (backend != nullptr) {
+    const Probe probe = backend->probe(kernel);
+    if (!probe.works())
+      throw Failure(exit_not_here, fmt::format("--backend {}: not available here: {}; {}", name,
+                                               probe.reason, probe.advice));
+    chosen.why = "as asked for";
+  } else {
+    BackendChoice choice = choose_backend(kernel);
+    if (choice.backend == nullptr)
+      throw Failure(exit_not_here, "no backend works here: " + choice.why);
+    backend = choice.backend;
+    chosen.why = "best that works here; " + choice.why;
+  }
+  Result<std::unique_ptr<Poller>> made = backend->make(kernel, {});
+  if (!made)
+    throw Failure(exit_not_here, fmt::format("backend {}: {}; `duolu doctor` tells more",
+                                             backend->name, made.error().message()));
+  chosen.poller = std::move(*made);
+  return chosen;
+}
+
+[[noreturn]] void cannot_listen(const std::string& where, std::error_code error) {
+  std::string advice = "choose another address";
+  if (error == std::errc::address_in_use)
+    advice = "another server has it; stop that one or choose another port";
+  else if (error == std::errc::permission_denied)
+    advice = where.starts_with("unix:") ? "the directory must be writable"
+                                        : "ports below 1024 are for root; choose one above";
+  else if (error == std::errc::address_not_available)
+    advice = "this machine does not have that address";
+  else if (error == std::errc::too_many_files_open)
+    advice = "raise the limit with `ulimit -n`";
+  throw Failure(exit_no_connection,
+                fmt::format("cannot listen on {}: {}; {}", escape(where), error.message(), advice));
+}
+
+/// Whether a machine without this address family can do without this address.
+bool is_absent(std::error_code error) {
+  return error == std::errc::address_family_not_supported ||
+         error == std::errc::address_not_available;
+}
+
+/// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
+std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
+                                       const std::vector<std::string>& texts) {
+  std::vector<Address> bound;
+  for (const std::string& text : texts) {
+    const std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
+    if (!endpoint) throw Failure(exit_usage, "--listen " + escape(endpoint.error()));
+    Result<std::vector<Address>> addresses = resolve(kernel, *endpoint);
+    if (!addresses)
+      throw Failure(exit_no_connection, fmt::format("cannot listen on {}: {}", escape(text),
+                                                    addresses.error().message()));
+    const std::size_t before = bound.size();
+    std::error_code last;
+    for (Address& address : *addresses) {
+      if (bound.size() > before && endpoint->port == 0) address.set_port(bound.back().port());
+      const Result<Address> listening = server.listen(address);
+      if (listening)
+        bound.push_back(*listening);
+      else if (last = listening.error(); !is_absent(last))
+        cannot_listen(address.to_string(), last);
+    }
+    if (bound.size() == before) cannot_listen(text, last);
+  }
+  return bound;
+}
+
+/// What to type to see it work.
+std::string lines_to_try(const ServeArguments& arguments, const std::vector<Address>& bound) {
+  const std::string where = bound.front().to_string();
+  if (bound.front().family() == AF_UNIX)
+    return fmt::format("  try:  nc -U {}\n", escape(where.substr(7)));
+  const std::string authority = where.substr(6);
+  const std::size_t colon = authority.rfind(':');
+  const std::string host = authority.substr(0, colon);
+  const bool v6 = host.starts_with('[');
+  std::string lines = fmt::format("  try:  nc {} {}\n", v6 ? host.substr(1, host.size() - 2) : host,
+                                  authority.substr(colon + 1));
+  if (arguments.service == "http-echo")
+    lines = fmt::format("  try:  curl http://{}/\n", authority);
+  else if (arguments.close_after == "\\r\\n\\r\\n")
+    lines += fmt::format("        curl --http0.9 http://{}/\n", authority);
+  return lines;
+}
+
+void announce(Journal& journal, const ServeArguments& arguments, const Chosen& chosen,
+              const std::vector<Address>& bound) {
+  std::vector<std::string> addresses;
+  for (const Address& address : bound) addresses.push_back(escape(address.to_string()));
+  std::string stop = "Ctrl-C";
+  if (arguments.stop_on_stdin) stop += ", or a line on standard input";
+  journal.say(Verbosity::normal, "serving",
+              fmt::format("duolu serve {}\n  listening on {}\n  backend {}, {}-triggered ({})\n"
+                          "{}  stop: {}",
+                          arguments.service, fmt::join(addresses, ", "), chosen.poller->name(),
+                          arguments.trigger, chosen.why, lines_to_try(arguments, bound), stop),
+              {{"service", arguments.service},
+               {"listening", addresses},
+               {"backend", chosen.poller->name()},
+               {"trigger", arguments.trigger},
+               {"why", chosen.why}});
+}
+
+void report(Journal& journal, const Totals& totals) {
+  journal.say(Verbosity::quiet, "totals",
+              fmt::format("served {} connections (at most {} at a time), {} messages, {} bytes in, "
+                          "{} bytes out; {} failed, {} cut",
+                          totals.accepted, totals.peak, totals.messages, totals.bytes_in,
+                          totals.bytes_out, totals.failed, totals.cut),
+              {{"connections", totals.accepted},
+               {"connections_max", totals.peak},
+               {"messages", totals.messages},
+               {"bytes_in", totals.bytes_in},
+               {"bytes_out", totals.bytes_out},
+               {"failed", totals.failed},
+               {"cut", totals.cut}});
+}
+
+int serve(const ServeArguments& arguments) {
+  Kernel& kernel = real_kernel();
+  const ServerOptions options = server_options(arguments);
+  check_descriptor_limit(kernel, options.max_connections);
+  Verbosity verbosity = Verbosity::normal;
+  if (arguments.quiet) verbosity = Verbosity::quiet;
+  if (arguments.verbose) verbosity = Verbosity::verbose;
+  Journal journal(verbosity, arguments.json, "duolu.serve/1");
+
+  const Chosen chosen = choose_poller(kernel, arguments.backend);
+  const auto kind = std::find_if(services().begin(), services().end(),
+                                 [&](const ServiceKind& k) { return k.name == arguments.service; });
+  const std::unique_ptr<Service> service = kind->make();
+  Server server(*chosen.poller, *service, options, journal);
+  const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
+  handle_signals(kernel, server);
+  announce(journal, arguments, chosen, bound);
+  const Result<Totals> totals = server.run();
+  signalled_server = nullptr;
+  if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
+  report(journal, *totals);
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, Action& action) {
+  CLI::App* verb = app.add_subcommand("serve", "Serve echo and its like over TCP and Unix sockets");
+  auto arguments = std::make_shared<ServeArguments>();
+  std::vector<std::string> names;
+  std::string list = "What to serve:";
+  for (const ServiceKind& kind : services()) {
+    names.emplace_back(kind.name);
+    list += fmt::format("\n{:<10} {}", kind.name, kind.summary);
+  }
+  std::vector<std::string> backend_names{"auto"};
+  for (const Backend& backend : backends()) backend_names.emplace_back(backend.name);
+  const std::vector<std::string> triggers{"level", "edge", "oneshot"};
+
+  verb->add_option("service", arguments->service, list)
+      ->required()
+      ->type_name("SERVICE")
+      ->check(CLI::IsMember(names).description(""));
+  verb->add_option("--listen", arguments->listen,
+                   "Address: tcp://HOST:PORT, unix:///PATH (repeatable)\n"
+                   "[tcp://localhost:5000, every address of it]")
+      ->type_name("ADDR")
+      ->allow_extra_args(false);
+  verb->add_option("--backend", arguments->backend,
+                   fmt::format("{} [auto]", fmt::join(backend_names, ", ")))
+      ->type_name("NAME")
+      ->check(CLI::IsMember(backend_names).description(""));
+  verb->add_option("--trigger", arguments->trigger, "level, edge, oneshot [level]")
+      ->type_name("MODE")
+      ->check(CLI::IsMember(triggers).description(""));
+  verb->add_option("--close-after", arguments->close_after,
+                   "Close a connection once its input ends so,\nafter answering: '\\r\\n\\r\\n'")
+      ->type_name("STRING");
+  verb->add_flag("--stop-on-stdin", arguments->stop_on_stdin,
+                 "Stop at a line or the end of standard input");
+  verb->add_option("--idle-timeout", arguments->idle_timeout,
+                   "Close connections without traffic: 30s [never]")
+      ->type_name("D");
+  verb->add_option("--max-connections", arguments->max_connections,
+                   "At most so many at a time; others wait [no limit]")
+      ->type_name("N");
+  verb->add_option("--grace", arguments->grace,
+                   "How long stopping may take before connections are cut [5s]")
+      ->type_name("D");
+  CLI::Option* quiet = verb->add_flag("-q,--quiet", arguments->quiet, "Only errors and the totals");
+  verb->add_flag("-v,--verbose", arguments->verbose, "Tell of connections and messages")
+      ->excludes(quiet);
+  verb->add_flag("--json", arguments->json, "One JSON object a line on standard output");
+  verb->callback([arguments, &action] { action = [arguments] { return serve(*arguments); }; });
+}
+
+}  // namespace duolu::apps

@@ -1,0 +1,113 @@
+#include "apps/text.hpp"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cmath>
+
+namespace duolu::apps {
+namespace {
+
+struct Unit {
+  std::string_view suffix;
+  double factor;
+};
+
+/// A non-negative number and one of `units` behind it, multiplied.
+template <std::size_t N>
+std::optional<double> parse_quantity(std::string_view text, const Unit (&units)[N]) {
+  double number = 0;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
+  if (error != std::errc() || number < 0 || !std::isfinite(number)) return std::nullopt;
+  const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  for (const Unit& unit : units)
+    if (unit.suffix == suffix) return number * unit.factor;
+  return std::nullopt;
+}
+
+int hex_digit(char c) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+}  // namespace
+
+std::optional<Duration> parse_duration(std::string_view text) {
+  static constexpr Unit units[] = {{"", 1e9},  {"ns", 1},   {"us", 1e3},  {"ms", 1e6},
+                                   {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+  const std::optional<double> nanoseconds = parse_quantity(text, units);
+  constexpr double hundred_years = 100.0 * 366 * 24 * 3600e9;
+  if (!nanoseconds || *nanoseconds > hundred_years) return std::nullopt;
+  return Duration(std::llround(*nanoseconds));
+}
+
+std::optional<std::uint64_t> parse_count(std::string_view text) {
+  static constexpr Unit units[] = {{"", 1},    {"k", 1e3},    {"K", 1e3},       {"M", 1e6},
+                                   {"G", 1e9}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  const std::optional<double> count = parse_quantity(text, units);
+  if (!count || *count > 9e15 || *count != std::floor(*count)) return std::nullopt;
+  return static_cast<std::uint64_t>(*count);
+}
+
+std::optional<std::string> unescape(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      plain += text[i];
+      continue;
+    }
+    if (++i == text.size()) return std::nullopt;
+    switch (text[i]) {
+      case 'r': plain += '\r'; break;
+      case 'n': plain += '\n'; break;
+      case 't': plain += '\t'; break;
+      case '0': plain += '\0'; break;
+      case '\\':
+      case '"':
+      case '\'': plain += text[i]; break;
+      case 'x': {
+        if (i + 2 >= text.size()) return std::nullopt;
+        const int high = hex_digit(text[i + 1]);
+        const int low = hex_digit(text[i + 2]);
+        if (high < 0 || low < 0) return std::nullopt;
+        plain += static_cast<char>(high * 16 + low);
+        i += 2;
+        break;
+      }
+      default: return std::nullopt;
+    }
+  }
+  return plain;
+}
+
+std::string escape(std::string_view bytes, std::size_t limit) {
+  std::string safe;
+  for (const char c : bytes.substr(0, limit)) {
+    switch (c) {
+      case '\r': safe += "\\r"; break;
+      case '\n': safe += "\\n"; break;
+      case '\t': safe += "\\t"; break;
+      case '\\': safe += "\\\\"; break;
+      case '"': safe += "\\\""; break;
+      default:
+        if (c >= 0x20 && c < 0x7f)
+          safe += c;
+        else
+          safe += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  if (bytes.size() > limit) safe += "...";
+  return safe;
+}
+
+std::string to_text(Duration duration) {
+  const auto count = static_cast<double>(duration.count());
+  if (duration >= std::chrono::seconds(1)) return fmt::format("{:.4g}s", count / 1e9);
+  if (duration >= std::chrono::milliseconds(1)) return fmt::format("{:.4g}ms", count / 1e6);
+  return fmt::format("{:.4g}us", count / 1e3);
+}
+
+}  // namespace duolu::apps

@@ -1,0 +1,30 @@
+// What people type and read: quantities with suffixes, escapes, and bytes made safe for a terminal.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "duolu/base/time.hpp"
+
+namespace duolu::apps {
+
+/// "250ms", "1.5s", "2m", "1h", "10us"; a bare number is seconds. Nothing for anything else, for
+/// negative values and for more than a hundred years.
+std::optional<Duration> parse_duration(std::string_view text);
+
+/// "1500", "10k", "2M" (thousands), "64KiB", "1GiB" (1024). Nothing for anything else.
+std::optional<std::uint64_t> parse_count(std::string_view text);
+
+/// Resolves \r \n \t \0 \\ \" \' and \xHH, as in C. Nothing if an escape is not one of these.
+std::optional<std::string> unescape(std::string_view text);
+
+/// The first `limit` bytes as printable ASCII: everything else, and the backslash and the quote, as
+/// escapes that unescape() reads. "..." follows if there was more.
+std::string escape(std::string_view bytes, std::size_t limit = SIZE_MAX);
+
+/// "1.5s", "20ms": for people.
+std::string to_text(Duration duration);
+
+}  // namespace duolu::apps
