@@ -38,6 +38,7 @@ class SelectPoller final : public Poller {
     if (wake_fd() > max_select_fd) return fail(EMFILE);
     make_room(wake_fd());
     want_[0].set(wake_fd());
+    highest_ = wake_fd();
     return {};
   }
 
@@ -45,8 +46,7 @@ class SelectPoller final : public Poller {
 
  private:
   void make_room(int fd) {
-    highest_ = std::max(highest_, fd);
-    const std::size_t words = Bitmap::words_for(highest_);
+    const std::size_t words = Bitmap::words_for(fd);
     for (Bitmap& set : want_) set.grow(words);
     for (Bitmap& set : found_) set.grow(words);
   }
@@ -75,6 +75,7 @@ class SelectPoller final : public Poller {
   void mark(int fd, Interest want) noexcept {
     static constexpr Interest directions[] = {Interest::readable, Interest::writable,
                                               Interest::priority};
+    if (want != Interest::none) highest_ = std::max(highest_, fd);
     for (std::size_t i = 0; i < 3; ++i) {
       if (any(want, directions[i]))
         want_[i].set(fd);
