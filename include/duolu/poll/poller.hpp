@@ -8,8 +8,11 @@
 //
 //   auto poller = duolu::make_poller(duolu::real_kernel()).value();
 //   duolu::Token token = poller->add(fd, duolu::Interest::readable).value();
-//   for (const duolu::Event& event : poller->wait(duolu::never).value())
+//   const duolu::Result<duolu::Poller::Batch> batch = poller->wait(duolu::never);
+//   for (const duolu::Event& event : batch.value())
 //     if (event.readable()) ...
+//
+// (Name the batch: a range-for over `wait(...).value()` would let go of it before the first event.)
 #pragma once
 
 #include <atomic>
