@@ -1,0 +1,185 @@
+// Public. Layer: kernel. A Kernel that counts calls and makes them fail.
+//
+// It stands in front of another Kernel, counts what passes, and injects faults: planned ones (the
+// nth call of a kind fails with an errno) and random ones (a share of the calls, by seed). What a
+// caller sees is always something a kernel could have done:
+//
+//   F1  A planned fault does not reach the inner kernel, except: `close` closes all the same; a
+//       connection that breaks in a transfer (ECONNRESET, EPIPE, ETIMEDOUT) is first shut down both
+//       ways, so that what follows agrees; a `connect` that is said to be in progress (EINPROGRESS,
+//       EINTR) is.
+//   F2  EAGAIN and short transfers tell the caller that a direction is drained, which is why it
+//       will wait for an edge. When that was untrue, every edge-triggered epoll registration of the
+//       same file is armed again with EPOLL_CTL_MOD, so that the rest is reported (convention K5 of
+//       kernel.hpp). Level and oneshot registrations, poll and select need nothing.
+//   F3  A readiness that is delayed comes later: withheld at most three times in a row, armed again
+//       where the kernel has taken it for reported. A wait of which everything was withheld ends
+//       with EINTR, as if a signal had come before; one that only looks finds nothing.
+//   F4  Random faults keep the program alive: EAGAIN never twice in a row for a descriptor and
+//       direction, EINTR at most three times in a row for a call, a transfer of at least one byte.
+//   F5  They depend on the seed, the kind of the call and how many calls of that kind came before,
+//       on nothing else: the same run again gives the same faults.
+//
+// Which calls random faults strike, and why not the others:
+//
+//   short_transfers    recv, send, read, write of stream sockets and pipes; a datagram is whole or
+//                      lost, an eventfd's counter too. Not a write to a pipe of up to PIPE_BUF
+//                      bytes, which is atomic.
+//   eagain             the same and datagram sockets, and accept. Not where the end or an error is
+//                      there already (nothing is "not yet" then). Not a write of up to PIPE_BUF
+//                      bytes to a pipe: there it says that the reader has something to read.
+//   eintr              recv, send, read, write of sockets, pipes and terminals, accept, pselect,
+//                      ppoll, and epoll's waits unless they only look: those do not sleep. POSIX
+//                      allows it for all of these even if they are non-blocking. Not eventfds,
+//                      epoll_ctl and the calls that make or describe descriptors: these never wait.
+//                      getrandom above 256 bytes: below it is never interrupted.
+//   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
+//
+// Of descriptors that block, as standard input may, only EINTR comes by chance. `now` is never
+// faulted, and getpid and freeaddrinfo cannot fail.
+//
+// Threads: calls as for any Kernel (K6). `write` to an eventfd, or of up to PIPE_BUF bytes to a
+// pipe, and `getpid` take no lock and no memory, so that a signal handler may make them. fail(),
+// set_rates(), clear() and reset_counts() belong to one thread; the others may go on calling.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+
+#include "duolu/kernel/kernel.hpp"
+
+namespace duolu {
+
+/// One value per Kernel call, named after it.
+enum class Call : std::uint8_t {
+#define DUOLU_CALL(name) name,
+#include "duolu/kernel/calls.def"
+#undef DUOLU_CALL
+  count_
+};
+
+/// "epoll_ctl".
+[[nodiscard]] std::string_view to_string(Call call) noexcept;
+
+/// How often random faults strike, in 1/1000 of the calls that are eligible (see above).
+struct FaultRates {
+  std::uint32_t short_transfers = 0;
+  std::uint32_t eagain = 0;
+  std::uint32_t eintr = 0;
+  std::uint32_t delayed_readiness = 0;
+};
+
+/// Counts calls and injects faults. See the top of this file.
+class FaultKernel final : public Kernel {
+ public:
+  /// `inner` must outlive this. Without fail() and set_rates() every call is passed on.
+  explicit FaultKernel(Kernel& inner, std::uint64_t seed = 0);
+  ~FaultKernel() override;
+
+  /// The nth call of this kind (1: the next one), and the `times - 1` after it, fail with `error`,
+  /// an errno (getaddrinfo: an EAI_ code, as it is returned). Of several plans for one call the
+  /// latest counts.
+  void fail(Call call, std::uint64_t nth, int error, std::uint64_t times = 1);
+  /// Every call of this kind fails from now on.
+  void fail_always(Call call, int error);
+  void set_rates(FaultRates rates) noexcept;
+  /// No more faults. Counts stay.
+  void clear() noexcept;
+
+  /// How often it was called, failures included. What the FaultKernel itself asks of the inner
+  /// kernel is not counted.
+  [[nodiscard]] std::uint64_t calls(Call call) const noexcept;
+  /// How many faults were injected; a delayed event counts as one each time.
+  [[nodiscard]] std::uint64_t injected() const noexcept;
+  /// Sets all counts to zero. Plans are not moved by it.
+  void reset_counts() noexcept;
+
+  Instant now() noexcept override;
+  ssize_t getrandom(void* buffer, std::size_t size) noexcept override;
+  int getpid() noexcept override;
+  int uname(struct utsname* name) noexcept override;
+  int getrlimit(int resource, struct rlimit* limit) noexcept override;
+  int setrlimit(int resource, const struct rlimit* limit) noexcept override;
+  int sigaction(int signal, const struct sigaction* action,
+                struct sigaction* old) noexcept override;
+
+  int close(int fd) noexcept override;
+  int fcntl(int fd, int command, long argument) noexcept override;
+  int fstat(int fd, struct stat* status) noexcept override;
+  int isatty(int fd) noexcept override;
+  ssize_t read(int fd, void* buffer, std::size_t size) noexcept override;
+  ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override;
+  int pipe(int fds[2]) noexcept override;
+  int lstat(const char* path, struct stat* status) noexcept override;
+  int unlink(const char* path) noexcept override;
+
+  int socket(int domain, int type, int protocol) noexcept override;
+  int bind(int fd, const sockaddr* address, socklen_t size) noexcept override;
+  int listen(int fd, int backlog) noexcept override;
+  int accept(int fd, sockaddr* address, socklen_t* size) noexcept override;
+  int connect(int fd, const sockaddr* address, socklen_t size) noexcept override;
+  int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept override;
+  int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept override;
+  int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept override;
+  int setsockopt(int fd, int level, int name, const void* value, socklen_t size) noexcept override;
+  int shutdown(int fd, int how) noexcept override;
+  ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept override;
+  ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept override;
+  int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
+                  addrinfo** found) noexcept override;
+  void freeaddrinfo(addrinfo* found) noexcept override;
+
+  int pselect(int count, unsigned long* readable, unsigned long* writable,
+              unsigned long* exceptional, const timespec* timeout) noexcept override;
+  int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override;
+
+  int eventfd() noexcept override;
+  int epoll_create() noexcept override;
+  int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept override;
+  int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept override;
+  int epoll_pwait2(int epoll, epoll_event* events, int count,
+                   const timespec* timeout) noexcept override;
+
+ private:
+  struct Plan;   // one fail()
+  struct Table;  // what is registered and withheld; has a lock
+  struct Dice;   // the random faults of one call
+  struct File;   // what kind of file a descriptor is
+
+  static constexpr auto call_count = static_cast<std::size_t>(Call::count_);
+
+  std::uint64_t enter(Call call) noexcept;
+  int planned(Call call, std::uint64_t number) noexcept;
+  Dice roll(Call call, std::uint64_t number) noexcept;
+  bool interrupt(Call call) noexcept;
+  template <class Real>
+  auto plain(Call call, Real real) noexcept;
+  template <class Real>
+  ssize_t transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept;
+  File look_at(int fd, int message_flags) noexcept;
+  bool has_ended(int fd, bool writing) noexcept;
+  bool may_pretend_empty(const File& file, bool writing) noexcept;
+  void remind(const File& file) noexcept;
+  int withhold_bits(Dice& dice, int count, unsigned long* const sets[3], int ready) noexcept;
+  int withhold_fds(Dice& dice, pollfd* fds, std::size_t count, int ready) noexcept;
+  template <class Real>
+  int epoll_any_wait(Call call, int epoll, epoll_event* events, bool only_looks,
+                     Real real) noexcept;
+  int withhold_events(Dice& dice, int epoll, epoll_event* events, int ready) noexcept;
+
+  Kernel& inner_;
+  const std::uint64_t seed_;
+  std::array<std::atomic<std::uint64_t>, call_count> made_{};  ///< Calls since the beginning.
+  std::array<std::atomic<std::uint64_t>, call_count> base_{};  ///< `made_` when last reset.
+  std::array<std::atomic<const Plan*>, call_count> plans_{};   ///< Latest first.
+  std::array<std::atomic<std::uint32_t>, call_count> interrupted_{};  ///< EINTRs in a row.
+  std::array<std::atomic<std::uint32_t>, 4> rates_{};  ///< The members of FaultRates, in order.
+  std::atomic<std::uint64_t> injected_{0};
+  std::unique_ptr<Table> table_;
+};
+
+}  // namespace duolu

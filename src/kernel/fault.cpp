@@ -1,0 +1,698 @@
+// The kernel that fails on demand. The rules are at the top of fault.hpp.
+//
+// Why it is built so:
+//   - A random fault is a hash of (seed, call, its number), not a draw from a shared sequence: no
+//     lock, no order between threads, and a handler that makes one recv more does not change what
+//     happens to the next epoll_ctl.
+//   - Plans are a list that only grows at its head and is freed at the end: a signal handler may
+//     walk it while another thread adds to it.
+//   - Arming again happens under the lock that epoll_ctl takes too, or else it could bring back
+//     an interest that another thread has just changed.
+
+#include "duolu/kernel/fault.hpp"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <deque>
+#include <limits>
+#include <map>
+#include <mutex>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "duolu/base/check.hpp"
+#include "duolu/base/prng.hpp"
+
+#ifndef DUOLU_POSIX_ONLY
+#include <sys/epoll.h>
+#endif
+
+namespace duolu {
+namespace {
+
+constexpr std::string_view names[] = {
+#define DUOLU_CALL(name) #name,
+#include "duolu/kernel/calls.def"
+#undef DUOLU_CALL
+};
+
+constexpr std::uint32_t per_mille = 1000;
+constexpr std::uint32_t most_interrupts_in_a_row = 3;
+constexpr std::uint64_t most_delays_in_a_row = 3;
+
+std::size_t place(Call call) noexcept {
+  DUOLU_CHECK(call < Call::count_);
+  return static_cast<std::size_t>(call);
+}
+
+bool is_zero(const timespec* timeout) noexcept {
+  return timeout != nullptr && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
+}
+
+bool breaks_connection(int error) noexcept {
+  return error == ECONNRESET || error == EPIPE || error == ETIMEDOUT;
+}
+
+#ifndef DUOLU_POSIX_ONLY
+/// Makes epoll look again: what is ready is reported once more. Whether the registration was there.
+bool rearm(Kernel& inner, int epoll, int fd, std::uint32_t events, std::uint64_t data) noexcept {
+  epoll_event event{.events = events, .data = {.u64 = data}};
+  // An exclusive registration cannot be modified.
+  if ((events & EPOLLEXCLUSIVE) == 0) return inner.epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0;
+  return inner.epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr) == 0 &&
+         inner.epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+#endif
+
+/// Which file it is, whatever the descriptor: the ends of a pipe share one, which costs a report.
+using FileId = std::pair<dev_t, ino_t>;
+
+}  // namespace
+
+std::string_view to_string(Call call) noexcept { return names[place(call)]; }
+
+struct FaultKernel::Plan {
+  std::uint64_t first;
+  std::uint64_t last;
+  int error;
+  const Plan* older;
+};
+
+struct FaultKernel::Dice {
+  Prng prng;
+  Call call;
+  bool interrupts;
+  bool pretends_empty;
+  bool shortens;
+  std::uint32_t delayed;
+
+  bool delays() noexcept { return prng.chance(delayed, per_mille); }
+  /// Less than `size`; small and large cuts are equally likely, since most buffers are larger than
+  /// what is in the queue.
+  std::size_t cut(std::size_t size) noexcept {
+    const std::uint64_t magnitude = prng.below(std::bit_width(size - 1));
+    return static_cast<std::size_t>(
+        prng.between(1, std::min<std::uint64_t>(size - 1, std::uint64_t{2} << magnitude)));
+  }
+};
+
+struct FaultKernel::File {
+  int fd = -1;
+  FileId id{};
+  bool socket = false;
+  bool stream = false;  ///< Bytes without boundaries: a stream socket or an ordinary pipe.
+  bool pipe = false;
+  bool terminal = false;
+  bool blocks = false;
+};
+
+struct FaultKernel::Table {
+  struct Registration {
+    std::uint32_t events;
+    std::uint64_t data;
+    FileId file;
+    std::uint64_t delayed = 0;  ///< How often in a row.
+  };
+
+  std::mutex lock;
+  std::deque<Plan> plans;
+  std::map<std::pair<int, int>, Registration> registrations;  ///< By epoll set and number.
+  std::map<std::pair<Call, int>, std::uint64_t> delayed;      ///< How often in a row.
+  std::set<std::pair<int, bool>> pretended;  ///< Got EAGAIN by chance: number, and if for writing.
+
+  void forget(int fd) {
+    std::erase_if(registrations, [fd](const auto& entry) {
+      return entry.first.first == fd || entry.first.second == fd;
+    });
+    std::erase_if(delayed, [fd](const auto& entry) { return entry.first.second == fd; });
+    pretended.erase({fd, false});
+    pretended.erase({fd, true});
+  }
+
+  /// Whether a readiness that has been delayed `before` times is delayed once more. The bound is
+  /// drawn, so that two observers who take turns do not lose the same one every time.
+  static bool delay(Dice& dice, std::uint64_t& before) {
+    if (dice.delays() && before < dice.prng.between(1, most_delays_in_a_row)) {
+      ++before;
+      return true;
+    }
+    before = 0;
+    return false;
+  }
+};
+
+FaultKernel::FaultKernel(Kernel& inner, std::uint64_t seed)
+    : inner_(inner), seed_(seed), table_(std::make_unique<Table>()) {}
+
+FaultKernel::~FaultKernel() = default;
+
+// --- plans, rates, counts
+
+void FaultKernel::fail(Call call, std::uint64_t nth, int error, std::uint64_t times) {
+  DUOLU_CHECK(call != Call::now && call != Call::getpid && call != Call::freeaddrinfo);
+  DUOLU_CHECK(nth > 0 && times > 0);
+  DUOLU_CHECK(call == Call::getaddrinfo ? error != 0 : error > 0);
+  const std::size_t at = place(call);
+  const std::uint64_t made = made_[at].load();
+  const std::uint64_t most = std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t first = nth > most - made ? most : made + nth;
+  const std::uint64_t last = times - 1 > most - first ? most : first + (times - 1);
+  table_->plans.push_back({first, last, error, plans_[at].load()});
+  plans_[at].store(&table_->plans.back(), std::memory_order_release);
+}
+
+void FaultKernel::fail_always(Call call, int error) {
+  fail(call, 1, error, std::numeric_limits<std::uint64_t>::max());
+}
+
+void FaultKernel::set_rates(FaultRates rates) noexcept {
+  rates_[0] = rates.short_transfers;
+  rates_[1] = rates.eagain;
+  rates_[2] = rates.eintr;
+  rates_[3] = rates.delayed_readiness;
+}
+
+void FaultKernel::clear() noexcept {
+  for (std::atomic<const Plan*>& plans : plans_) plans.store(nullptr);
+  set_rates({});
+}
+
+std::uint64_t FaultKernel::calls(Call call) const noexcept {
+  return made_[place(call)].load(std::memory_order_relaxed) -
+         base_[place(call)].load(std::memory_order_relaxed);
+}
+
+std::uint64_t FaultKernel::injected() const noexcept {
+  return injected_.load(std::memory_order_relaxed);
+}
+
+void FaultKernel::reset_counts() noexcept {
+  for (std::size_t at = 0; at < call_count; ++at) base_[at].store(made_[at].load());
+  injected_ = 0;
+}
+
+// --- what every call does
+
+/// Counts; the number of this call, from 1.
+std::uint64_t FaultKernel::enter(Call call) noexcept {
+  return made_[place(call)].fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
+/// The error that was planned for this call; 0 for none.
+int FaultKernel::planned(Call call, std::uint64_t number) noexcept {
+  const Plan* plan = plans_[place(call)].load(std::memory_order_acquire);
+  for (; plan != nullptr; plan = plan->older) {
+    if (number < plan->first || number > plan->last) continue;
+    ++injected_;
+    return plan->error;
+  }
+  return 0;
+}
+
+FaultKernel::Dice FaultKernel::roll(Call call, std::uint64_t number) noexcept {
+  // The generator mixes its state thoroughly but starts from it: neighbours are mixed apart first.
+  Prng mixer(seed_ ^ (number * call_count + place(call)));
+  Prng prng(mixer.next());
+  const bool interrupts = prng.chance(rates_[2].load(std::memory_order_relaxed), per_mille);
+  const bool pretends_empty = prng.chance(rates_[1].load(std::memory_order_relaxed), per_mille);
+  const bool shortens = prng.chance(rates_[0].load(std::memory_order_relaxed), per_mille);
+  if (!interrupts) interrupted_[place(call)].store(0, std::memory_order_relaxed);
+  return {prng,           call,     interrupts,
+          pretends_empty, shortens, rates_[3].load(std::memory_order_relaxed)};
+}
+
+/// Whether an interruption by chance may happen: not too often in a row (F4).
+bool FaultKernel::interrupt(Call call) noexcept {
+  std::atomic<std::uint32_t>& in_a_row = interrupted_[place(call)];
+  if (in_a_row.fetch_add(1, std::memory_order_relaxed) >= most_interrupts_in_a_row) {
+    in_a_row.store(0, std::memory_order_relaxed);
+    return false;
+  }
+  ++injected_;
+  return true;
+}
+
+template <class Real>
+auto FaultKernel::plain(Call call, Real real) noexcept {
+  using Outcome = decltype(real());
+  const int error = planned(call, enter(call));
+  return error != 0 ? static_cast<Outcome>(-error) : real();
+}
+
+// --- time, randomness, process
+
+Instant FaultKernel::now() noexcept {
+  enter(Call::now);
+  return inner_.now();
+}
+
+ssize_t FaultKernel::getrandom(void* buffer, std::size_t size) noexcept {
+  const std::uint64_t number = enter(Call::getrandom);
+  if (const int error = planned(Call::getrandom, number); error != 0) return -error;
+  if (size > 256 && roll(Call::getrandom, number).interrupts && interrupt(Call::getrandom))
+    return -EINTR;
+  return inner_.getrandom(buffer, size);
+}
+
+int FaultKernel::getpid() noexcept {
+  enter(Call::getpid);
+  return inner_.getpid();
+}
+
+int FaultKernel::uname(struct utsname* name) noexcept {
+  return plain(Call::uname, [&] { return inner_.uname(name); });
+}
+
+int FaultKernel::getrlimit(int resource, struct rlimit* limit) noexcept {
+  return plain(Call::getrlimit, [&] { return inner_.getrlimit(resource, limit); });
+}
+
+int FaultKernel::setrlimit(int resource, const struct rlimit* limit) noexcept {
+  return plain(Call::setrlimit, [&] { return inner_.setrlimit(resource, limit); });
+}
+
+int FaultKernel::sigaction(int signal, const struct sigaction* action,
+                           struct sigaction* old) noexcept {
+  return plain(Call::sigaction, [&] { return inner_.sigaction(signal, action, old); });
+}
+
+// --- descriptors
+
+int FaultKernel::close(int fd) noexcept {
+  const int error = planned(Call::close, enter(Call::close));
+  {
+    // Before the number can come back.
+    const std::scoped_lock guard(table_->lock);
+    table_->forget(fd);
+  }
+  const int result = inner_.close(fd);
+  return error != 0 ? -error : result;
+}
+
+int FaultKernel::fcntl(int fd, int command, long argument) noexcept {
+  return plain(Call::fcntl, [&] { return inner_.fcntl(fd, command, argument); });
+}
+
+int FaultKernel::fstat(int fd, struct stat* status) noexcept {
+  return plain(Call::fstat, [&] { return inner_.fstat(fd, status); });
+}
+
+int FaultKernel::isatty(int fd) noexcept {
+  return plain(Call::isatty, [&] { return inner_.isatty(fd); });
+}
+
+ssize_t FaultKernel::read(int fd, void* buffer, std::size_t size) noexcept {
+  return transfer(Call::read, fd, size, 0,
+                  [&](std::size_t part) { return inner_.read(fd, buffer, part); });
+}
+
+ssize_t FaultKernel::write(int fd, const void* buffer, std::size_t size) noexcept {
+  return transfer(Call::write, fd, size, 0,
+                  [&](std::size_t part) { return inner_.write(fd, buffer, part); });
+}
+
+int FaultKernel::pipe(int fds[2]) noexcept {
+  return plain(Call::pipe, [&] { return inner_.pipe(fds); });
+}
+
+int FaultKernel::lstat(const char* path, struct stat* status) noexcept {
+  return plain(Call::lstat, [&] { return inner_.lstat(path, status); });
+}
+
+int FaultKernel::unlink(const char* path) noexcept {
+  return plain(Call::unlink, [&] { return inner_.unlink(path); });
+}
+
+// --- sockets
+
+int FaultKernel::socket(int domain, int type, int protocol) noexcept {
+  return plain(Call::socket, [&] { return inner_.socket(domain, type, protocol); });
+}
+
+int FaultKernel::bind(int fd, const sockaddr* address, socklen_t size) noexcept {
+  return plain(Call::bind, [&] { return inner_.bind(fd, address, size); });
+}
+
+int FaultKernel::listen(int fd, int backlog) noexcept {
+  return plain(Call::listen, [&] { return inner_.listen(fd, backlog); });
+}
+
+int FaultKernel::accept(int fd, sockaddr* address, socklen_t* size) noexcept {
+  const std::uint64_t number = enter(Call::accept);
+  if (const int error = planned(Call::accept, number); error != 0) {
+    if (error == EAGAIN) remind(look_at(fd, 0));
+    return -error;
+  }
+  const Dice dice = roll(Call::accept, number);
+  if (dice.interrupts && interrupt(Call::accept)) return -EINTR;
+  if (dice.pretends_empty) {
+    const File file = look_at(fd, 0);
+    if (may_pretend_empty(file, false)) {
+      ++injected_;
+      remind(file);
+      return -EAGAIN;
+    }
+  }
+  return inner_.accept(fd, address, size);
+}
+
+int FaultKernel::connect(int fd, const sockaddr* address, socklen_t size) noexcept {
+  const int error = planned(Call::connect, enter(Call::connect));
+  if (error == 0) return inner_.connect(fd, address, size);
+  if (error != EINPROGRESS && error != EINTR) return -error;
+  const int result = inner_.connect(fd, address, size);
+  if (result < 0 && result != -EINPROGRESS) return result;
+  // What comes at once (a Unix socket) raises no edge for a registration made before.
+  remind(look_at(fd, 0));
+  return -error;
+}
+
+int FaultKernel::getsockname(int fd, sockaddr* address, socklen_t* size) noexcept {
+  return plain(Call::getsockname, [&] { return inner_.getsockname(fd, address, size); });
+}
+
+int FaultKernel::getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
+  return plain(Call::getpeername, [&] { return inner_.getpeername(fd, address, size); });
+}
+
+int FaultKernel::getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
+  return plain(Call::getsockopt, [&] { return inner_.getsockopt(fd, level, name, value, size); });
+}
+
+int FaultKernel::setsockopt(int fd, int level, int name, const void* value,
+                            socklen_t size) noexcept {
+  return plain(Call::setsockopt, [&] { return inner_.setsockopt(fd, level, name, value, size); });
+}
+
+int FaultKernel::shutdown(int fd, int how) noexcept {
+  return plain(Call::shutdown, [&] { return inner_.shutdown(fd, how); });
+}
+
+ssize_t FaultKernel::recv(int fd, void* buffer, std::size_t size, int flags) noexcept {
+  return transfer(Call::recv, fd, size, flags,
+                  [&](std::size_t part) { return inner_.recv(fd, buffer, part, flags); });
+}
+
+ssize_t FaultKernel::send(int fd, const void* buffer, std::size_t size, int flags) noexcept {
+  return transfer(Call::send, fd, size, flags,
+                  [&](std::size_t part) { return inner_.send(fd, buffer, part, flags); });
+}
+
+int FaultKernel::getaddrinfo(const char* host, const char* service, const addrinfo* hints,
+                             addrinfo** found) noexcept {
+  const int error = planned(Call::getaddrinfo, enter(Call::getaddrinfo));
+  return error != 0 ? error : inner_.getaddrinfo(host, service, hints, found);
+}
+
+void FaultKernel::freeaddrinfo(addrinfo* found) noexcept {
+  enter(Call::freeaddrinfo);
+  inner_.freeaddrinfo(found);
+}
+
+// --- transfers
+
+FaultKernel::File FaultKernel::look_at(int fd, int message_flags) noexcept {
+  File file{.fd = fd};
+  struct stat status{};
+  if (inner_.fstat(fd, &status) < 0) return file;
+  file.id = {status.st_dev, status.st_ino};
+  file.socket = S_ISSOCK(status.st_mode);
+  file.pipe = S_ISFIFO(status.st_mode);
+  file.terminal = S_ISCHR(status.st_mode) && inner_.isatty(fd) == 1;
+  const int flags = inner_.fcntl(fd, F_GETFL, 0);
+  file.blocks = flags < 0 || ((flags & O_NONBLOCK) == 0 && (message_flags & MSG_DONTWAIT) == 0);
+  if (file.socket) {
+    int type = 0;
+    socklen_t size = sizeof type;
+    file.stream =
+        inner_.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
+  }
+  file.stream = file.stream || file.pipe;
+#ifdef O_DIRECT  // a pipe in packet mode: what a read leaves of a packet is gone
+  file.stream = file.stream && (file.socket || (flags & O_DIRECT) == 0);
+#endif
+  return file;
+}
+
+/// Whether reading, or writing, has an end or an error to tell. Then nothing is "not yet".
+bool FaultKernel::has_ended(int fd, bool writing) noexcept {
+  short ends = POLLERR | POLLHUP | POLLNVAL;
+#ifdef POLLRDHUP
+  if (!writing) ends |= POLLRDHUP;
+#endif
+  pollfd one{.fd = fd, .events = ends, .revents = 0};
+  const timespec zero{};
+  return inner_.ppoll(&one, 1, &zero) != 0 && (one.revents & ends) != 0;
+}
+
+/// Whether an EAGAIN by chance may happen. It does not twice in a row (F4).
+bool FaultKernel::may_pretend_empty(const File& file, bool writing) noexcept {
+  if (file.blocks || has_ended(file.fd, writing)) return false;
+  const std::scoped_lock guard(table_->lock);
+  const std::pair key{file.fd, writing};
+  if (table_->pretended.erase(key) != 0) return false;
+  table_->pretended.insert(key);
+  return true;
+}
+
+template <class Real>
+ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept {
+  const std::uint64_t number = enter(call);
+  const bool writing = call == Call::send || call == Call::write;
+  // What a signal handler may do: no lock from here on (K6).
+  const auto wakes = [&](const File& file) {
+    return call == Call::write && !file.socket && (!file.pipe || size <= PIPE_BUF);
+  };
+  if (const int error = planned(call, number); error != 0) {
+    const File file = look_at(fd, flags);
+    if (error == EAGAIN && !wakes(file)) remind(file);
+    if (breaks_connection(error) && file.socket && file.stream) inner_.shutdown(fd, SHUT_RDWR);
+    return -error;
+  }
+  Dice dice = roll(call, number);
+  if (!dice.interrupts && !dice.pretends_empty && !dice.shortens) return real(size);
+  const File file = look_at(fd, flags);
+  if (dice.interrupts && (file.socket || file.pipe || file.terminal) && interrupt(call))
+    return -EINTR;
+  // Out-of-band data and the error queue are beside the stream, and no direction of readiness.
+  int beside = MSG_OOB;
+#ifdef MSG_ERRQUEUE
+  beside |= MSG_ERRQUEUE;
+#endif
+  if (wakes(file) || file.blocks || (flags & beside) != 0 || !(file.socket || file.pipe))
+    return real(size);
+  if (dice.pretends_empty && may_pretend_empty(file, writing)) {
+    ++injected_;
+    remind(file);
+    return -EAGAIN;
+  }
+  if (!dice.shortens || !file.stream || size < 2) return real(size);
+  const std::size_t part = dice.cut(size);
+  const ssize_t moved = real(part);
+  if (moved == static_cast<ssize_t>(part)) {  // less is the inner kernel's own, and true
+    ++injected_;
+    remind(file);
+  }
+  return moved;
+}
+
+// --- readiness
+
+int FaultKernel::pselect(int count, unsigned long* readable, unsigned long* writable,
+                         unsigned long* exceptional, const timespec* timeout) noexcept {
+  const std::uint64_t number = enter(Call::pselect);
+  if (const int error = planned(Call::pselect, number); error != 0) return -error;
+  Dice dice = roll(Call::pselect, number);
+  if (dice.interrupts && interrupt(Call::pselect)) return -EINTR;
+  const int ready = inner_.pselect(count, readable, writable, exceptional, timeout);
+  if (ready <= 0 || dice.delayed == 0) return ready;
+  unsigned long* const sets[3] = {readable, writable, exceptional};
+  const int left = withhold_bits(dice, count, sets, ready);
+  return left != 0 || is_zero(timeout) ? left : -EINTR;
+}
+
+/// Clears what is delayed; how many bits are left.
+int FaultKernel::withhold_bits(Dice& dice, int count, unsigned long* const sets[3],
+                               int ready) noexcept {
+  constexpr int word_bits = std::numeric_limits<unsigned long>::digits;
+  const std::scoped_lock guard(table_->lock);
+  for (int fd = 0; fd < count; ++fd) {
+    const unsigned long bit = 1UL << (fd % word_bits);
+    const auto is_set = [&](const unsigned long* set) {
+      return set != nullptr && (set[fd / word_bits] & bit) != 0;
+    };
+    if (!is_set(sets[0]) && !is_set(sets[1]) && !is_set(sets[2])) continue;
+    if (!Table::delay(dice, table_->delayed[{dice.call, fd}])) continue;
+    ++injected_;
+    for (unsigned long* const set : {sets[0], sets[1], sets[2]}) {
+      if (!is_set(set)) continue;
+      set[fd / word_bits] &= ~bit;
+      --ready;
+    }
+  }
+  return ready;
+}
+
+int FaultKernel::ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept {
+  const std::uint64_t number = enter(Call::ppoll);
+  if (const int error = planned(Call::ppoll, number); error != 0) return -error;
+  Dice dice = roll(Call::ppoll, number);
+  if (dice.interrupts && interrupt(Call::ppoll)) return -EINTR;
+  const int ready = inner_.ppoll(fds, count, timeout);
+  if (ready <= 0 || dice.delayed == 0) return ready;
+  const int left = withhold_fds(dice, fds, count, ready);
+  return left != 0 || is_zero(timeout) ? left : -EINTR;
+}
+
+/// Clears what is delayed; how many descriptors are left.
+int FaultKernel::withhold_fds(Dice& dice, pollfd* fds, std::size_t count, int ready) noexcept {
+  const std::scoped_lock guard(table_->lock);
+  for (pollfd* at = fds; at != fds + count; ++at) {
+    if (at->revents == 0 || (at->revents & POLLNVAL) != 0) continue;
+    if (!Table::delay(dice, table_->delayed[{dice.call, at->fd}])) continue;
+    ++injected_;
+    at->revents = 0;
+    --ready;
+  }
+  return ready;
+}
+
+#ifdef DUOLU_POSIX_ONLY
+
+void FaultKernel::remind(const File&) noexcept {}
+
+int FaultKernel::eventfd() noexcept {
+  return plain(Call::eventfd, [&] { return inner_.eventfd(); });
+}
+
+int FaultKernel::epoll_create() noexcept {
+  return plain(Call::epoll_create, [&] { return inner_.epoll_create(); });
+}
+
+int FaultKernel::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  return plain(Call::epoll_ctl, [&] { return inner_.epoll_ctl(epoll, operation, fd, event); });
+}
+
+int FaultKernel::epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept {
+  return plain(Call::epoll_wait,
+               [&] { return inner_.epoll_wait(epoll, events, count, timeout_ms); });
+}
+
+int FaultKernel::epoll_pwait2(int epoll, epoll_event* events, int count,
+                              const timespec* timeout) noexcept {
+  return plain(Call::epoll_pwait2,
+               [&] { return inner_.epoll_pwait2(epoll, events, count, timeout); });
+}
+
+#else
+
+/// Arms what waits for an edge of this file (F2).
+void FaultKernel::remind(const File& file) noexcept {
+  const std::scoped_lock guard(table_->lock);
+  auto& registrations = table_->registrations;
+  for (auto at = registrations.begin(); at != registrations.end();) {
+    const auto& [epoll, fd] = at->first;
+    const Table::Registration& known = at->second;
+    const bool concerned = known.file == file.id && (known.events & EPOLLET) != 0 &&
+                           (known.events & EPOLLONESHOT) == 0;
+    // Closed past us: the kernel has forgotten it, so do we.
+    at = concerned && !rearm(inner_, epoll, fd, known.events, known.data) ? registrations.erase(at)
+                                                                          : std::next(at);
+  }
+}
+
+int FaultKernel::eventfd() noexcept {
+  return plain(Call::eventfd, [&] { return inner_.eventfd(); });
+}
+
+int FaultKernel::epoll_create() noexcept {
+  return plain(Call::epoll_create, [&] { return inner_.epoll_create(); });
+}
+
+int FaultKernel::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
+  const int error = planned(Call::epoll_ctl, enter(Call::epoll_ctl));
+  if (error != 0) return -error;
+  const std::scoped_lock guard(table_->lock);
+  const int result = inner_.epoll_ctl(epoll, operation, fd, event);
+  if (result < 0) return result;
+  auto& registrations = table_->registrations;
+  if (operation == EPOLL_CTL_DEL) {
+    registrations.erase({epoll, fd});
+  } else {
+    struct stat status{};
+    inner_.fstat(fd, &status);
+    registrations.insert_or_assign(
+        std::pair{epoll, fd},
+        Table::Registration{event->events, event->data.u64, {status.st_dev, status.st_ino}});
+  }
+  return result;
+}
+
+template <class Real>
+int FaultKernel::epoll_any_wait(Call call, int epoll, epoll_event* events, bool only_looks,
+                                Real real) noexcept {
+  const std::uint64_t number = enter(call);
+  if (const int error = planned(call, number); error != 0) return -error;
+  Dice dice = roll(call, number);
+  if (dice.interrupts && !only_looks && interrupt(call)) return -EINTR;
+  const int ready = real();
+  if (ready <= 0 || dice.delayed == 0) return ready;
+  const int left = withhold_events(dice, epoll, events, ready);
+  return left != 0 || only_looks ? left : -EINTR;
+}
+
+/// Takes out what is delayed, armed again where it has to be; how many are left.
+int FaultKernel::withhold_events(Dice& dice, int epoll, epoll_event* events, int ready) noexcept {
+  const std::scoped_lock guard(table_->lock);
+  auto& registrations = table_->registrations;
+  // The caller's word is all that comes back with an event. If several registrations have the same,
+  // nobody knows whose it is, and it is delivered.
+  const auto find = [&](std::uint64_t data) {
+    auto found = registrations.end();
+    for (auto at = registrations.lower_bound({epoll, 0});
+         at != registrations.end() && at->first.first == epoll; ++at) {
+      if (at->second.data != data) continue;
+      if (found != registrations.end()) return registrations.end();
+      found = at;
+    }
+    return found;
+  };
+  int left = 0;
+  for (int i = 0; i < ready; ++i) {
+    const auto found = find(events[i].data.u64);
+    if (found != registrations.end() && Table::delay(dice, found->second.delayed)) {
+      const std::uint32_t bits = found->second.events;
+      if ((bits & (EPOLLET | EPOLLONESHOT)) == 0 ||
+          rearm(inner_, epoll, found->first.second, bits, found->second.data)) {
+        ++injected_;
+        continue;
+      }
+      registrations.erase(found);  // closed past us, so it cannot be armed
+    }
+    events[left++] = events[i];
+  }
+  return left;
+}
+
+int FaultKernel::epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept {
+  return epoll_any_wait(Call::epoll_wait, epoll, events, timeout_ms == 0,
+                        [&] { return inner_.epoll_wait(epoll, events, count, timeout_ms); });
+}
+
+int FaultKernel::epoll_pwait2(int epoll, epoll_event* events, int count,
+                              const timespec* timeout) noexcept {
+  return epoll_any_wait(Call::epoll_pwait2, epoll, events, is_zero(timeout),
+                        [&] { return inner_.epoll_pwait2(epoll, events, count, timeout); });
+}
+
+#endif
+
+}  // namespace duolu
