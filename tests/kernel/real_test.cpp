@@ -1,0 +1,353 @@
+// The conventions K1 to K6 of kernel.hpp, on the operating system itself.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "duolu/kernel/kernel.hpp"
+#include "support/conformance.hpp"
+
+#ifndef DUOLU_POSIX_ONLY
+#include <sys/epoll.h>
+#endif
+
+namespace duolu::test {
+namespace {
+
+Kernel& kernel() { return real_kernel(); }
+
+void expect_nonblocking_and_cloexec(int fd) {
+  ASSERT_GE(fd, 0);
+  EXPECT_NE(::fcntl(fd, F_GETFL) & O_NONBLOCK, 0);
+  EXPECT_NE(::fcntl(fd, F_GETFD) & FD_CLOEXEC, 0);
+}
+
+bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
+
+/// A listener on the loopback interface, and its address.
+struct Listener {
+  Fd fd{kernel(), kernel().socket(AF_INET, SOCK_STREAM, 0)};
+  sockaddr_in address{};
+
+  Listener() {
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(kernel().bind(fd.get(), generic(), sizeof address), 0);
+    EXPECT_EQ(kernel().listen(fd.get(), 8), 0);
+    EXPECT_EQ(kernel().getsockname(fd.get(), generic(), &size), 0);
+  }
+  sockaddr* generic() { return reinterpret_cast<sockaddr*>(&address); }
+};
+
+bool wait_for(int fd, short events) {
+  pollfd one{.fd = fd, .events = events, .revents = 0};
+  const timespec guard{.tv_sec = 30, .tv_nsec = 0};
+  return kernel().ppoll(&one, 1, &guard) == 1;
+}
+
+TEST(RealKernel, K1_transfers_what_the_system_call_does) {
+  const Pair pair = unix_pair();
+  EXPECT_EQ(kernel().send(pair.a.get(), "hello", 5, 0), 5);
+  std::array<char, 16> buffer{};
+  EXPECT_EQ(kernel().recv(pair.b.get(), buffer.data(), buffer.size(), MSG_PEEK), 5);
+  EXPECT_EQ(kernel().recv(pair.b.get(), buffer.data(), buffer.size(), 0), 5);
+  EXPECT_EQ(std::string_view(buffer.data(), 5), "hello");
+  EXPECT_EQ(kernel().write(pair.b.get(), "you", 3), 3);
+  EXPECT_EQ(kernel().read(pair.a.get(), buffer.data(), 2), 2);
+  EXPECT_EQ(kernel().shutdown(pair.b.get(), SHUT_WR), 0);
+  EXPECT_EQ(kernel().read(pair.a.get(), buffer.data(), buffer.size()), 1);
+  EXPECT_EQ(kernel().read(pair.a.get(), buffer.data(), buffer.size()), 0);
+}
+
+TEST(RealKernel, K1_describes_the_system) {
+  struct utsname name{};
+  EXPECT_EQ(kernel().uname(&name), 0);
+  EXPECT_NE(name.sysname[0], '\0');
+  EXPECT_EQ(kernel().getpid(), ::getpid());
+
+  struct rlimit before{};
+  struct rlimit after{};
+  ASSERT_EQ(kernel().getrlimit(RLIMIT_CORE, &before), 0);
+  const struct rlimit lowered{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  EXPECT_EQ(kernel().setrlimit(RLIMIT_CORE, &lowered), 0);
+  EXPECT_EQ(kernel().getrlimit(RLIMIT_CORE, &after), 0);
+  EXPECT_EQ(after.rlim_cur, 0U);
+  EXPECT_EQ(kernel().setrlimit(RLIMIT_CORE, &before), 0);
+
+  std::array<unsigned char, 64> first{};
+  std::array<unsigned char, 64> second{};
+  EXPECT_EQ(kernel().getrandom(first.data(), first.size()), 64);
+  EXPECT_EQ(kernel().getrandom(second.data(), second.size()), 64);
+  EXPECT_NE(first, second);
+}
+
+TEST(RealKernel, K1_describes_files) {
+  const Pair pipe = pipe_pair();
+  struct stat status{};
+  EXPECT_EQ(kernel().fstat(pipe.a.get(), &status), 0);
+  EXPECT_TRUE(S_ISFIFO(status.st_mode));
+  EXPECT_EQ(kernel().lstat("/", &status), 0);
+  EXPECT_TRUE(S_ISDIR(status.st_mode));
+  EXPECT_EQ(kernel().isatty(pipe.a.get()), -ENOTTY);
+  EXPECT_EQ(kernel().fcntl(pipe.a.get(), F_GETFD, 0), FD_CLOEXEC);
+}
+
+TEST(RealKernel, K1_unlinks) {
+  std::string path = testing::TempDir() + "duolu-real-XXXXXX";
+  const int fd = ::mkstemp(path.data());
+  ASSERT_GE(fd, 0);
+  EXPECT_EQ(kernel().close(fd), 0);
+  EXPECT_EQ(kernel().unlink(path.c_str()), 0);
+  struct stat status{};
+  EXPECT_EQ(kernel().lstat(path.c_str(), &status), -ENOENT);
+}
+
+TEST(RealKernel, K1_resolves_and_frees) {
+  addrinfo hints{};
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  ASSERT_EQ(kernel().getaddrinfo("127.0.0.1", "80", &hints, &found), 0);
+  ASSERT_NE(found, nullptr);
+  EXPECT_EQ(found->ai_family, AF_INET);
+  kernel().freeaddrinfo(found);
+  EXPECT_EQ(kernel().getaddrinfo("no number", "80", &hints, &found), EAI_NONAME);
+}
+
+TEST(RealKernel, K1_the_clock_is_monotonic_and_sleeps_are_never_early) {
+  const Instant start = kernel().now();
+  const timespec timeout{.tv_sec = 0, .tv_nsec = 3'000'000};
+  EXPECT_EQ(kernel().ppoll(nullptr, 0, &timeout), 0);
+  EXPECT_GE(kernel().now() - start, 3ms);
+  const Instant middle = kernel().now();
+  EXPECT_EQ(kernel().pselect(0, nullptr, nullptr, nullptr, &timeout), 0);
+  EXPECT_GE(kernel().now() - middle, 3ms);
+}
+
+TEST(RealKernel, K1_pselect_takes_bitmaps_of_words) {
+  const Pair pair = unix_pair();
+  put(pair.b.get(), "x");
+  const int fd = pair.a.get();
+  constexpr int word_bits = 8 * sizeof(unsigned long);
+  std::vector<unsigned long> readable(static_cast<std::size_t>(fd / word_bits) + 1);
+  std::vector<unsigned long> writable(readable.size());
+  const unsigned long bit = 1UL << (fd % word_bits);
+  readable.back() = bit;
+  writable.back() = bit;
+  const timespec zero{};
+  EXPECT_EQ(kernel().pselect(fd + 1, readable.data(), writable.data(), nullptr, &zero), 2);
+  EXPECT_EQ(readable.back(), bit);
+  EXPECT_EQ(writable.back(), bit);
+}
+
+TEST(RealKernel, K2_failures_are_negative_errno_and_errno_is_not_the_result) {
+  char byte = 0;
+  EXPECT_EQ(kernel().read(-1, &byte, 1), -EBADF);
+  EXPECT_EQ(kernel().write(-1, &byte, 1), -EBADF);
+  EXPECT_EQ(kernel().recv(-1, &byte, 1, 0), -EBADF);
+  EXPECT_EQ(kernel().send(-1, &byte, 1, 0), -EBADF);
+  EXPECT_EQ(kernel().close(-1), -EBADF);
+  EXPECT_EQ(kernel().accept(-1, nullptr, nullptr), -EBADF);
+  EXPECT_EQ(kernel().listen(-1, 1), -EBADF);
+  EXPECT_EQ(kernel().fcntl(-1, F_GETFD, 0), -EBADF);
+  EXPECT_EQ(kernel().isatty(-1), -EBADF);
+  EXPECT_EQ(kernel().socket(-1, SOCK_STREAM, 0), -EAFNOSUPPORT);
+  EXPECT_EQ(kernel().unlink(""), -ENOENT);
+  EXPECT_EQ(kernel().sigaction(SIGKILL, nullptr, nullptr), 0);
+  struct sigaction ignore{};
+  ignore.sa_handler = SIG_IGN;
+  EXPECT_EQ(kernel().sigaction(SIGKILL, &ignore, nullptr), -EINVAL);
+  struct rlimit limit{};
+  EXPECT_EQ(kernel().getrlimit(-1, &limit), -EINVAL);
+}
+
+TEST(RealKernel, K2_K4_nothing_to_read_is_EAGAIN_and_a_broken_pipe_EPIPE) {
+  Pair pair = unix_pair();
+  char byte = 0;
+  EXPECT_EQ(kernel().recv(pair.a.get(), &byte, 1, 0), -EAGAIN);
+  EXPECT_EQ(kernel().read(pair.a.get(), &byte, 1), -EAGAIN);
+  pair.b.reset();
+  EXPECT_EQ(kernel().send(pair.a.get(), &byte, 1, MSG_NOSIGNAL), -EPIPE);
+}
+
+TEST(RealKernel, K3_an_interrupted_wait_returns_EINTR) {
+  struct sigaction catcher{};
+  struct sigaction before{};
+  catcher.sa_handler = [](int) {};
+  catcher.sa_flags = SA_RESTART;  // which does not restart these waits
+  ASSERT_EQ(kernel().sigaction(SIGALRM, &catcher, &before), 0);
+  // Repeating, so that a signal that comes before the wait is not the last one.
+  const itimerval every_2ms{.it_interval = {.tv_sec = 0, .tv_usec = 2000},
+                            .it_value = {.tv_sec = 0, .tv_usec = 2000}};
+  const itimerval off{};
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &every_2ms, nullptr), 0);
+  const timespec guard{.tv_sec = 30, .tv_nsec = 0};
+  EXPECT_EQ(kernel().ppoll(nullptr, 0, &guard), -EINTR);
+  EXPECT_EQ(kernel().pselect(0, nullptr, nullptr, nullptr, &guard), -EINTR);
+#ifndef DUOLU_POSIX_ONLY
+  const Fd epoll(kernel(), kernel().epoll_create());
+  epoll_event event{};
+  EXPECT_EQ(kernel().epoll_wait(epoll.get(), &event, 1, 30'000), -EINTR);
+  EXPECT_EQ(kernel().epoll_pwait2(epoll.get(), &event, 1, &guard), -EINTR);
+#endif
+  ASSERT_EQ(::setitimer(ITIMER_REAL, &off, nullptr), 0);
+  ASSERT_EQ(kernel().sigaction(SIGALRM, &before, nullptr), 0);
+}
+
+TEST(RealKernel, K4_sockets_are_nonblocking_and_cloexec) {
+  for (const int type : {SOCK_STREAM, SOCK_DGRAM}) {
+    const Fd fd(kernel(), kernel().socket(AF_INET, type, 0));
+    expect_nonblocking_and_cloexec(fd.get());
+  }
+}
+
+TEST(RealKernel, K4_accepted_connections_are_nonblocking_and_cloexec) {
+  Listener listener;
+  EXPECT_EQ(kernel().accept(listener.fd.get(), nullptr, nullptr), -EAGAIN);
+  const Fd client(kernel(), kernel().socket(AF_INET, SOCK_STREAM, 0));
+  EXPECT_EQ(kernel().connect(client.get(), listener.generic(), sizeof listener.address),
+            -EINPROGRESS);
+  ASSERT_TRUE(wait_for(listener.fd.get(), POLLIN));
+  sockaddr_in peer{};
+  socklen_t size = sizeof peer;
+  const Fd served(kernel(),
+                  kernel().accept(listener.fd.get(), reinterpret_cast<sockaddr*>(&peer), &size));
+  expect_nonblocking_and_cloexec(served.get());
+
+  sockaddr_in own{};
+  size = sizeof own;
+  ASSERT_TRUE(wait_for(client.get(), POLLOUT));
+  EXPECT_EQ(kernel().getsockname(client.get(), reinterpret_cast<sockaddr*>(&own), &size), 0);
+  EXPECT_EQ(own.sin_port, peer.sin_port);
+  EXPECT_EQ(kernel().getpeername(client.get(), reinterpret_cast<sockaddr*>(&own), &size), 0);
+  EXPECT_EQ(own.sin_port, listener.address.sin_port);
+  int error = -1;
+  socklen_t length = sizeof error;
+  EXPECT_EQ(kernel().getsockopt(client.get(), SOL_SOCKET, SO_ERROR, &error, &length), 0);
+  EXPECT_EQ(error, 0);
+  const int one = 1;
+  EXPECT_EQ(kernel().setsockopt(client.get(), SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one), 0);
+  int kept = 0;
+  EXPECT_EQ(kernel().getsockopt(client.get(), SOL_SOCKET, SO_KEEPALIVE, &kept, &length), 0);
+  EXPECT_EQ(kept, 1);
+}
+
+TEST(RealKernel, K4_pipes_are_nonblocking_and_cloexec) {
+  int fds[2];
+  ASSERT_EQ(kernel().pipe(fds), 0);
+  const Fd in(kernel(), fds[0]);
+  const Fd out(kernel(), fds[1]);
+  expect_nonblocking_and_cloexec(in.get());
+  expect_nonblocking_and_cloexec(out.get());
+  EXPECT_EQ(kernel().write(out.get(), "x", 1), 1);
+  char byte = 0;
+  EXPECT_EQ(kernel().read(in.get(), &byte, 1), 1);
+}
+
+#ifndef DUOLU_POSIX_ONLY
+TEST(RealKernel, K4_eventfds_and_epoll_sets_are_cloexec) {
+  const Fd event(kernel(), kernel().eventfd());
+  expect_nonblocking_and_cloexec(event.get());
+  const Fd epoll(kernel(), kernel().epoll_create());
+  ASSERT_TRUE(epoll);
+  EXPECT_NE(::fcntl(epoll.get(), F_GETFD) & FD_CLOEXEC, 0);
+}
+
+TEST(RealKernel, K1_epoll_reports_with_either_wait) {
+  const Pair pair = unix_pair();
+  put(pair.b.get(), "x");
+  const Fd epoll(kernel(), kernel().epoll_create());
+  epoll_event event{.events = EPOLLIN, .data = {.u64 = 42}};
+  ASSERT_EQ(kernel().epoll_ctl(epoll.get(), EPOLL_CTL_ADD, pair.a.get(), &event), 0);
+  EXPECT_EQ(kernel().epoll_ctl(epoll.get(), EPOLL_CTL_ADD, pair.a.get(), &event), -EEXIST);
+  epoll_event found{};
+  EXPECT_EQ(kernel().epoll_wait(epoll.get(), &found, 1, 0), 1);
+  EXPECT_EQ(found.data.u64, 42U);
+  found = {};
+  EXPECT_EQ(kernel().epoll_pwait2(epoll.get(), &found, 1, nullptr), 1);
+  EXPECT_EQ(found.data.u64, 42U);
+  EXPECT_EQ(kernel().epoll_ctl(epoll.get(), EPOLL_CTL_DEL, pair.a.get(), nullptr), 0);
+  const Instant start = kernel().now();
+  EXPECT_EQ(kernel().epoll_wait(epoll.get(), &found, 1, 2), 0);
+  EXPECT_GE(kernel().now() - start, 2ms);
+}
+#else
+TEST(RealKernel, what_only_linux_has_is_ENOSYS) {
+  epoll_event* none = nullptr;
+  EXPECT_EQ(kernel().eventfd(), -ENOSYS);
+  EXPECT_EQ(kernel().epoll_create(), -ENOSYS);
+  EXPECT_EQ(kernel().epoll_ctl(0, 0, 0, none), -ENOSYS);
+  EXPECT_EQ(kernel().epoll_wait(0, none, 0, 0), -ENOSYS);
+  EXPECT_EQ(kernel().epoll_pwait2(0, none, 0, nullptr), -ENOSYS);
+}
+#endif
+
+TEST(RealKernel, K5_a_short_read_is_the_end_of_what_there_was) {
+  const Pair pair = unix_pair();
+  put(pair.b.get(), "abc");
+  std::array<char, 8> buffer{};
+  EXPECT_EQ(kernel().recv(pair.a.get(), buffer.data(), buffer.size(), 0), 3);
+  const timespec zero{};
+  pollfd one{.fd = pair.a.get(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(kernel().ppoll(&one, 1, &zero), 0);
+}
+
+int handler_fd = -1;
+volatile sig_atomic_t handler_pid = 0;
+
+TEST(RealKernel, K6_write_and_getpid_work_in_a_signal_handler) {
+  const Pair pipe = pipe_pair();
+  handler_fd = pipe.b.get();
+  handler_pid = 0;
+  struct sigaction catcher{};
+  struct sigaction before{};
+  catcher.sa_handler = [](int) {
+    handler_pid = kernel().getpid();
+    kernel().write(handler_fd, "s", 1);
+  };
+  ASSERT_EQ(kernel().sigaction(SIGUSR1, &catcher, &before), 0);
+  ASSERT_EQ(::raise(SIGUSR1), 0);
+  ASSERT_EQ(kernel().sigaction(SIGUSR1, &before, nullptr), 0);
+  EXPECT_EQ(handler_pid, ::getpid());
+  char byte = 0;
+  EXPECT_EQ(kernel().read(pipe.a.get(), &byte, 1), 1);
+  EXPECT_EQ(byte, 's');
+}
+
+TEST(RealKernel, close_gives_the_number_back) {
+  const int fd = kernel().socket(AF_INET, SOCK_DGRAM, 0);
+  ASSERT_GE(fd, 0);
+  EXPECT_EQ(kernel().close(fd), 0);
+  EXPECT_FALSE(is_open(fd));
+}
+
+TEST(Fd, owns_one_descriptor_and_moves) {
+  const int number = kernel().socket(AF_INET, SOCK_DGRAM, 0);
+  {
+    Fd first(kernel(), number);
+    Fd second(std::move(first));
+    EXPECT_FALSE(first);
+    EXPECT_EQ(second.get(), number);
+    Fd third;
+    third = std::move(second);
+    EXPECT_EQ(third.get(), number);
+    EXPECT_TRUE(is_open(number));
+  }
+  EXPECT_FALSE(is_open(number));
+}
+
+}  // namespace
+}  // namespace duolu::test
