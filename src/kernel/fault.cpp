@@ -108,7 +108,7 @@ struct FaultKernel::File {
   int fd = -1;
   FileId id{};
   bool socket = false;
-  bool stream = false;  ///< Bytes without boundaries: a stream socket or an ordinary pipe.
+  bool stream = false;  ///< Bytes without boundaries: a stream socket or a pipe.
   bool pipe = false;
   bool terminal = false;
   bool blocks = false;
@@ -436,9 +436,6 @@ FaultKernel::File FaultKernel::look_at(int fd, int message_flags) noexcept {
         inner_.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_STREAM;
   }
   file.stream = file.stream || file.pipe;
-#ifdef O_DIRECT  // a pipe in packet mode: what a read leaves of a packet is gone
-  file.stream = file.stream && (file.socket || (flags & O_DIRECT) == 0);
-#endif
   return file;
 }
 

@@ -1,22 +1,818 @@
-// The rules F1 to F5 of fault.hpp, and Pollers under faults.
+// The rules F1 to F5 of fault.hpp.
 #include "duolu/kernel/fault.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <functional>
+#include <limits>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/conformance.hpp"
+
+#ifndef DUOLU_POSIX_ONLY
+#include <sys/epoll.h>
+#endif
 
 namespace duolu::test {
 namespace {
 
-TEST(FaultKernel, counts_calls_and_failures) {
-  FaultKernel kernel(real_kernel());
-  kernel.fail(Call::getpeername, 2, ENOBUFS);
-  EXPECT_EQ(kernel.getpeername(-1, nullptr, nullptr), -EBADF);
-  EXPECT_EQ(kernel.getpeername(-1, nullptr, nullptr), -ENOBUFS);
-  EXPECT_EQ(kernel.getpeername(-1, nullptr, nullptr), -EBADF);
-  EXPECT_EQ(kernel.calls(Call::getpeername), 3U);
-  EXPECT_EQ(kernel.injected(), 1U);
+constexpr timespec no_time{};
+
+/// One FaultKernel over another that only counts: what reaches the inner kernel can be seen.
+class FaultTest : public testing::Test {
+ protected:
+  FaultKernel inner{real_kernel()};
+  FaultKernel kernel{inner, 7};
+  std::array<char, 4096> buffer{};
+
+  ssize_t receive(int fd, std::size_t size = 4096) {
+    return kernel.recv(fd, buffer.data(), size, 0);
+  }
+  /// What the inner kernel was asked in all.
+  std::uint64_t reached() const {
+    std::uint64_t sum = 0;
+    for (std::size_t call = 0; call < static_cast<std::size_t>(Call::count_); ++call)
+      sum += inner.calls(static_cast<Call>(call));
+    return sum;
+  }
+};
+
+bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
+
+/// Makes each call once, with arguments that do no harm. The result is what a failure is seen in.
+std::map<Call, std::function<long(Kernel&)>> every_call() {
+  static char bytes[16];
+  static struct utsname name;
+  static struct rlimit limit;
+  static struct stat status;
+  static addrinfo* found;
+  static epoll_event* none;
+  return {
+      {Call::now, [](Kernel& k) { return k.now() > Instant{} ? 0L : -1L; }},
+      {Call::getrandom, [](Kernel& k) { return k.getrandom(bytes, sizeof bytes); }},
+      {Call::getpid, [](Kernel& k) { return k.getpid(); }},
+      {Call::uname, [](Kernel& k) { return k.uname(&name); }},
+      {Call::getrlimit, [](Kernel& k) { return k.getrlimit(RLIMIT_CORE, &limit); }},
+      {Call::setrlimit, [](Kernel& k) { return k.setrlimit(-1, &limit); }},
+      {Call::sigaction, [](Kernel& k) { return k.sigaction(SIGUSR1, nullptr, nullptr); }},
+      {Call::close, [](Kernel& k) { return k.close(-1); }},
+      {Call::fcntl, [](Kernel& k) { return k.fcntl(-1, F_GETFD, 0); }},
+      {Call::fstat, [](Kernel& k) { return k.fstat(-1, &status); }},
+      {Call::isatty, [](Kernel& k) { return k.isatty(-1); }},
+      {Call::read, [](Kernel& k) { return k.read(-1, bytes, 1); }},
+      {Call::write, [](Kernel& k) { return k.write(-1, bytes, 1); }},
+      {Call::pipe,
+       [](Kernel& k) -> long {
+         int fds[2];
+         const int result = k.pipe(fds);
+         if (result == 0) ::close(fds[0]), ::close(fds[1]);
+         return result;
+       }},
+      {Call::lstat, [](Kernel& k) { return k.lstat("/", &status); }},
+      {Call::unlink, [](Kernel& k) { return k.unlink(""); }},
+      {Call::socket, [](Kernel& k) { return k.socket(-1, 0, 0); }},
+      {Call::bind, [](Kernel& k) { return k.bind(-1, nullptr, 0); }},
+      {Call::listen, [](Kernel& k) { return k.listen(-1, 0); }},
+      {Call::accept, [](Kernel& k) { return k.accept(-1, nullptr, nullptr); }},
+      {Call::connect, [](Kernel& k) { return k.connect(-1, nullptr, 0); }},
+      {Call::getsockname, [](Kernel& k) { return k.getsockname(-1, nullptr, nullptr); }},
+      {Call::getpeername, [](Kernel& k) { return k.getpeername(-1, nullptr, nullptr); }},
+      {Call::getsockopt, [](Kernel& k) { return k.getsockopt(-1, 0, 0, nullptr, nullptr); }},
+      {Call::setsockopt, [](Kernel& k) { return k.setsockopt(-1, 0, 0, nullptr, 0); }},
+      {Call::shutdown, [](Kernel& k) { return k.shutdown(-1, SHUT_RD); }},
+      {Call::recv, [](Kernel& k) { return k.recv(-1, bytes, 1, 0); }},
+      {Call::send, [](Kernel& k) { return k.send(-1, bytes, 1, 0); }},
+      {Call::getaddrinfo,
+       [](Kernel& k) { return k.getaddrinfo(nullptr, nullptr, nullptr, &found); }},
+      {Call::freeaddrinfo,
+       [](Kernel& k) -> long {
+         addrinfo hints{};
+         hints.ai_flags = AI_NUMERICHOST;
+         EXPECT_EQ(::getaddrinfo("127.0.0.1", nullptr, &hints, &found), 0);
+         k.freeaddrinfo(found);
+         return 0;
+       }},
+      {Call::pselect, [](Kernel& k) { return k.pselect(0, nullptr, nullptr, nullptr, &no_time); }},
+      {Call::ppoll, [](Kernel& k) { return k.ppoll(nullptr, 0, &no_time); }},
+      {Call::eventfd,
+       [](Kernel& k) -> long {
+         const int fd = k.eventfd();
+         if (fd >= 0) ::close(fd);
+         return fd;
+       }},
+      {Call::epoll_create,
+       [](Kernel& k) -> long {
+         const int fd = k.epoll_create();
+         if (fd >= 0) ::close(fd);
+         return fd;
+       }},
+      {Call::epoll_ctl, [](Kernel& k) { return k.epoll_ctl(-1, 0, -1, none); }},
+      {Call::epoll_wait, [](Kernel& k) { return k.epoll_wait(-1, none, 1, 0); }},
+      {Call::epoll_pwait2, [](Kernel& k) { return k.epoll_pwait2(-1, none, 1, &no_time); }},
+  };
 }
+
+// --- counts and plans
+
+TEST_F(FaultTest, counts_every_call_and_passes_it_on_once) {
+  const auto calls = every_call();
+  ASSERT_EQ(calls.size(), static_cast<std::size_t>(Call::count_));
+  std::uint64_t made = 0;
+  for (const auto& [call, make] : calls) {
+    EXPECT_EQ(kernel.calls(call), 0U) << to_string(call);
+    make(kernel);
+    EXPECT_EQ(kernel.calls(call), 1U) << to_string(call);
+    EXPECT_EQ(inner.calls(call), 1U) << to_string(call);
+    EXPECT_EQ(reached(), ++made) << to_string(call);
+  }
+  kernel.reset_counts();
+  for (const auto& [call, make] : calls) EXPECT_EQ(kernel.calls(call), 0U) << to_string(call);
+  EXPECT_EQ(kernel.injected(), 0U);
+}
+
+TEST_F(FaultTest, F1_the_nth_call_fails_and_does_not_reach_the_inner_kernel) {
+  for (const auto& [call, make] : every_call()) {
+    if (call == Call::now || call == Call::getpid || call == Call::freeaddrinfo) continue;
+    const int error = call == Call::getaddrinfo ? -EXFULL : EXFULL;  // nobody gives it by itself
+    kernel.reset_counts();
+    inner.reset_counts();
+    kernel.fail(call, 2, error, 2);
+    EXPECT_NE(make(kernel), -EXFULL) << to_string(call);
+    const std::uint64_t before = inner.calls(call);
+    EXPECT_EQ(make(kernel), -EXFULL) << to_string(call);
+    EXPECT_EQ(make(kernel), -EXFULL) << to_string(call);
+    // close is the exception: the descriptor goes in every case.
+    EXPECT_EQ(inner.calls(call), before + (call == Call::close ? 2 : 0)) << to_string(call);
+    EXPECT_NE(make(kernel), -EXFULL) << to_string(call);
+    EXPECT_EQ(kernel.calls(call), 4U) << to_string(call);
+    EXPECT_EQ(kernel.injected(), 2U) << to_string(call);
+  }
+}
+
+TEST_F(FaultTest, plans_count_from_when_they_were_made_and_the_latest_counts) {
+  const auto error = [&] { return kernel.unlink(""); };
+  EXPECT_EQ(error(), -ENOENT);
+  kernel.fail(Call::unlink, 2, EROFS);
+  EXPECT_EQ(error(), -ENOENT);
+  kernel.reset_counts();  // moves no plan
+  EXPECT_EQ(error(), -EROFS);
+  kernel.fail_always(Call::unlink, EACCES);
+  kernel.fail(Call::unlink, 1, EBUSY);
+  kernel.fail(Call::unlink, 3, EIO);
+  EXPECT_EQ(error(), -EBUSY);
+  EXPECT_EQ(error(), -EACCES);
+  EXPECT_EQ(error(), -EIO);
+  EXPECT_EQ(error(), -EACCES);
+  kernel.clear();
+  EXPECT_EQ(error(), -ENOENT);
+  EXPECT_EQ(kernel.calls(Call::unlink), 6U);
+  EXPECT_EQ(kernel.injected(), 5U);
+}
+
+TEST_F(FaultTest, a_plan_far_away_does_not_overflow) {
+  const auto most = std::numeric_limits<std::uint64_t>::max();
+  EXPECT_EQ(kernel.unlink(""), -ENOENT);
+  kernel.fail(Call::unlink, most, EROFS, most);
+  EXPECT_EQ(kernel.unlink(""), -ENOENT);
+}
+
+TEST_F(FaultTest, what_cannot_fail_cannot_be_planned) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_DEATH(kernel.fail(Call::now, 1, EIO), "");
+  EXPECT_DEATH(kernel.fail(Call::getpid, 1, EIO), "");
+  EXPECT_DEATH(kernel.fail(Call::freeaddrinfo, 1, EIO), "");
+  EXPECT_DEATH(kernel.fail(Call::recv, 0, EIO), "");
+  EXPECT_DEATH(kernel.fail(Call::recv, 1, -EIO), "");
+}
+
+TEST_F(FaultTest, counts_and_plans_from_many_threads) {
+  constexpr int threads = 4;
+  constexpr int rounds = 5000;
+  kernel.fail(Call::write, 100, EIO, 50);
+  kernel.set_rates({.short_transfers = 300, .eagain = 300, .eintr = 300, .delayed_readiness = 300});
+  std::atomic<int> failed{0};
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < threads; ++i)
+      workers.emplace_back([&] {
+        for (int round = 0; round < rounds; ++round) {
+          if (kernel.write(-1, "", 1) == -EIO) ++failed;
+          kernel.getpid();
+        }
+      });
+    for (int round = 0; round < rounds; ++round) kernel.fail(Call::unlink, 1, EIO);
+  }
+  EXPECT_EQ(kernel.calls(Call::write), threads * rounds);
+  EXPECT_EQ(kernel.calls(Call::getpid), threads * rounds);
+  EXPECT_EQ(failed, 50);
+}
+
+// --- planned faults that have to agree with what follows (F1)
+
+TEST_F(FaultTest, F1_close_closes_whatever_it_returns) {
+  const Pair pair = unix_pair();
+  const int copy = ::dup(pair.a.get());
+  kernel.fail(Call::close, 1, EIO);
+  EXPECT_EQ(kernel.close(copy), -EIO);
+  EXPECT_FALSE(is_open(copy));
+}
+
+struct Listener {
+  Fd fd{real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0)};
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+
+  Listener() {
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::bind(fd.get(), generic(), size), 0);
+    EXPECT_EQ(::listen(fd.get(), 8), 0);
+    EXPECT_EQ(::getsockname(fd.get(), generic(), &size), 0);
+  }
+  sockaddr* generic() { return reinterpret_cast<sockaddr*>(&address); }
+  /// A client in the queue.
+  Fd client() {
+    Fd made(real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0));
+    EXPECT_EQ(real_kernel().connect(made.get(), generic(), size), -EINPROGRESS);
+    pollfd one{.fd = fd.get(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&one, 1, 30'000), 1);
+    return made;
+  }
+};
+
+TEST_F(FaultTest, F1_accept_without_descriptors_leaves_the_connection_in_the_queue) {
+  Listener listener;
+  const Fd client = listener.client();
+  kernel.fail(Call::accept, 1, EMFILE);
+  EXPECT_EQ(kernel.accept(listener.fd.get(), nullptr, nullptr), -EMFILE);
+  const Fd served(real_kernel(), kernel.accept(listener.fd.get(), nullptr, nullptr));
+  EXPECT_TRUE(served);
+}
+
+TEST_F(FaultTest, F1_a_connection_that_broke_stays_broken) {
+  for (const Call call : {Call::recv, Call::send, Call::read, Call::write}) {
+    for (const int error : {ECONNRESET, EPIPE, ETIMEDOUT}) {
+      for (const bool tcp : {false, true}) {
+        SCOPED_TRACE(std::string(to_string(call)) + (tcp ? " tcp " : " unix ") +
+                     std::to_string(error));
+        const Pair pair = tcp ? tcp_pair() : unix_pair();
+        const int fd = pair.a.get();
+        kernel.fail(call, 1, error);
+        ssize_t result = 0;
+        if (call == Call::recv) result = receive(fd);
+        if (call == Call::send) result = kernel.send(fd, "x", 1, MSG_NOSIGNAL);
+        if (call == Call::read) result = kernel.read(fd, buffer.data(), 1);
+        if (call == Call::write) result = kernel.write(fd, "x", 1);
+        EXPECT_EQ(result, -error);
+        EXPECT_EQ(receive(fd), 0);
+        EXPECT_EQ(kernel.send(fd, "x", 1, MSG_NOSIGNAL), -EPIPE);
+        pollfd ends[2] = {{.fd = fd, .events = 0, .revents = 0},
+                          {.fd = pair.b.get(), .events = POLLIN, .revents = 0}};
+        EXPECT_GT(::poll(&ends[0], 1, 30'000), 0);
+        EXPECT_NE(ends[0].revents & POLLHUP, 0);
+        EXPECT_GT(::poll(&ends[1], 1, 30'000), 0);  // the peer learns of it too
+        EXPECT_EQ(kernel.recv(pair.b.get(), buffer.data(), 1, 0), 0);
+      }
+    }
+  }
+}
+
+TEST_F(FaultTest, F1_a_connect_in_progress_is_one) {
+  for (const int error : {EINPROGRESS, EINTR}) {
+    Listener listener;
+    const Fd client(real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0));
+    kernel.fail(Call::connect, 1, error);
+    EXPECT_EQ(kernel.connect(client.get(), listener.generic(), listener.size), -error);
+    pollfd one{.fd = client.get(), .events = POLLOUT, .revents = 0};
+    EXPECT_EQ(::poll(&one, 1, 30'000), 1);
+    EXPECT_EQ(one.revents, POLLOUT);
+    one = {.fd = listener.fd.get(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&one, 1, 30'000), 1);
+  }
+}
+
+TEST_F(FaultTest, F1_a_connect_that_was_refused_is_not_in_progress) {
+  const Fd client(real_kernel(), real_kernel().socket(AF_UNIX, SOCK_STREAM, 0));
+  sockaddr_un nowhere{.sun_family = AF_UNIX, .sun_path = "/nonexistent/socket"};
+  kernel.fail(Call::connect, 1, EINPROGRESS);
+  EXPECT_EQ(kernel.connect(client.get(), reinterpret_cast<sockaddr*>(&nowhere), sizeof nowhere),
+            -ENOENT);
+}
+
+TEST_F(FaultTest, F1_getaddrinfo_fails_with_its_own_codes) {
+  addrinfo* found = nullptr;
+  kernel.fail(Call::getaddrinfo, 1, EAI_AGAIN);
+  EXPECT_EQ(kernel.getaddrinfo("127.0.0.1", nullptr, nullptr, &found), EAI_AGAIN);
+}
+
+// --- random transfers
+
+TEST_F(FaultTest, F4_short_transfers_move_at_least_one_byte_and_less_than_asked) {
+  const std::string text(4096, 'x');
+  kernel.set_rates({.short_transfers = 1000});
+  for (const bool by_pipe : {false, true}) {
+    const Pair pair = by_pipe ? pipe_pair() : unix_pair();
+    for (int round = 0; round < 200; ++round) {
+      put(pair.b.get(), text);
+      std::size_t left = text.size();
+      while (left > 1) {
+        const ssize_t got =
+            by_pipe ? kernel.read(pair.a.get(), buffer.data(), left) : receive(pair.a.get(), left);
+        ASSERT_GE(got, 1);
+        ASSERT_LT(got, static_cast<ssize_t>(left));
+        left -= static_cast<std::size_t>(got);
+      }
+      ASSERT_EQ(kernel.read(pair.a.get(), buffer.data(), 1), 1);  // one byte cannot be cut
+    }
+  }
+  const Pair pair = unix_pair();
+  for (int round = 0; round < 20; ++round) {
+    const ssize_t sent = kernel.send(pair.b.get(), text.data(), text.size(), 0);
+    ASSERT_GE(sent, 1);
+    ASSERT_LT(sent, 4096);
+    EXPECT_EQ(drain(pair.a.get()), static_cast<std::size_t>(sent));
+  }
+  const Pair pipe = pipe_pair();
+  const std::string large(3 * 4096, 'x');
+  EXPECT_LT(kernel.write(pipe.b.get(), large.data(), large.size()), 3 * 4096);
+  EXPECT_GT(kernel.injected(), 400U);
+}
+
+TEST_F(FaultTest, messages_counters_and_small_pipe_writes_stay_whole) {
+  kernel.set_rates({.short_transfers = 1000});
+  for (const int type : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+    const Pair pair = unix_pair(type);
+    for (int round = 0; round < 50; ++round) {
+      EXPECT_EQ(kernel.send(pair.b.get(), "abcdefgh", 8, 0), 8);
+      EXPECT_EQ(receive(pair.a.get(), 8), 8);
+      EXPECT_EQ(kernel.write(pair.b.get(), "abcdefgh", 8), 8);
+      EXPECT_EQ(kernel.read(pair.a.get(), buffer.data(), 8), 8);
+    }
+  }
+  kernel.set_rates({.short_transfers = 1000, .eagain = 1000});
+  const Pair pipe = pipe_pair();
+  for (int round = 0; round < 50; ++round) EXPECT_EQ(kernel.write(pipe.b.get(), "abcdefgh", 8), 8);
+#ifndef DUOLU_POSIX_ONLY
+  kernel.set_rates({.short_transfers = 1000, .eagain = 1000, .eintr = 1000});
+  const Fd counter(real_kernel(), real_kernel().eventfd());
+  const std::uint64_t one = 1;
+  std::uint64_t count = 0;
+  for (int round = 0; round < 50; ++round) {
+    EXPECT_EQ(kernel.write(counter.get(), &one, sizeof one), 8);
+    EXPECT_EQ(kernel.read(counter.get(), &count, sizeof count), 8);
+    EXPECT_EQ(count, 1U);
+  }
+#endif
+  EXPECT_EQ(kernel.injected(), 0U);
+}
+
+TEST_F(FaultTest, descriptors_that_block_are_neither_cut_nor_empty) {
+  const Pair pair = unix_pair();
+  ASSERT_EQ(::fcntl(pair.a.get(), F_SETFL, 0), 0);
+  kernel.set_rates({.short_transfers = 1000, .eagain = 1000});
+  for (int round = 0; round < 20; ++round) {
+    put(pair.b.get(), "abc");
+    EXPECT_EQ(receive(pair.a.get(), 3), 3);
+  }
+  put(pair.b.get(), "abc");
+  EXPECT_EQ(kernel.recv(pair.a.get(), buffer.data(), 3, MSG_DONTWAIT), -EAGAIN);
+}
+
+TEST_F(FaultTest, F4_EAGAIN_never_comes_twice_in_a_row) {
+  const Pair pair = unix_pair();
+  Listener listener;
+  kernel.set_rates({.eagain = 1000});
+  for (int round = 0; round < 20; ++round) {
+    EXPECT_EQ(kernel.send(pair.b.get(), "x", 1, 0), -EAGAIN);
+    EXPECT_EQ(kernel.send(pair.b.get(), "x", 1, 0), 1);
+    EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+    EXPECT_EQ(receive(pair.a.get()), 1);
+  }
+  const Fd client = listener.client();
+  EXPECT_EQ(kernel.accept(listener.fd.get(), nullptr, nullptr), -EAGAIN);
+  EXPECT_TRUE(Fd(real_kernel(), kernel.accept(listener.fd.get(), nullptr, nullptr)));
+}
+
+TEST_F(FaultTest, what_has_ended_is_never_not_yet) {
+  kernel.set_rates({.eagain = 1000});
+  Pair half = unix_pair();
+  put(half.b.get(), "x");
+  ASSERT_EQ(::shutdown(half.b.get(), SHUT_WR), 0);
+  EXPECT_EQ(receive(half.a.get()), 1);
+  EXPECT_EQ(receive(half.a.get()), 0);
+  half.b.reset();
+  EXPECT_EQ(kernel.send(half.a.get(), "x", 1, MSG_NOSIGNAL), -EPIPE);
+  Pair pipe = pipe_pair();
+  pipe.b.reset();
+  EXPECT_EQ(kernel.read(pipe.a.get(), buffer.data(), 1), 0);
+  EXPECT_EQ(kernel.injected(), 0U);
+}
+
+TEST_F(FaultTest, F4_EINTR_comes_at_most_three_times_in_a_row) {
+  const Pair pair = unix_pair();
+  Listener listener;
+  const Fd client = listener.client();
+  kernel.set_rates({.eintr = 1000});
+  const auto interrupts = [](const std::function<ssize_t()>& call) {
+    int count = 0;
+    while (call() == -EINTR) ++count;
+    return count;
+  };
+  EXPECT_EQ(interrupts([&] { return kernel.send(pair.b.get(), "xx", 2, 0); }), 3);
+  EXPECT_EQ(interrupts([&] { return receive(pair.a.get(), 1); }), 3);
+  EXPECT_EQ(interrupts([&] { return kernel.write(pair.a.get(), "x", 1); }), 3);
+  EXPECT_EQ(interrupts([&] { return kernel.read(pair.a.get(), buffer.data(), 1); }), 3);
+  EXPECT_EQ(interrupts([&] { return kernel.ppoll(nullptr, 0, &no_time); }), 3);
+  EXPECT_EQ(interrupts([&] { return kernel.pselect(0, nullptr, nullptr, nullptr, &no_time); }), 3);
+  EXPECT_EQ(interrupts([&] {
+              const int fd = kernel.accept(listener.fd.get(), nullptr, nullptr);
+              if (fd >= 0) ::close(fd);
+              return fd;
+            }),
+            3);
+  EXPECT_EQ(interrupts([&] { return kernel.getrandom(buffer.data(), 257); }), 3);
+  EXPECT_EQ(interrupts([&] { return kernel.getrandom(buffer.data(), 256); }), 0);
+}
+
+TEST_F(FaultTest, EINTR_leaves_alone_what_never_waits) {
+  kernel.set_rates({.short_transfers = 1000, .eagain = 1000, .eintr = 1000});
+  for (const auto& [call, make] : every_call()) {
+    switch (call) {
+      case Call::pselect:
+      case Call::ppoll:
+      case Call::accept: continue;
+      default: EXPECT_NE(make(kernel), -EINTR) << to_string(call);
+    }
+  }
+}
+
+TEST_F(FaultTest, rates_are_shares_of_the_eligible_calls) {
+  const Pair pair = unix_pair();
+  kernel.set_rates({.eintr = 300});
+  int interrupted = 0;
+  for (int round = 0; round < 10'000; ++round)
+    interrupted += receive(pair.a.get()) == -EINTR ? 1 : 0;
+  EXPECT_NEAR(interrupted, 3000, 300);  // by this seed; less what F4 forbids
+}
+
+std::vector<ssize_t> outcomes(std::uint64_t seed) {
+  FaultKernel kernel(real_kernel(), seed);
+  kernel.set_rates({.short_transfers = 300, .eagain = 300, .eintr = 300, .delayed_readiness = 300});
+  const Pair pair = unix_pair();
+  const std::string text(4096, 'x');
+  std::array<char, 4096> buffer;
+  std::vector<ssize_t> results;
+  for (int round = 0; round < 200; ++round) {
+    results.push_back(kernel.send(pair.b.get(), text.data(), text.size(), 0));
+    results.push_back(kernel.recv(pair.a.get(), buffer.data(), buffer.size(), 0));
+    pollfd one{.fd = pair.a.get(), .events = POLLIN | POLLOUT, .revents = 0};
+    results.push_back(kernel.ppoll(&one, 1, &no_time));
+    results.push_back(one.revents);
+  }
+  results.push_back(static_cast<ssize_t>(kernel.injected()));
+  return results;
+}
+
+TEST(FaultKernel, F5_the_same_seed_gives_the_same_faults) {
+  EXPECT_EQ(outcomes(1), outcomes(1));
+  EXPECT_EQ(outcomes(99), outcomes(99));
+  EXPECT_NE(outcomes(1), outcomes(2));
+}
+
+// --- delayed readiness of poll and select
+
+TEST_F(FaultTest, F3_ppoll_withholds_and_then_tells) {
+  const Pair pair = unix_pair();
+  put(pair.b.get(), "x");
+  kernel.set_rates({.delayed_readiness = 1000});
+  for (int round = 0; round < 50; ++round) {
+    pollfd one{.fd = pair.a.get(), .events = POLLIN, .revents = 0};
+    int withheld = 0;
+    for (; kernel.ppoll(&one, 1, nullptr) == -EINTR; ++withheld) EXPECT_EQ(one.revents, 0);
+    EXPECT_GE(withheld, 1);
+    EXPECT_LE(withheld, 3);
+    EXPECT_EQ(one.revents, POLLIN);
+    EXPECT_EQ(kernel.ppoll(&one, 1, &no_time), 0);  // who only looks finds nothing
+    while (kernel.ppoll(&one, 1, &no_time) == 0) {
+    }
+  }
+}
+
+TEST_F(FaultTest, F3_ppoll_counts_what_is_left) {
+  constexpr std::size_t size = 16;
+  std::vector<Pair> pairs;
+  std::vector<pollfd> fds;
+  for (std::size_t i = 0; i < size; ++i) {
+    pairs.push_back(unix_pair());
+    fds.push_back({.fd = pairs.back().a.get(), .events = POLLOUT, .revents = 0});
+  }
+  kernel.set_rates({.delayed_readiness = 500});
+  for (int round = 0; round < 50; ++round) {
+    const int left = kernel.ppoll(fds.data(), fds.size(), &no_time);
+    int told = 0;
+    for (const pollfd& one : fds) told += one.revents != 0 ? 1 : 0;
+    EXPECT_EQ(left, told);
+  }
+  EXPECT_GT(kernel.injected(), 0U);
+  EXPECT_LT(kernel.injected(), 50U * size);
+}
+
+TEST_F(FaultTest, F3_a_closed_descriptor_is_invalid_at_once) {
+  int number = -1;
+  {
+    const Pair pair = unix_pair();
+    number = pair.a.get();
+  }
+  kernel.set_rates({.delayed_readiness = 1000});
+  pollfd one{.fd = number, .events = POLLIN, .revents = 0};
+  EXPECT_EQ(kernel.ppoll(&one, 1, &no_time), 1);
+  EXPECT_EQ(one.revents, POLLNVAL);
+}
+
+TEST_F(FaultTest, F3_pselect_withholds_and_then_tells) {
+  const Pair pair = unix_pair();
+  put(pair.b.get(), "x");
+  kernel.set_rates({.delayed_readiness = 1000});
+  constexpr int word_bits = std::numeric_limits<unsigned long>::digits;
+  const int fd = pair.a.get();
+  const auto words = static_cast<std::size_t>(fd / word_bits) + 1;
+  const unsigned long bit = 1UL << (fd % word_bits);
+  std::vector<unsigned long> readable(words);
+  std::vector<unsigned long> writable(words);
+  const auto ask = [&](const timespec* timeout) {
+    readable.back() = writable.back() = bit;
+    return kernel.pselect(fd + 1, readable.data(), writable.data(), nullptr, timeout);
+  };
+  for (int round = 0; round < 50; ++round) {
+    int withheld = 0;
+    int ready = 0;
+    for (; (ready = ask(nullptr)) == -EINTR; ++withheld) {
+      EXPECT_EQ(readable.back(), 0U);
+      EXPECT_EQ(writable.back(), 0U);
+    }
+    EXPECT_GE(withheld, 1);
+    EXPECT_LE(withheld, 3);
+    EXPECT_EQ(ready, 2);
+    EXPECT_EQ(readable.back(), bit);
+    EXPECT_EQ(writable.back(), bit);
+    EXPECT_EQ(ask(&no_time), 0);
+    while (ask(&no_time) == 0) {
+    }
+  }
+}
+
+#ifndef DUOLU_POSIX_ONLY
+
+// --- epoll: what was hidden is reported (F2, F3)
+
+class FaultEpollTest : public FaultTest {
+ protected:
+  Fd epoll{real_kernel(), kernel.epoll_create()};
+
+  void control(int operation, int fd, std::uint32_t events, std::uint64_t data) {
+    epoll_event event{.events = events, .data = {.u64 = data}};
+    ASSERT_EQ(kernel.epoll_ctl(epoll.get(), operation, fd, &event), 0);
+  }
+  void watch(int fd, std::uint32_t events, std::uint64_t data = 1) {
+    control(EPOLL_CTL_ADD, fd, events, data);
+  }
+  /// The events, by data, of one look.
+  std::map<std::uint64_t, std::uint32_t> look(int set) {
+    std::array<epoll_event, 16> events{};
+    const int found = kernel.epoll_pwait2(set, events.data(), 16, &no_time);
+    std::map<std::uint64_t, std::uint32_t> result;
+    for (int i = 0; i < found; ++i) {
+      const auto& event = events[static_cast<std::size_t>(i)];
+      EXPECT_TRUE(
+          result.emplace(std::uint64_t{event.data.u64}, std::uint32_t{event.events}).second);
+    }
+    return result;
+  }
+  std::map<std::uint64_t, std::uint32_t> look() { return look(epoll.get()); }
+};
+
+using Events = std::map<std::uint64_t, std::uint32_t>;
+
+TEST_F(FaultEpollTest, F2_a_random_EAGAIN_is_followed_by_a_new_edge) {
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), EPOLLIN | EPOLLET);
+  put(pair.b.get(), "x");
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+  EXPECT_EQ(look(), Events{});
+  kernel.set_rates({.eagain = 1000});
+  EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+  EXPECT_EQ(receive(pair.a.get()), 1);
+  EXPECT_EQ(look(), Events{});
+}
+
+TEST_F(FaultEpollTest, F2_a_planned_EAGAIN_is_followed_by_a_new_edge) {
+  const Pair pair = unix_pair();
+  Listener listener;
+  const Fd client = listener.client();
+  watch(pair.a.get(), EPOLLIN | EPOLLOUT | EPOLLET, 1);
+  watch(listener.fd.get(), EPOLLIN | EPOLLET, 2);
+  EXPECT_EQ(look(), (Events{{1, EPOLLOUT}, {2, EPOLLIN}}));
+  kernel.fail(Call::send, 1, EAGAIN);
+  EXPECT_EQ(kernel.send(pair.a.get(), "x", 1, 0), -EAGAIN);
+  EXPECT_EQ(look(), (Events{{1, EPOLLOUT}}));
+  kernel.fail(Call::accept, 1, EAGAIN);
+  EXPECT_EQ(kernel.accept(listener.fd.get(), nullptr, nullptr), -EAGAIN);
+  EXPECT_EQ(look(), (Events{{2, EPOLLIN}}));
+}
+
+TEST_F(FaultEpollTest, F2_a_short_transfer_is_followed_by_a_new_edge_if_it_was_invented) {
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), EPOLLIN | EPOLLET);
+  put(pair.b.get(), "abcdefgh");
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+  kernel.set_rates({.short_transfers = 1000});
+  EXPECT_LT(receive(pair.a.get(), 8), 8);
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+  kernel.clear();
+  EXPECT_LT(receive(pair.a.get()), 8);  // true: that was the rest
+  EXPECT_EQ(look(), Events{});
+
+  watch(pair.b.get(), EPOLLOUT | EPOLLET, 2);
+  EXPECT_EQ(look(), (Events{{2, EPOLLOUT}}));
+  kernel.set_rates({.short_transfers = 1000});
+  EXPECT_LT(kernel.send(pair.b.get(), "abcdefgh", 8, 0), 8);
+  EXPECT_EQ(look().count(2), 1U);
+}
+
+TEST_F(FaultEpollTest, F2_pipes_too) {
+  const Pair pipe = pipe_pair();
+  watch(pipe.a.get(), EPOLLIN | EPOLLET);
+  put(pipe.b.get(), "abcdefgh");
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+  kernel.set_rates({.short_transfers = 1000});
+  EXPECT_LT(kernel.read(pipe.a.get(), buffer.data(), 8), 8);
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+}
+
+TEST_F(FaultEpollTest, F2_every_set_and_every_number_of_the_file_is_told) {
+  const Pair pair = unix_pair();
+  const Fd copy(real_kernel(), ::dup(pair.a.get()));
+  const Fd other(real_kernel(), kernel.epoll_create());
+  watch(pair.a.get(), EPOLLIN | EPOLLET, 1);
+  watch(copy.get(), EPOLLIN | EPOLLET, 2);
+  watch(pair.b.get(), EPOLLOUT | EPOLLET, 3);
+  epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = 4}};
+  ASSERT_EQ(kernel.epoll_ctl(other.get(), EPOLL_CTL_ADD, pair.a.get(), &event), 0);
+  put(pair.b.get(), "x");
+  EXPECT_EQ(look().size(), 3U);
+  EXPECT_EQ(look(other.get()).size(), 1U);
+  kernel.fail(Call::recv, 1, EAGAIN);
+  EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}, {2, EPOLLIN}}));
+  EXPECT_EQ(look(other.get()), (Events{{4, EPOLLIN}}));
+}
+
+TEST_F(FaultEpollTest, F2_the_latest_registration_is_armed_and_a_fired_oneshot_is_not) {
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), EPOLLIN | EPOLLET, 1);
+  put(pair.b.get(), "x");
+  control(EPOLL_CTL_MOD, pair.a.get(), EPOLLIN | EPOLLOUT | EPOLLET, 2);
+  EXPECT_EQ(look(), (Events{{2, EPOLLIN | EPOLLOUT}}));
+  kernel.fail(Call::recv, 1, EAGAIN, 2);
+  EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+  EXPECT_EQ(look(), (Events{{2, EPOLLIN | EPOLLOUT}}));
+  control(EPOLL_CTL_MOD, pair.a.get(), EPOLLIN | EPOLLET | EPOLLONESHOT, 3);
+  EXPECT_EQ(look(), (Events{{3, EPOLLIN}}));
+  EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+  EXPECT_EQ(look(), Events{});
+}
+
+TEST_F(FaultEpollTest, F2_what_was_removed_or_closed_is_not_armed) {
+  Pair pair = unix_pair();
+  const Fd copy(real_kernel(), ::dup(pair.a.get()));
+  watch(pair.a.get(), EPOLLIN | EPOLLET);
+  control(EPOLL_CTL_DEL, pair.a.get(), 0, 0);
+  kernel.fail(Call::recv, 1, EAGAIN, 4);
+  inner.reset_counts();
+  EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+  EXPECT_EQ(inner.calls(Call::epoll_ctl), 0U);
+
+  watch(pair.a.get(), EPOLLIN | EPOLLET);
+  inner.reset_counts();
+  EXPECT_EQ(kernel.close(pair.a.release()), 0);
+  EXPECT_EQ(receive(copy.get()), -EAGAIN);
+  EXPECT_EQ(inner.calls(Call::epoll_ctl), 0U);
+
+  watch(copy.get(), EPOLLIN | EPOLLET);
+  inner.reset_counts();
+  EXPECT_EQ(kernel.close(epoll.release()), 0);
+  EXPECT_EQ(receive(copy.get()), -EAGAIN);
+  EXPECT_EQ(inner.calls(Call::epoll_ctl), 0U);
+}
+
+TEST_F(FaultEpollTest, F2_a_number_closed_past_the_decorator_is_forgotten) {
+  Pair pair = unix_pair();
+  const Fd copy(real_kernel(), ::dup(pair.a.get()));
+  watch(pair.a.get(), EPOLLIN | EPOLLET);
+  pair.a.reset();  // closes with the real kernel
+  kernel.fail(Call::recv, 1, EAGAIN, 2);
+  inner.reset_counts();
+  EXPECT_EQ(receive(copy.get()), -EAGAIN);
+  EXPECT_EQ(inner.calls(Call::epoll_ctl), 1U);
+  EXPECT_EQ(receive(copy.get()), -EAGAIN);
+  EXPECT_EQ(inner.calls(Call::epoll_ctl), 1U);
+}
+
+TEST_F(FaultEpollTest, F2_exclusive_registrations_are_made_anew) {
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
+  put(pair.b.get(), "x");
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+  kernel.fail(Call::recv, 1, EAGAIN);
+  EXPECT_EQ(receive(pair.a.get()), -EAGAIN);
+  EXPECT_EQ(look(), (Events{{1, EPOLLIN}}));
+}
+
+TEST_F(FaultEpollTest, F3_delays_under_every_trigger_end) {
+  for (const std::uint32_t bits :
+       {std::uint32_t{0}, std::uint32_t{EPOLLET}, std::uint32_t{EPOLLONESHOT}}) {
+    for (const bool old_wait : {false, true}) {
+      const Pair pair = unix_pair();
+      put(pair.b.get(), "x");
+      watch(pair.a.get(), EPOLLIN | bits, 5);
+      kernel.set_rates({.delayed_readiness = 1000});
+      epoll_event event{};
+      const auto wait = [&](bool look) {
+        if (old_wait) return kernel.epoll_wait(epoll.get(), &event, 1, look ? 0 : -1);
+        return kernel.epoll_pwait2(epoll.get(), &event, 1, look ? &no_time : nullptr);
+      };
+      for (int round = 0; round < 20; ++round) {
+        EXPECT_EQ(wait(true), 0);  // who only looks finds nothing
+        int withheld = 1;
+        while (wait(false) == -EINTR) ++withheld;
+        EXPECT_LE(withheld, 3);
+        EXPECT_EQ(event.data.u64, 5U);
+        EXPECT_EQ(event.events, EPOLLIN);
+        if (bits == EPOLLET) put(pair.b.get(), "x");
+        if (bits == EPOLLONESHOT) control(EPOLL_CTL_MOD, pair.a.get(), EPOLLIN | bits, 5);
+      }
+      kernel.clear();
+    }
+  }
+}
+
+TEST_F(FaultEpollTest, F3_the_others_are_told_in_their_order) {
+  constexpr std::uint64_t size = 8;
+  std::vector<Pair> pairs;
+  for (std::uint64_t i = 0; i < size; ++i) {
+    pairs.push_back(unix_pair());
+    watch(pairs.back().a.get(), EPOLLOUT | EPOLLET, i);
+  }
+  kernel.set_rates({.delayed_readiness = 500});
+  Events seen;
+  int looks = 0;
+  for (; seen.size() < size && looks < 100; ++looks)
+    for (const auto& [data, events] : look()) {
+      EXPECT_EQ(events, EPOLLOUT);
+      EXPECT_TRUE(seen.emplace(data, events).second);  // an edge, so once
+    }
+  EXPECT_EQ(seen.size(), size);
+  EXPECT_GT(looks, 1);
+}
+
+TEST_F(FaultEpollTest, F3_who_cannot_be_told_apart_is_not_delayed) {
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), EPOLLOUT | EPOLLET, 5);
+  watch(pair.b.get(), EPOLLOUT | EPOLLET, 5);
+  kernel.set_rates({.delayed_readiness = 1000});
+  std::array<epoll_event, 4> events{};
+  EXPECT_EQ(kernel.epoll_wait(epoll.get(), events.data(), 4, 0), 2);
+}
+
+TEST_F(FaultEpollTest, EINTR_strikes_a_wait_that_sleeps_and_not_a_look) {
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), EPOLLOUT);
+  kernel.set_rates({.eintr = 1000});
+  epoll_event event{};
+  EXPECT_EQ(kernel.epoll_wait(epoll.get(), &event, 1, 0), 1);
+  EXPECT_EQ(kernel.epoll_pwait2(epoll.get(), &event, 1, &no_time), 1);
+  EXPECT_EQ(kernel.epoll_wait(epoll.get(), &event, 1, -1), -EINTR);
+  EXPECT_EQ(kernel.epoll_pwait2(epoll.get(), &event, 1, nullptr), -EINTR);
+}
+
+#endif
 
 }  // namespace
 }  // namespace duolu::test

@@ -24,7 +24,8 @@
 //
 //   short_transfers    recv, send, read, write of stream sockets and pipes; a datagram is whole or
 //                      lost, an eventfd's counter too. Not a write to a pipe of up to PIPE_BUF
-//                      bytes, which is atomic.
+//                      bytes, which is atomic. (A pipe in packet mode, which no Kernel makes, does
+//                      not show at its reading end: there a short read loses the packet's rest.)
 //   eagain             the same and datagram sockets, and accept. Not where the end or an error is
 //                      there already (nothing is "not yet" then). Not a write of up to PIPE_BUF
 //                      bytes to a pipe: there it says that the reader has something to read.
