@@ -122,8 +122,15 @@ class EpollPoller final : public Poller {
                                      [](const RawEvent& raw) { return raw.token == 0; });
       const timespec zero{};
       if (woken && ask(out.last(1), &zero) == 1) {
-        if (has_oneshot_) look_through(out.last(1));
-        ++found;
+        if (has_oneshot_ || wakes_by_pipe_) look_through(out.last(1));
+        // A level that was harvested before comes first in line again: no second entry for it.
+        const auto same = std::find_if(out.begin(), out.end() - 1, [&](const RawEvent& raw) {
+          return raw.token == out.back().token;
+        });
+        if (same != out.end() - 1)
+          same->ready |= out.back().ready;
+        else
+          ++found;
       }
     }
     return found;
