@@ -33,6 +33,7 @@ namespace duolu::test {
 namespace {
 
 constexpr timespec no_time{};
+constexpr timespec guard{.tv_sec = 30, .tv_nsec = 0};  // against hangs
 
 /// One FaultKernel over another that only counts: what reaches the inner kernel can be seen.
 class FaultTest : public testing::Test {
@@ -504,7 +505,7 @@ TEST_F(FaultTest, F3_ppoll_withholds_and_then_tells) {
   for (int round = 0; round < 50; ++round) {
     pollfd one{.fd = pair.a.get(), .events = POLLIN, .revents = 0};
     int withheld = 0;
-    for (; kernel.ppoll(&one, 1, nullptr) == -EINTR; ++withheld) EXPECT_EQ(one.revents, 0);
+    for (; kernel.ppoll(&one, 1, &guard) == -EINTR; ++withheld) EXPECT_EQ(one.revents, 0);
     EXPECT_GE(withheld, 1);
     EXPECT_LE(withheld, 3);
     EXPECT_EQ(one.revents, POLLIN);
@@ -562,7 +563,7 @@ TEST_F(FaultTest, F3_pselect_withholds_and_then_tells) {
   for (int round = 0; round < 50; ++round) {
     int withheld = 0;
     int ready = 0;
-    for (; (ready = ask(nullptr)) == -EINTR; ++withheld) {
+    for (; (ready = ask(&guard)) == -EINTR; ++withheld) {
       EXPECT_EQ(readable.back(), 0U);
       EXPECT_EQ(writable.back(), 0U);
     }
@@ -755,8 +756,8 @@ TEST_F(FaultEpollTest, F3_delays_under_every_trigger_end) {
       kernel.set_rates({.delayed_readiness = 1000});
       epoll_event event{};
       const auto wait = [&](bool look) {
-        if (old_wait) return kernel.epoll_wait(epoll.get(), &event, 1, look ? 0 : -1);
-        return kernel.epoll_pwait2(epoll.get(), &event, 1, look ? &no_time : nullptr);
+        if (old_wait) return kernel.epoll_wait(epoll.get(), &event, 1, look ? 0 : 30'000);
+        return kernel.epoll_pwait2(epoll.get(), &event, 1, look ? &no_time : &guard);
       };
       for (int round = 0; round < 20; ++round) {
         EXPECT_EQ(wait(true), 0);  // who only looks finds nothing
