@@ -207,8 +207,7 @@ void Poller::invalidate(std::uint32_t index) noexcept {
   invalid_.push_back(index);
 }
 
-std::size_t Poller::report_invalid() noexcept {
-  std::size_t count = 0;
+std::size_t Poller::report_invalid(std::size_t count) noexcept {
   while (!invalid_.empty() && count < raw_.size() - 1) {
     const std::uint32_t index = invalid_.back();
     invalid_.pop_back();
@@ -242,7 +241,7 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
     timespec storage;
     const timespec* timeout = nullptr;
     const bool passed = time_left(kernel_, deadline, storage, timeout);
-    const std::size_t invalid = report_invalid();
+    const std::size_t invalid = report_invalid(0);
     if (invalid != 0) {
       storage = {};
       timeout = &storage;
@@ -250,7 +249,10 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
     // The last place of the array is the wake-up's.
     const int found = invalid < all.size() - 1 ? harvest(all.subspan(invalid), timeout) : 0;
     if (found < 0 && found != -EINTR) return fail(-found);
-    const std::size_t count = invalid + static_cast<std::size_t>(found > 0 ? found : 0);
+    std::size_t count = invalid + static_cast<std::size_t>(found > 0 ? found : 0);
+    // The harvest itself may have come upon closed ones, beside others. With nobody beside them the
+    // next turn reports them, and has looked at the others again: select gave up at the first.
+    if (found > 0) count = report_invalid(count);
     const Sight sight = look(count);
     if (sight.stale) {  // no handler has run since: the kernel holds what was removed (P4)
       if (Result<> rebuilt = rebuild(); !rebuilt) return fail(rebuilt.error());

@@ -200,7 +200,9 @@ class Poller {
   void change(std::uint32_t index);
   void apply_changes() noexcept;
   void drained_emulated(Token token, Interest directions) noexcept;
-  std::size_t report_invalid() noexcept;
+  /// Puts what was found closed behind the `count` reports there are, as far as there is room; how
+  /// many there are then.
+  std::size_t report_invalid(std::size_t count) noexcept;
   struct Sight {
     bool live = false;   ///< There is something to hand out.
     bool stale = false;  ///< There is an event of a registration that was removed.

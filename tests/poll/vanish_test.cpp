@@ -1,0 +1,37 @@
+// Clause P7 and row D2: descriptors that are closed under their registration.
+#include "support/conformance.hpp"
+
+namespace duolu::test {
+namespace {
+
+class VanishTest : public Conformance {};
+
+TEST_P(VanishTest, P7_D2_is_reported_in_the_wait_that_notices_it_beside_what_is_ready) {
+  Pair ready_pair = unix_pair();
+  Pair gone_pair = unix_pair();
+  const Token others = watch(ready_pair.a.get(), Interest::writable);
+  const Token gone = watch(gone_pair.a.get(), Interest::readable);
+  gone_pair.a.reset();
+  // The kernel's own set notices when it is told of a change.
+  if (GetParam().backend->name == "epoll") {
+    ASSERT_TRUE(poller->modify(gone, Interest::writable));
+  }
+  Ready seen_of_gone = Ready::none;
+  Ready seen_of_others = Ready::none;
+  for (const Event& event : events())
+    (event.token == gone ? seen_of_gone : seen_of_others) |= event.ready;
+  EXPECT_TRUE(any(seen_of_gone, Ready::invalid)) << to_string(seen_of_gone);
+  EXPECT_EQ(seen_of_others, Ready::writable);
+
+  EXPECT_EQ(ready(gone), Ready::none);
+  const Result<> modified = poller->modify(gone, Interest::readable);
+  ASSERT_FALSE(modified);
+  EXPECT_EQ(modified.error(), std::errc::bad_file_descriptor);
+  EXPECT_TRUE(poller->remove(gone));
+  EXPECT_TRUE(poller->remove(others));
+}
+
+DUOLU_EVERY_BACKEND_AND_TRIGGER(VanishTest);
+
+}  // namespace
+}  // namespace duolu::test
