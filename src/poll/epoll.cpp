@@ -147,9 +147,11 @@ class EpollPoller final : public Poller {
     return kernel().epoll_wait(set_.get(), events, room, timeout_ms(timeout));
   }
 
-  /// Notes which oneshots the kernel has disarmed, and empties a pipe that woke us.
-  void look_through(std::span<const RawEvent> events) noexcept {
-    for (const RawEvent& raw : events) {
+  /// Notes which oneshots the kernel has disarmed, and empties a pipe that woke us. One that had
+  /// reported before came into a new set (rebuild) without any direction, but its hang-up cannot be
+  /// masked: it is not told again (P25).
+  void look_through(std::span<RawEvent> events) noexcept {
+    for (RawEvent& raw : events) {
       const Token token{raw.token};
       if (raw.token == 0) {
         if (wakes_by_pipe_) drain_waker();
@@ -157,6 +159,7 @@ class EpollPoller final : public Poller {
       }
       Slot& s = slot(slot_of(token));
       if (token_of(slot_of(token)) != token || s.trigger != Trigger::oneshot) continue;
+      if (s.fired) raw.ready = 0;
       s.fired = true;
       s.backend = EPOLLONESHOT;
     }

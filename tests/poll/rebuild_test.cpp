@@ -1,0 +1,39 @@
+// Clause P4 with a dup that lives on: the kernel may hold a dead registration, and the poller has
+// to make a new set. What the others see of that.
+#include "support/conformance.hpp"
+
+namespace duolu::test {
+namespace {
+
+class RebuildTest : public Conformance {
+ protected:
+  /// Leaves the kernel with a registration that nothing can name, and that reports in every wait.
+  Fd orphan(Pair& pair) {
+    const Token token = watch(pair.a.get(), Interest::readable);
+    Fd ghost(real_kernel(), ::fcntl(pair.a.get(), F_DUPFD_CLOEXEC, 0));
+    pair.a.reset();
+    EXPECT_TRUE(poller->remove(token));
+    put(pair.b.get(), "x");
+    return ghost;
+  }
+};
+
+TEST_P(RebuildTest, P4_P25_a_oneshot_that_has_reported_an_end_is_not_told_it_again) {
+  Pair ended = unix_pair();
+  const auto fired = poller->add(ended.a.get(), Interest::readable, Trigger::oneshot);
+  ASSERT_TRUE(fired);
+  ended.b.reset();
+  EXPECT_EQ(ready(*fired), Ready::readable | Ready::hangup | Ready::read_closed);
+
+  Pair orphaned = unix_pair();
+  const Fd ghost = orphan(orphaned);
+  EXPECT_TRUE(events().empty());
+  EXPECT_TRUE(events().empty());
+  ASSERT_TRUE(poller->modify(*fired, Interest::readable));
+  EXPECT_EQ(ready(*fired), Ready::readable | Ready::hangup | Ready::read_closed);
+}
+
+DUOLU_EVERY_BACKEND_AND_TRIGGER(RebuildTest);
+
+}  // namespace
+}  // namespace duolu::test
