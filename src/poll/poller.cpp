@@ -250,12 +250,14 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
     const int found = invalid < all.size() - 1 ? harvest(all.subspan(invalid), timeout) : 0;
     if (found < 0 && found != -EINTR) return fail(-found);
     std::size_t count = invalid + static_cast<std::size_t>(found > 0 ? found : 0);
-    // The harvest itself may have come upon closed ones, beside others. With nobody beside them the
-    // next turn reports them, and has looked at the others again: select gave up at the first.
+    // The harvest itself may have come upon closed ones. When they are all it found, select saw
+    // nothing else for them: the next turn reports them, and has looked at the others (P7, P33).
     if (found > 0) count = report_invalid(count);
+    if (found <= 0 && invalid == 0 && !invalid_.empty()) continue;
     const Sight sight = look(count);
     if (sight.stale) {  // no handler has run since: the kernel holds what was removed (P4)
       if (Result<> rebuilt = rebuild(); !rebuilt) return fail(rebuilt.error());
+      if (sight.live) count = report_invalid(count);  // a new set notices what was closed
     }
     const bool woken = wake_pending_.load(std::memory_order_relaxed) &&
                        wake_pending_.exchange(false, std::memory_order_acq_rel);

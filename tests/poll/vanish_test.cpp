@@ -31,6 +31,23 @@ TEST_P(VanishTest, P7_D2_is_reported_in_the_wait_that_notices_it_beside_what_is_
   EXPECT_TRUE(poller->remove(others));
 }
 
+TEST_P(VanishTest, P7_P33_does_not_keep_a_woken_wait_from_the_others) {
+  Pair ready_pair = unix_pair();
+  Pair gone_pair = unix_pair();
+  const Token others = watch(ready_pair.a.get(), Interest::writable);
+  const Token gone = watch(gone_pair.a.get(), Interest::readable);
+  gone_pair.a.reset();
+  poller->wake();
+  const Result<Poller::Batch> batch = poller->wait(immediately);
+  ASSERT_TRUE(batch);
+  EXPECT_TRUE(batch->woken());
+  Ready seen = Ready::none;
+  for (const Event& event : *batch)
+    if (event.token == others) seen |= event.ready;
+  EXPECT_EQ(seen, Ready::writable);
+  EXPECT_TRUE(poller->remove(gone));
+}
+
 DUOLU_EVERY_BACKEND_AND_TRIGGER(VanishTest);
 
 }  // namespace
