@@ -33,6 +33,20 @@ TEST_P(RebuildTest, P4_P25_a_oneshot_that_has_reported_an_end_is_not_told_it_aga
   EXPECT_EQ(ready(*fired), Ready::readable | Ready::hangup | Ready::read_closed);
 }
 
+TEST_P(RebuildTest, P7_P25_a_oneshot_that_has_reported_and_vanished_is_told_when_armed) {
+  Pair vanished = unix_pair();
+  const auto fired = poller->add(vanished.a.get(), Interest::writable, Trigger::oneshot);
+  ASSERT_TRUE(fired);
+  EXPECT_EQ(ready(*fired), Ready::writable);
+  Pair orphaned = unix_pair();
+  const Fd ghost = orphan(orphaned);
+  vanished.a.reset();
+  EXPECT_TRUE(events().empty());
+  EXPECT_TRUE(events().empty());
+  ASSERT_TRUE(poller->modify(*fired, Interest::writable));
+  EXPECT_TRUE(any(ready(*fired), Ready::invalid));
+}
+
 DUOLU_EVERY_BACKEND_AND_TRIGGER(RebuildTest);
 
 }  // namespace

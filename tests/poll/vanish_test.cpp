@@ -48,6 +48,17 @@ TEST_P(VanishTest, P7_P33_does_not_keep_a_woken_wait_from_the_others) {
   EXPECT_TRUE(poller->remove(gone));
 }
 
+TEST_P(VanishTest, P5_P7_in_a_pause_is_reported_when_it_ends) {
+  Pair pair = unix_pair();
+  const Token token = watch(pair.a.get(), Interest::readable);
+  pair.a.reset();
+  ASSERT_TRUE(poller->modify(token, Interest::none));
+  EXPECT_EQ(ready(token), Ready::none);
+  ASSERT_TRUE(poller->modify(token, Interest::readable));
+  EXPECT_TRUE(any(ready(token), Ready::invalid));
+  EXPECT_FALSE(poller->modify(token, Interest::readable));
+}
+
 DUOLU_EVERY_BACKEND_AND_TRIGGER(VanishTest);
 
 }  // namespace
