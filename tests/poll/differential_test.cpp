@@ -210,6 +210,9 @@ class Script {
   [[nodiscard]] bool open(std::size_t e) const {
     return static_cast<bool>(worlds_.front().ends[e].fd);
   }
+  [[nodiscard]] bool has_urgent_data(std::size_t e) const {
+    return kind(e) == Kind::tcp || kind(e) == Kind::unix_stream;
+  }
   [[nodiscard]] bool registered(std::size_t e) const { return shared(e).registered(); }
   [[nodiscard]] std::string name(std::size_t e) const {
     return std::string(kind_names[static_cast<std::size_t>(kind(e))]) + " " +
@@ -416,13 +419,13 @@ class Script {
   }
 
   void send_urgent(std::size_t e) {
-    if (kind(e) != Kind::tcp || !open(e)) return put(e, 1);
+    if (!has_urgent_data(e) || !open(e)) return put(e, 1);
     log_.line("urgent data to ", name(e));
     everywhere(e, [](World&, End& end) { (void)::send(end.fd.get(), "!", 1, MSG_OOB); });
   }
 
   void take_urgent(std::size_t e) {
-    if (kind(e) != Kind::tcp) return take(e, all, Interest::readable);
+    if (!has_urgent_data(e)) return take(e, all, Interest::readable);
     log_.line("read urgent data of ", name(e));
     everywhere(e, [](World&, End& end) {
       char byte;
