@@ -263,9 +263,10 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
                        wake_pending_.exchange(false, std::memory_order_acq_rel);
     if (sight.live || woken) return Batch(this, count, woken);
     if (found == -EINTR && return_on_signal_) return fail(EINTR);
-    if (found == -EINTR || !invalid_.empty()) continue;
-    if (passed || (found == 0 && invalid == 0 && kernel_.now() >= deadline))
-      return Batch(this, 0, false);
+    // What was found and is not told (paused, removed) has left the kernel's list by now; what it
+    // stood in front of is told by another look.
+    if (found != 0 || invalid != 0 || !invalid_.empty()) continue;
+    if (passed || kernel_.now() >= deadline) return Batch(this, 0, false);
   }
 }
 
