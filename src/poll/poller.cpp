@@ -20,6 +20,7 @@
 namespace duolu {
 namespace {
 
+constexpr auto invalid_bit = static_cast<std::uint32_t>(Ready::invalid);
 constexpr std::uint32_t all_terminal =
     static_cast<std::uint32_t>(Ready::error | Ready::hangup | Ready::invalid);
 
@@ -204,6 +205,8 @@ void Poller::report(std::uint32_t index, std::uint32_t ready, RawEvent& out) noe
 void Poller::invalidate(std::uint32_t index) noexcept {
   Slot& s = slots_[index];
   if (std::exchange(s.dead, true)) return;
+  // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
+  if (s.accepts != 0) s.accepts = invalid_bit;
   invalid_.push_back(index);
 }
 
@@ -212,8 +215,7 @@ std::size_t Poller::report_invalid(std::size_t count) noexcept {
     const std::uint32_t index = invalid_.back();
     invalid_.pop_back();
     if (slots_[index].fd < 0 || !slots_[index].dead) continue;  // removed in the meantime
-    raw_[count++] = {static_cast<std::uint32_t>(Ready::invalid),
-                     static_cast<std::uint64_t>(token_of(index))};
+    raw_[count++] = {invalid_bit, static_cast<std::uint64_t>(token_of(index))};
   }
   return count;
 }
@@ -225,10 +227,12 @@ Poller::Sight Poller::look(std::size_t count) noexcept {
   for (std::size_t i = 0; i < count && (suspect_ || !sight.live); ++i) {
     const std::uint64_t token = raw_[i].token;
     const Slot& s = slots_[static_cast<std::uint32_t>(token)];
-    if (s.generation == static_cast<std::uint32_t>(token >> 32U))
-      sight.live = sight.live || (raw_[i].ready & s.accepts) != 0;
-    else
+    if (s.generation != static_cast<std::uint32_t>(token >> 32U))
       sight.stale = sight.stale || token != 0;
+    else if ((raw_[i].ready & s.accepts) != 0)
+      sight.live = true;
+    else
+      sight.stale = sight.stale || (s.dead && (raw_[i].ready & invalid_bit) == 0);
   }
   suspect_ = false;
   return sight;

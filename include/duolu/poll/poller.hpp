@@ -59,7 +59,8 @@ struct Slot {
   int fd = -1;                   ///< -1: free.
   std::uint32_t generation = 1;  ///< Counts the registrations this slot has held.
   std::uint64_t data = 0;        ///< The caller's; the next free slot while free.
-  std::uint32_t accepts = 0;     ///< The Ready bits that may be reported; 0 while paused.
+  std::uint32_t accepts = 0;     ///< The Ready bits that may be reported; 0 while paused, invalid
+                                 ///< alone when dead.
   std::uint32_t backend = 0;     ///< The backend's own: epoll's bits in the kernel, poll's index.
   Interest interest = Interest::none;
   Trigger trigger = Trigger::level;
@@ -264,11 +265,13 @@ class Poller::Batch {
           continue;
         }
         std::uint32_t ready = at_->ready & slot.accepts;
-        if (ready == 0) [[unlikely]]
+        if (ready == 0) [[unlikely]] {
+          if (slot.dead) poller_->suspect_ = true;
           continue;
+        }
         // P6: whoever waits in a direction learns of an end by trying it.
         if ((ready & terminal) != 0) [[unlikely]]
-          ready |= slot.accepts & both;
+          ready |= static_cast<std::uint32_t>(slot.interest) & both;
         event_ = {static_cast<Token>(token), static_cast<Ready>(ready), slot.data};
         return;
       }
