@@ -95,7 +95,9 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
   fresh.interest = interest;
   fresh.trigger = trigger;
   fresh.accepts = accepted(interest);
-  if (Result<> attached = attach(index, twin); !attached) {
+  // One that was found closed is no duplicate, whatever is under its number now.
+  const bool twin_lives = twin != 0 && !slots_[twin].dead;
+  if (Result<> attached = attach(index, twin_lives ? twin : 0); !attached) {
     free_slot(index);
     return fail(attached.error());
   }
