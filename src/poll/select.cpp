@@ -135,12 +135,21 @@ class SelectPoller final : public Poller {
     next_ = 0;
   }
 
+  /// One call, unless RLIMIT_NOFILE was lowered below what was found: then poll(2) takes no list
+  /// that long, and each is asked for alone.
+  int ask_poll() noexcept {
+    const timespec zero{};
+    int result = kernel().ppoll(asked_.data(), asked_.size(), &zero);
+    if (result != -EINVAL) return result;
+    for (pollfd& one : asked_)
+      if (result = kernel().ppoll(&one, 1, &zero); result < 0) return result;
+    return 0;
+  }
+
   /// Asks poll(2) what exactly is true of the collected ones, and reports it.
   int tell(std::span<RawEvent> out) noexcept {
-    const timespec zero{};
     if (asked_.empty()) return 0;
-    if (const int result = kernel().ppoll(asked_.data(), asked_.size(), &zero); result < 0)
-      return result;
+    if (const int result = ask_poll(); result < 0) return result;
     std::size_t kept = 0;
     for (const pollfd& asked : asked_) {
       const std::uint32_t index = find(asked.fd);
