@@ -22,6 +22,7 @@
 #include <climits>
 #include <cstddef>
 #include <memory>
+#include <utility>
 
 #include "duolu/poll/backends.hpp"
 
@@ -84,10 +85,11 @@ class EpollPoller final : public Poller {
       made = kernel().epoll_create();
     }
     if (made < 0) return fail(-made);
-    set_ = Fd(kernel(), made);
+    Fd fresh(kernel(), made);
     epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = 0}};
     if (const int result = kernel().epoll_ctl(made, EPOLL_CTL_ADD, wake_fd(), &event); result < 0)
-      return fail(-result);
+      return fail(-result);  // the set there was stays, and the next wait tries again
+    set_ = std::move(fresh);
     return {};
   }
 
