@@ -12,6 +12,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -37,6 +38,8 @@ struct Cell {
   /// Whether edges come from the kernel: then new data is reported even before `drained` (D1).
   [[nodiscard]] bool native_edge() const { return backend->name == "epoll"; }
 };
+
+inline void PrintTo(const Cell& cell, std::ostream* out) { *out << cell.name(); }
 
 inline std::vector<Cell> every_cell() {
   std::vector<Cell> cells;
@@ -94,6 +97,15 @@ inline std::size_t fill(int fd) {
   }
 }
 
+/// The error of a result; none if it succeeded.
+template <class T>
+std::error_code error_of(const Result<T>& result) {
+  return result ? std::error_code{} : result.error();
+}
+
+/// Marks this cell of the conformance table: it passed as a documented difference ("D1").
+inline void difference(const std::string& id) { testing::Test::RecordProperty("difference", id); }
+
 class Conformance : public testing::TestWithParam<Cell> {
  protected:
   void SetUp() override { open(real_kernel()); }
@@ -137,6 +149,29 @@ class Conformance : public testing::TestWithParam<Cell> {
     if (trigger() != Trigger::level) {
       ASSERT_TRUE(poller->modify(token, interest));
     }
+  }
+
+  /// Nothing at all is reported, however often one looks.
+  void expect_silent(Duration limit = settle_time) {
+    for (const Event& event : events(limit))
+      ADD_FAILURE() << "slot " << slot_of(event.token) << " reports " << to_string(event.ready);
+    for (const Event& event : events(0ns))
+      ADD_FAILURE() << "slot " << slot_of(event.token) << " reports " << to_string(event.ready);
+  }
+
+  /// A second poller of this cell's backend; the caller destroys it before its kernel.
+  [[nodiscard]] std::unique_ptr<Poller> another(Kernel& kernel = real_kernel(),
+                                                PollerOptions options = {}) const {
+    auto made = GetParam().backend->make(kernel, options);
+    if (!made) std::abort();
+    return std::move(*made);
+  }
+
+  /// Registers with this cell's trigger in a poller that is not the fixture's.
+  Token watch_in(Poller& where, int fd, Interest interest, std::uint64_t data = 0) {
+    const Result<Token> token = where.add(fd, interest, trigger(), data);
+    EXPECT_TRUE(token) << token.error().message();
+    return token.value_or(Token{});
   }
 
   std::unique_ptr<Poller> poller;
