@@ -141,7 +141,8 @@ class Poller {
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   /// A descriptor that becomes readable when wait(immediately) would report something, to watch the
   /// whole poller from another event loop; -1 where the backend has none (select, poll). Changes
-  /// made by modify() count from the next wait() on.
+  /// made by modify() count from the next wait() on. A wait() that got rid of a dead registration
+  /// (clause P4) leaves another descriptor here.
   [[nodiscard]] virtual int fd() const noexcept { return -1; }
   /// The kernel this poller was made with.
   [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
