@@ -22,6 +22,16 @@ class Scenario : public Conformance {
     return Ready::none;
   }
 
+  /// What a wait reports that does not wait.
+  std::vector<Event> look() {
+    std::vector<Event> found;
+    Result<Poller::Batch> batch = poller->wait(immediately);
+    EXPECT_TRUE(batch) << batch.error().message();
+    if (batch)
+      for (const Event& event : *batch) found.push_back(event);
+    return found;
+  }
+
   /// Goes on as a program does that met EAGAIN: edge says drained, oneshot arms again.
   void proceed(Token token, Interest interest) {
     if (trigger() == Trigger::edge) poller->drained(token, interest);
