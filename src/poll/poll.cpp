@@ -2,11 +2,12 @@
 //
 // What the kernel does that shaped this file:
 //   - Hang-up and error are reported whatever was asked for. So a slot that wants nothing (paused,
-//     fired, silent until drained) is taken out of the array, not left in it with no events.
+//     fired, silent until drained) keeps its place under a negative number, which the kernel skips.
 //   - A closed descriptor is reported as POLLNVAL again in every call: it is reported once as
-//     invalid, and out it goes.
+//     invalid, and then skipped.
 //   - The result is a count; who is ready has to be looked for. The search goes on where the last
-//     one stopped, so that nobody waits for ever when more is ready than a batch holds.
+//     one stopped, and places are kept while a registration lives: it is the order of turns when
+//     more is ready than a batch holds (P34).
 //   - An array longer than RLIMIT_NOFILE is EINVAL: wait() returns it.
 
 #include <poll.h>
@@ -42,34 +43,26 @@ class PollPoller final : public Poller {
     if (twin != 0 && identities_[twin] == *identity) return fail(EEXIST);
     identities_.resize(std::max<std::size_t>(identities_.size(), slot_count()));
     identities_[index] = *identity;
-    fds_.reserve(fds_.size() + 1);  // so that update() cannot fail
-    slots_of_.reserve(fds_.capacity());
+    slot(index).backend = static_cast<std::uint32_t>(fds_.size());
+    fds_.push_back({.fd = -1, .events = 0, .revents = 0});
+    slots_of_.push_back(index);
     update(index);
     return {};
   }
 
-  /// Puts the slot into the array, takes it out, or changes what is asked for it.
+  /// Changes what is asked for the slot.
   void update(std::uint32_t index) noexcept override {
-    Slot& s = slot(index);
+    const Slot& s = slot(index);
     const Interest want = wanted(s, true);
-    if (want == Interest::none) return take_out(index);
-    if (s.backend == 0) {
-      s.backend = static_cast<std::uint32_t>(fds_.size());
-      fds_.push_back({.fd = s.fd, .events = 0, .revents = 0});
-      slots_of_.push_back(index);
-    }
+    fds_[s.backend].fd = want == Interest::none ? -1 : s.fd;
     fds_[s.backend].events = poll_events(want);
   }
 
-  void detach(std::uint32_t index, bool) noexcept override { take_out(index); }
-
-  void take_out(std::uint32_t index) noexcept {
+  void detach(std::uint32_t index, bool) noexcept override {
     const std::uint32_t place = slot(index).backend;
-    if (place == 0) return;
-    slot(index).backend = 0;
     fds_[place] = fds_.back();
     slots_of_[place] = slots_of_.back();
-    if (slots_of_[place] != index) slot(slots_of_[place]).backend = place;
+    slot(slots_of_[place]).backend = place;
     fds_.pop_back();
     slots_of_.pop_back();
   }
@@ -94,14 +87,14 @@ class PollPoller final : public Poller {
     return settle(out.first(found));
   }
 
-  /// Turns (revents, slot) into reports. A second pass, since it rearranges the array.
+  /// Turns (revents, slot) into reports.
   int settle(std::span<RawEvent> out) noexcept {
     std::size_t kept = 0;
     for (const RawEvent raw : out) {
       const auto index = static_cast<std::uint32_t>(raw.token);
       if ((raw.ready & POLLNVAL) != 0) {
         invalidate(index);
-        take_out(index);
+        update(index);
       } else {
         report(index, raw.ready, out[kept++]);
       }
