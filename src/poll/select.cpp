@@ -12,6 +12,7 @@
 //   - A hang-up wakes the readers, an error readers and writers. Whoever wants only priority learns
 //     of neither (docs/contracts.md, differences).
 
+#include <fcntl.h>
 #include <poll.h>
 #include <time.h>
 
@@ -215,6 +216,9 @@ Result<Selected> select(std::span<const int> readable, std::span<const int> writ
       if (fd > max_select_fd) return fail(EMFILE);
       highest = std::max(highest, fd);
     }
+  // Linux looks no further than its table of open files goes, and leaves the bits behind it as they
+  // are. The table reaches as far as the highest number if that one is open.
+  if (highest >= 0 && kernel.fcntl(highest, F_GETFD, 0) < 0) return fail(EBADF);
   const std::size_t words = highest < 0 ? 0 : Bitmap::words_for(highest);
   for (std::size_t i = 0; i < 3; ++i) {
     want[i].grow(words);
