@@ -114,9 +114,8 @@ class BackpressureTest : public Scenario {
  protected:
   void run(std::string_view name, std::chrono::milliseconds way = 40ms) {
     const auto kinds = every_kind();
-    const auto kind = std::find_if(kinds.begin(), kinds.end(), [&](const Kind& one) {
-      return one.name == name;
-    });
+    const auto kind =
+        std::find_if(kinds.begin(), kinds.end(), [&](const Kind& one) { return one.name == name; });
     ASSERT_NE(kind, kinds.end());
     const Pair pair = kind->make();
     const Token token = watch(pair.b.get(), Interest::writable);
@@ -242,8 +241,7 @@ TEST_P(ReadinessTest, P1_P20_L08_a_datagram_with_a_bad_checksum_blocks_nobody) {
   const int raw = ::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_UDP);
   if (raw < 0) GTEST_SKIP() << "a raw socket needs CAP_NET_RAW: " << std::strerror(errno);
   const Fd sender(real_kernel(), raw);
-  const Fd socket(real_kernel(),
-                  ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  const Fd socket(real_kernel(), ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

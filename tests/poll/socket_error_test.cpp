@@ -48,13 +48,12 @@ TEST_P(SocketErrorTest, P6_H03_the_error_of_a_reset_can_be_taken_once) {
   close_with_reset(pair.b);
   ASSERT_TRUE(settled(pair.a.get(), POLLERR | POLLHUP));
   const Token token = watch(pair.a.get(), both);
-  EXPECT_EQ(told(token), Ready::readable | Ready::writable | Ready::error | Ready::hangup |
-                             Ready::read_closed);
+  EXPECT_EQ(told(token),
+            Ready::readable | Ready::writable | Ready::error | Ready::hangup | Ready::read_closed);
   EXPECT_EQ(take_error(pair.a.get()), ECONNRESET);
   EXPECT_EQ(take_error(pair.a.get()), 0);
   rearm(token, both);
-  EXPECT_EQ(told(token),
-            Ready::readable | Ready::writable | Ready::hangup | Ready::read_closed);
+  EXPECT_EQ(told(token), Ready::readable | Ready::writable | Ready::hangup | Ready::read_closed);
 }
 
 TEST_P(SocketErrorTest, P6_H15_a_refused_connect_is_told_in_one_report) {
@@ -65,8 +64,8 @@ TEST_P(SocketErrorTest, P6_H15_a_refused_connect_is_told_in_one_report) {
   const std::vector<Event> found = events(patience);
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].token, token);
-  EXPECT_EQ(found[0].ready, Ready::readable | Ready::writable | Ready::error | Ready::hangup |
-                                Ready::read_closed);
+  EXPECT_EQ(found[0].ready,
+            Ready::readable | Ready::writable | Ready::error | Ready::hangup | Ready::read_closed);
   EXPECT_EQ(take_error(attempt.fd.get()), ECONNREFUSED);
   if (trigger() != Trigger::level) {
     expect_idle(settle_time);
