@@ -43,6 +43,8 @@ class PollPoller final : public Poller {
     if (twin != 0 && identities_[twin] == *identity) return fail(EEXIST);
     identities_.resize(std::max<std::size_t>(identities_.size(), slot_count()));
     identities_[index] = *identity;
+    fds_.reserve(identities_.capacity());
+    slots_of_.reserve(identities_.capacity());
     slot(index).backend = static_cast<std::uint32_t>(fds_.size());
     fds_.push_back({.fd = -1, .events = 0, .revents = 0});
     slots_of_.push_back(index);

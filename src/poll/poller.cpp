@@ -8,11 +8,16 @@
 //      the wake-up's entry in a batch is passed over like any stale one.
 //   4. Kernel state changes in attach, detach and, for every modify, once in apply_changes: what
 //      cancels out between two waits never reaches the kernel.
+//   5. add takes all the memory a registration will ever need, so that no other call can run out of
+//      it half way.
 
 #include "duolu/poll/poller.hpp"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <new>
 #include <utility>
 
 #include "time_left.hpp"
@@ -62,7 +67,20 @@ detail::Slot* Poller::lookup(Token token) noexcept {
   return &slots_[index];
 }
 
-std::uint32_t Poller::take_slot() {
+Result<> Poller::reserve_for(int fd) {
+  const auto number = static_cast<std::size_t>(fd);
+  if (number >= by_fd_.size()) {
+    // A wild number must not take memory for all the numbers below it.
+    if (const int flags = kernel_.fcntl(fd, F_GETFD, 0); flags < 0) return fail(-flags);
+    by_fd_.resize(std::max(number + 1, by_fd_.size() * 2));
+  }
+  if (free_ == 0 && slots_.size() == slots_.capacity()) slots_.reserve(slots_.size() * 2);
+  changes_.reserve(slots_.capacity());
+  invalid_.reserve(slots_.capacity());
+  return {};
+}
+
+std::uint32_t Poller::take_slot() noexcept {
   if (free_ != 0) {
     const std::uint32_t index = free_;
     free_ = static_cast<std::uint32_t>(slots_[index].data);
@@ -88,17 +106,25 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
   if (fd < 0) return fail(EBADF);
   if (fd == wake_in_.get() || fd == wake_out_.get() || fd == this->fd()) return fail(EINVAL);
   const std::uint32_t twin = find(fd);
-  const std::uint32_t index = take_slot();
-  Slot& fresh = slots_[index];
-  fresh.fd = fd;
-  fresh.data = data;
-  fresh.interest = interest;
-  fresh.trigger = trigger;
-  fresh.accepts = accepted(interest);
   // One that was found closed is no duplicate, whatever is under its number now.
   const bool twin_lives = twin != 0 && !slots_[twin].dead;
-  if (Result<> attached = attach(index, twin_lives ? twin : 0); !attached) {
-    free_slot(index);
+  std::uint32_t index = 0;
+  Result<> attached;
+  try {
+    if (Result<> reserved = reserve_for(fd); !reserved) return fail(reserved.error());
+    index = take_slot();
+    Slot& fresh = slots_[index];
+    fresh.fd = fd;
+    fresh.data = data;
+    fresh.interest = interest;
+    fresh.trigger = trigger;
+    fresh.accepts = accepted(interest);
+    attached = attach(index, twin_lives ? twin : 0);
+  } catch (const std::bad_alloc&) {
+    attached = fail(ENOMEM);
+  }
+  if (!attached) {
+    if (index != 0) free_slot(index);
     return fail(attached.error());
   }
   if (twin != 0) {  // closed without remove, and its number came back: the old token is dead (P4)
@@ -106,9 +132,7 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
     free_slot(twin);
     --size_;
   }
-  const auto number = static_cast<std::size_t>(fd);
-  if (number >= by_fd_.size()) by_fd_.resize(std::max(number + 1, by_fd_.size() * 2));
-  by_fd_[number] = index;
+  by_fd_[static_cast<std::size_t>(fd)] = index;
   ++size_;
   return token_of(index);
 }
@@ -172,7 +196,7 @@ void Poller::drained_emulated(Token token, Interest directions) noexcept {
 
 // --- changes
 
-void Poller::change(std::uint32_t index) {
+void Poller::change(std::uint32_t index) noexcept {
   if (std::exchange(slots_[index].changed, true)) return;
   changes_.push_back(index);
 }

@@ -60,6 +60,7 @@ class SelectPoller final : public Poller {
     if (twin != 0 && identities_[twin] == *identity) return fail(EEXIST);
     identities_.resize(std::max<std::size_t>(identities_.size(), slot_count()));
     identities_[index] = *identity;
+    asked_.reserve(identities_.capacity());
     make_room(fd);
     update(index);
     return {};

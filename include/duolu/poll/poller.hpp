@@ -158,7 +158,8 @@ class Poller {
   // What a backend supplies. `index` names a slot whose fd, interest and trigger are set.
 
   /// Starts to watch slot `index`. `twin` is another slot with the same descriptor number, or 0:
-  /// EEXIST if that one is alive, success if its descriptor was closed since.
+  /// EEXIST if that one is alive, success if its descriptor was closed since. Takes the memory the
+  /// other calls may need; std::bad_alloc is allowed here, before anything has changed.
   virtual Result<> attach(std::uint32_t index, std::uint32_t twin) = 0;
   /// Brings the kernel, or the backend's own set, to what wanted(slot) says. Calls invalidate()
   /// when the descriptor turns out to be closed.
@@ -197,9 +198,10 @@ class Poller {
 
  private:
   Slot* lookup(Token token) noexcept;
-  std::uint32_t take_slot();
+  Result<> reserve_for(int fd);
+  std::uint32_t take_slot() noexcept;
   void free_slot(std::uint32_t index) noexcept;
-  void change(std::uint32_t index);
+  void change(std::uint32_t index) noexcept;
   void apply_changes() noexcept;
   void drained_emulated(Token token, Interest directions) noexcept;
   /// Puts what was found closed behind the `count` reports there are, as far as there is room; how
