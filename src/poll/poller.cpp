@@ -94,6 +94,7 @@ void Poller::free_slot(std::uint32_t index) noexcept {
   Slot& old = slots_[index];
   const std::uint32_t next = old.generation + 1;
   const bool listed = old.changed;
+  if (old.dead) std::erase(invalid_, index);
   old = Slot{};
   old.generation = next != 0 ? next : 1;
   old.changed = listed;  // its entry in changes_ stays and serves whoever takes the slot
@@ -240,7 +241,6 @@ std::size_t Poller::report_invalid(std::size_t count) noexcept {
   while (!invalid_.empty() && count < raw_.size() - 1) {
     const std::uint32_t index = invalid_.back();
     invalid_.pop_back();
-    if (slots_[index].fd < 0 || !slots_[index].dead) continue;  // removed in the meantime
     raw_[count++] = {invalid_bit, static_cast<std::uint64_t>(token_of(index))};
   }
   return count;
