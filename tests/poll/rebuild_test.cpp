@@ -1,5 +1,7 @@
 // Clause P4 with a dup that lives on: the kernel may hold a dead registration, and the poller has
 // to make a new set. What the others see of that.
+#include <poll.h>
+
 #include "support/conformance.hpp"
 
 namespace duolu::test {
@@ -45,6 +47,16 @@ TEST_P(RebuildTest, P7_P25_a_oneshot_that_has_reported_and_vanished_is_told_when
   EXPECT_TRUE(events().empty());
   ASSERT_TRUE(poller->modify(*fired, Interest::writable));
   EXPECT_TRUE(any(ready(*fired), Ready::invalid));
+}
+
+TEST_P(RebuildTest, P4_the_kernel_is_rid_of_a_dead_registration) {
+  Pair orphaned = unix_pair();
+  const Fd ghost = orphan(orphaned);
+  EXPECT_TRUE(events().empty());
+  if (poller->fd() < 0) return;  // no set of the kernel's, and nothing to be rid of
+  // Nothing is registered, so the poller, watched from outside, has nothing to say.
+  pollfd outside{.fd = poller->fd(), .events = POLLIN, .revents = 0};
+  EXPECT_EQ(::poll(&outside, 1, 0), 0);
 }
 
 DUOLU_EVERY_BACKEND_AND_TRIGGER(RebuildTest);
