@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Makes ctest's output short: what failed, in full; what passed, not at all.
+
+Reads ctest's output from standard input while it runs and keeps all of it in LOG. Afterwards, from
+the JUnit file ctest wrote: what tests report, the reason of every skip; and, last of all, ctest's own
+summary. The counts go to COUNTS for whoever adds up.
+"""
+
+import argparse
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+START = re.compile(r"^\s*Start\s+\d+: ")
+RESULT = re.compile(r"^\s*(\d+/\d+) Test\s+#\d+: (\S+) \.*\s*\**(\w.*?)\s+\d+\.\d+ sec")
+SUMMARY = re.compile(r"^\d+% tests passed, (\d+) tests failed out of (\d+)")
+
+
+def follow(stream, log):
+    """Passes on what is worth seeing and returns ctest's summary, which is held back."""
+    summary = []
+    terminal = sys.stdout.isatty()
+    passing = True  # Until the first result there is nothing but ctest's banner.
+    for line in stream:
+        log.write(line)
+        log.flush()
+        if SUMMARY.match(line):
+            summary.append(line)
+        elif summary:
+            summary.append(line)
+        elif START.match(line):
+            passing = True
+        elif result := RESULT.match(line):
+            passing = result[3] in ("Passed", "Skipped", "Not Run (Disabled)")
+            if terminal:
+                sys.stdout.write("\r\033[K")
+                if passing:
+                    sys.stdout.write(f"{result[1]} {result[2]}"[:100])
+            if not passing:
+                sys.stdout.write(line)
+            sys.stdout.flush()
+        elif not passing or re.match(r"(CMake |No tests|Unable|Errors? )", line):
+            sys.stdout.write(line)
+    if terminal:
+        sys.stdout.write("\r\033[K")
+    return summary
+
+
+def skip_reason(output):
+    """What GTEST_SKIP() << "reason" or a line "SKIP: reason" said."""
+    if said := re.search(r"^SKIP(?:PED)?: *(.+)$", output, re.M):
+        return said[1].strip()
+    reasons = re.findall(r"^[^\n]*: Skipped\n(.*?)(?=^\n|^\[|\Z)", output, re.M | re.S)
+    reason = " ".join(" ".join(reasons).split())
+    return reason or "no reason given"
+
+
+def reports(case, output):
+    """What a test has to tell although it passed: all of it with the label "report", otherwise its
+    lines that begin with "report: "."""
+    labels = case.findall("properties/property[@name='cmake_labels']")
+    if any("report" in label.get("value", "").split(";") for label in labels):
+        return f"\n--- {case.get('name')}\n{output.strip()}\n"
+    return "".join(line + "\n" for line in re.findall(r"^report: ?(.*)$", output, re.M))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--log", required=True)
+    parser.add_argument("--junit", required=True)
+    parser.add_argument("--reports", help="a file for what tests report, instead of the output")
+    parser.add_argument("--counts", required=True, help="where `RUN FAILED SKIPPED` goes")
+    options = parser.parse_args()
+
+    sys.stdin.reconfigure(errors="replace")
+    sys.stdout.reconfigure(errors="replace")
+    with open(options.log, "w", encoding="utf-8", errors="replace") as log:
+        summary = follow(sys.stdin, log)
+
+    skipped, told = [], ""
+    try:
+        suite = ElementTree.parse(options.junit).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        print(f"no result file from ctest: {error}")
+        suite = []
+    for case in suite:
+        name, output = case.get("name"), case.findtext("system-out") or ""
+        mark = case.find("skipped")
+        if case.get("status") == "disabled":
+            skipped.append((name, "disabled"))
+        elif mark is not None and mark.get("message", "").startswith("SKIP_"):
+            skipped.append((name, skip_reason(output)))
+        elif case.get("status") == "run":
+            told += reports(case, output)
+
+    if options.reports:
+        with open(options.reports, "w", encoding="utf-8", errors="replace") as out:
+            out.write(told)
+    else:
+        sys.stdout.write(told)
+    print(f"\n{len(skipped)} skipped" + (":" if skipped else ""))
+    for name, reason in sorted(skipped, key=lambda skip: skip[1]):
+        print(f"  {name}: {reason}")
+
+    # ctest repeats the names of what was skipped; the reasons above say more.
+    print()
+    section = ""
+    for line in summary:
+        if line.startswith("The following tests"):
+            section = line
+        if "did not run" in section and (line == section or line.startswith("\t")):
+            continue
+        if line.strip():
+            sys.stdout.write(line)
+
+    if summary:
+        failed, run = SUMMARY.match(summary[0]).groups()
+        with open(options.counts, "w", encoding="utf-8") as out:
+            print(run, failed, len(skipped), file=out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+# shellcheck shell=bash disable=SC2034
+# Shared by ./run and ./test: packages, configuring, building. Sourced by bash, with `set -euo
+# pipefail` on. Progress goes to standard error, what tools print to log files under build/.
+
+root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+wrap=()  # What builds and tests are started with, if anything.
+jobs=${DUOLU_JOBS:-$(nproc 2>/dev/null || echo 2)}
+
+# What the tool is built with, what the tests need besides, and what `./test --full` adds.
+build_packages=(cmake ninja-build g++ libcli11-dev libfmt-dev nlohmann-json3-dev)
+test_packages=(libgtest-dev python3 libpython3.11-testsuite curl netcat-openbsd strace pkgconf)
+full_packages=(clang-19 clang-tidy-19 clang-format-19)
+
+# Sanitizers: stop at the first finding, with a stack.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1}
+
+say() { printf '%s\n' "$*" >&2; }
+
+# die CODE MESSAGE...
+die() {
+  local code=$1
+  shift
+  say "$@"
+  exit "$code"
+}
+
+is_installed() {
+  local status
+  status=$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) || return 1
+  [[ $status == installed ]]
+}
+
+# Installs those of the named Debian packages that are missing. Asks nothing; touches nothing, the
+# network neither, when all are there.
+need_packages() {
+  local package missing=() as_root=()
+  if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+    # Not Debian: let CMake say what it cannot find, but name the tools nothing goes without.
+    local tool
+    for tool in cmake ninja c++; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+    ((${#missing[@]} == 0)) && return
+    die 2 "duolu: missing: ${missing[*]}. This is no Debian: install them," \
+      "and what stands for the Debian packages: $*"
+  fi
+  for package; do is_installed "$package" || missing+=("$package"); done
+  ((${#missing[@]} == 0)) && return
+
+  local line="apt-get install -y --no-install-recommends ${missing[*]}"
+  if ((EUID != 0)); then
+    as_root=(sudo -n)
+    [[ -t 0 && -t 2 ]] && as_root=(sudo)  # It may ask for a password where somebody can answer.
+    if ! command -v sudo >/dev/null || ! "${as_root[@]}" true 2>/dev/null; then
+      say "duolu: packages are missing, and installing them takes root. Run as root:"
+      die 2 "  apt-get update && $line"
+    fi
+  fi
+
+  mkdir -p "$root/build"
+  local log=$root/build/packages.log
+  say "duolu: installing ${missing[*]} (log: build/packages.log)"
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q
+    -o DPkg::Lock::Timeout=300)
+  # One broken source among several makes `update` fail, and may not matter.
+  if ! { "${apt[@]}" update || true
+    "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } </dev/null >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    say "duolu: installing packages failed (log: build/packages.log). By hand, as root:"
+    die 1 "  apt-get update && $line"
+  fi
+}
+
+# One build at a time in a build folder: a second one waits.
+lock_build() {
+  mkdir -p "$root/build/$1"
+  exec 9>"$root/build/$1/.lock"
+  if ! flock -n 9; then
+    say "duolu: waiting for another build in build/$1"
+    flock 9
+  fi
+}
+unlock_build() { exec 9>&-; }
+
+# show_failure LOG WHAT: the compiler's words if there are any, else the end of the log.
+show_failure() {
+  if grep -qE '(error|warning):|^FAILED:' "$1"; then
+    grep -E -A6 '(error|warning):|^FAILED:|undefined reference' "$1" | grep -v '^--$' |
+      head -n 60 >&2
+  else
+    tail -n 30 "$1" >&2
+  fi
+  say "duolu: $2 failed (log: ${1#"$root"/})"
+}
+
+# Whether the preset was configured, and for this very place.
+is_configured() {
+  local dir=$root/build/$1
+  [[ -f $dir/build.ninja ]] &&
+    grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$root" "$dir/CMakeCache.txt"
+}
+
+# configure PRESET [CMAKE ARGUMENT...]
+configure() {
+  local preset=$1 dir=$root/build/$1
+  shift
+  mkdir -p "$dir"
+  # The tree was moved, copied or is mounted elsewhere: what was built names the old place.
+  if [[ -f $dir/CMakeCache.txt ]] && ! is_configured "$preset"; then
+    find "$dir" -mindepth 1 ! -name .lock -delete
+  fi
+  if ! (cd "$root" && cmake --preset "$preset" "$@") </dev/null >"$dir/configure.log" 2>&1; then
+    show_failure "$dir/configure.log" "configuring $preset"
+    return 1
+  fi
+}
+
+# build PRESET [TARGET...]: quiet when there is nothing to do; one line (on a terminal the current
+# step) while there is.
+build() {
+  local preset=$1 dir=$root/build/$1 targets=()
+  shift
+  (($# > 0)) && targets=(--target "$@")
+  local log=$dir/build.log
+  if ! "${wrap[@]}" cmake --build "$dir" --parallel "$jobs" "${targets[@]}" </dev/null 2>&1 |
+    watch_build "$preset" "$log"; then
+    show_failure "$log" "building $preset"
+    return 1
+  fi
+}
+
+watch_build() {
+  local line told='' terminal=''
+  [[ -t 2 ]] && terminal=1
+  : >"$2"
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >>"$2"
+    [[ $line == \[*\]\ Building\ * ]] || continue
+    if [[ -n $terminal ]]; then
+      printf '\r\033[Kduolu: building %s %s' "$1" "${line%%]*}]" >&2
+    elif [[ -z $told ]]; then
+      say "duolu: building $1 (log: build/$1/build.log)"
+    fi
+    told=1
+  done
+  [[ -z $terminal || -z $told ]] || printf '\r\033[K' >&2
+}

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# install_test.sh find_package|pkg_config|add_subdirectory|shared: builds and runs the consumer
+# beside this file in that way. The environment comes from CMakeLists.txt.
+set -euo pipefail
+
+consumer=$SOURCE/tests/install/consumer
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+fail() {
+  echo "FAILED: $*" >&2
+  exit 1
+}
+
+skip() {
+  echo "SKIP: $*"
+  exit 77
+}
+
+# quietly COMMAND...: its output only if it fails.
+quietly() {
+  "$@" >"$work/log" 2>&1 || {
+    cat "$work/log"
+    fail "$*"
+  }
+}
+
+# The tree is moved after the installation: nothing in it may know where it was made.
+install_from() {
+  quietly "$CMAKE" --install "$1" --prefix "$work/first"
+  mkdir -p "$work/moved"
+  mv "$work/first" "$work/moved/prefix"
+  prefix=$work/moved/prefix
+  ! grep -rIlF -e "$SOURCE" -e "$work/first" "$prefix" || fail "these files name the build tree"
+}
+
+# Builds the consumer with CMake, runs it, and looks for our own compiler flags in its build.
+cmake_consumer() {
+  quietly "$CMAKE" -G "$GENERATOR" -S "$consumer" -B "$work/consumer" \
+    -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
+  quietly "$CMAKE" --build "$work/consumer" --target consumer
+  "$work/consumer/consumer"
+  if [[ -x $work/consumer/c_consumer ]]; then
+    "$work/consumer/c_consumer"
+    echo "the C interface works, too"
+  fi
+  local command
+  command=$(grep '"command".*consumer/main.cpp' "$work/consumer/compile_commands.json")
+  [[ $command != *-Wconversion* && $command != *-Werror* ]] || fail "flags leak to users: $command"
+}
+
+case $1 in
+  find_package)
+    install_from "$BUILD"
+    [[ -f $prefix/share/doc/duolu/LICENSE ]] || fail "the licence is not installed"
+    if [[ -x $BUILD/duolu ]]; then
+      "$prefix/bin/duolu" --version || fail "the installed tool does not start"
+    fi
+    cmake_consumer -DCMAKE_PREFIX_PATH="$prefix"
+    # Another minor version may differ in its interface: it is refused.
+    if "$CMAKE" -G "$GENERATOR" -S "$consumer" -B "$work/newer" -DCMAKE_PREFIX_PATH="$prefix" \
+      -DWANTED=0.99 >"$work/log" 2>&1; then
+      fail "version 0.99 was asked for, and $VERSION accepted"
+    fi
+    grep -q 'version: '"$VERSION" "$work/log" || { cat "$work/log"; fail "another reason"; }
+    ;;
+
+  pkg_config)
+    command -v pkg-config >/dev/null || skip "pkg-config is not installed"
+    install_from "$BUILD"
+    pc=$(dirname "$(find "$prefix" -name duolu.pc)")
+    export PKG_CONFIG_PATH=$pc
+    [[ $(pkg-config --modversion duolu) == "$VERSION" ]] || fail "wrong version in duolu.pc"
+    read -ra flags < <(pkg-config --cflags --libs duolu)
+    [[ ${flags[*]} != *-W* ]] || fail "flags leak to users: ${flags[*]}"
+    read -ra cxxflags <<<"$CXXFLAGS"
+    quietly "$CXX" -std=c++23 "${cxxflags[@]}" "$consumer/main.cpp" "${flags[@]}" \
+      -Wl,-rpath,"$(pkg-config --variable=libdir duolu)" -o "$work/program"
+    "$work/program"
+    ;;
+
+  add_subdirectory)
+    cmake_consumer -DSUBDIRECTORY="$SOURCE" -DDUOLU_POSIX_ONLY="$POSIX_ONLY"
+    # Neither our tests nor our installation become part of theirs.
+    [[ ! -e $work/consumer/duolu/tests && ! -e $work/consumer/duolu/apps ]] ||
+      fail "our tests or tools became part of the user's build"
+    "$CMAKE" --install "$work/consumer" --prefix "$work/prefix" >/dev/null
+    [[ ! -e $work/prefix/include/duolu ]] || fail "our installation became part of the user's"
+    ;;
+
+  shared)
+    quietly "$CMAKE" -G "$GENERATOR" -S "$SOURCE" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
+      -DDUOLU_POSIX_ONLY="$POSIX_ONLY" -DDUOLU_BUILD_APPS=OFF -DDUOLU_BUILD_TESTS=OFF \
+      -DDUOLU_BUILD_EXAMPLES=OFF
+    quietly "$CMAKE" --build "$work/build" --parallel 2
+    install_from "$work/build"
+    [[ -n $(find "$prefix" -name libduolu.so.0.1) ]] || fail "no shared library was installed"
+    [[ -z $(find "$prefix" -name libduolu.a) ]] || fail "a static library was installed as well"
+    cmake_consumer -DCMAKE_PREFIX_PATH="$prefix"
+    ;;
+
+  *) fail "unknown way: $1" ;;
+esac
+echo "$1: the consumer was built and ran"

@@ -1,0 +1,1 @@
+void close_it(int fd) { ::close(fd); }

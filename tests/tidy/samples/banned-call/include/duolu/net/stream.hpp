@@ -1,0 +1,2 @@
+#pragma once
+inline long write(int fd) { return ::write(fd, "", 1); }

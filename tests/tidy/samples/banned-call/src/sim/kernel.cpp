@@ -1,0 +1,2 @@
+int SimKernel::read(int fd) { return kernel_->fcntl(fd); }
+int getrandom(int);

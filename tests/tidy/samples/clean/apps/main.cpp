@@ -1,0 +1,3 @@
+#include "duolu/poll/poller.hpp"
+
+int main() { return 0; }

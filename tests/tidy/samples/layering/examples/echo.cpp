@@ -1,0 +1,2 @@
+#include "duolu/poll/poller.hpp"
+#include "apps/server.hpp"

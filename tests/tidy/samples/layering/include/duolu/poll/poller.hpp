@@ -1,0 +1,3 @@
+#pragma once
+#include "duolu/base/result.hpp"
+#include "../../../src/poll/private.hpp"

@@ -1,0 +1,2 @@
+#include "../poll/private.hpp"
+#include "apps/server.hpp"

@@ -1,0 +1,2 @@
+#include "duolu/kernel/kernel.hpp"
+#include "duolu/poll/poller.hpp"

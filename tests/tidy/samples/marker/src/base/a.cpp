@@ -1,0 +1,2 @@
+// TODO: later
+const char* name = "/tmp/XXXXXX";

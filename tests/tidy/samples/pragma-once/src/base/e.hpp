@@ -1,0 +1,3 @@
+#ifndef E_HPP
+#define E_HPP
+#endif

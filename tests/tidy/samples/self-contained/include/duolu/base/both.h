@@ -1,0 +1,4 @@
+#pragma once
+
+typedef struct duolu_both duolu_both;
+enum class Kind { one };

@@ -1,0 +1,2 @@
+#include "src/loop/a.hpp"
+int v = ({ co_await x(); });
