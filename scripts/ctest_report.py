@@ -7,7 +7,10 @@ summary. The counts go to COUNTS for whoever adds up.
 """
 
 import argparse
+import json
+import os
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
@@ -55,12 +58,19 @@ def skip_reason(output):
     return reason or "no reason given"
 
 
-def reports(case, output):
-    """What a test has to tell although it passed: all of it with the label "report", otherwise its
-    lines that begin with "report: "."""
-    labels = case.findall("properties/property[@name='cmake_labels']")
-    if any("report" in label.get("value", "").split(";") for label in labels):
-        return f"\n--- {case.get('name')}\n{output.strip()}\n"
+def report_tests(build):
+    """The names of the tests with the label "report", which the JUnit file does not tell."""
+    listed = subprocess.run(
+        ["ctest", "--test-dir", build, "-L", "^report$", "--show-only=json-v1"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    return {test["name"] for test in json.loads(listed.stdout)["tests"]}
+
+
+def reports(name, output, in_full):
+    """What a test has to tell although it passed: all of it, or the lines that begin with
+    "report: "."""
+    if in_full:
+        return f"\n--- {name}\n{output.strip()}\n"
     return "".join(line + "\n" for line in re.findall(r"^report: ?(.*)$", output, re.M))
 
 
@@ -78,6 +88,7 @@ def main():
         summary = follow(sys.stdin, log)
 
     skipped, told = [], ""
+    in_full = report_tests(os.path.dirname(options.junit) or ".")
     try:
         suite = ElementTree.parse(options.junit).getroot()
     except (OSError, ElementTree.ParseError) as error:
@@ -91,7 +102,7 @@ def main():
         elif mark is not None and mark.get("message", "").startswith("SKIP_"):
             skipped.append((name, skip_reason(output)))
         elif case.get("status") == "run":
-            told += reports(case, output)
+            told += reports(name, output, name in in_full)
 
     if options.reports:
         with open(options.reports, "w", encoding="utf-8", errors="replace") as out:
