@@ -105,12 +105,13 @@ class EpollPoller final : public Poller {
   void update(std::uint32_t index) noexcept override {
     const Slot& s = slot(index);
     if (kernel_bits(s) == s.backend && s.pending == Interest::none) return;
-    if (control(EPOLL_CTL_MOD, index) < 0) closed_under_us(index);  // EBADF, ENOENT
-  }
-
-  /// A pause is not disturbed: what is true when it ends is reported then (P5).
-  void closed_under_us(std::uint32_t index) noexcept {
-    if (wanted(slot(index), false) != Interest::none) invalidate(index);
+    if (control(EPOLL_CTL_MOD, index) >= 0) return;
+    // EBADF, ENOENT: closed under us. While a dup lives the kernel goes on about the old file, so a
+    // pause needs a new set; what was closed is told when it ends (P5).
+    if (wanted(s, false) == Interest::none)
+      needs_rebuild();
+    else
+      invalidate(index);
   }
 
   void detach(std::uint32_t index, bool replaced) noexcept override {
@@ -176,7 +177,8 @@ class EpollPoller final : public Poller {
     if (Result<> opened = open_set(); !opened) return opened;
     for (std::uint32_t index = 1; index < slot_count(); ++index) {
       const Slot& s = slot(index);
-      if (s.fd >= 0 && !s.dead && control(EPOLL_CTL_ADD, index) < 0) closed_under_us(index);
+      if (s.fd < 0 || s.dead || control(EPOLL_CTL_ADD, index) >= 0) continue;
+      if (wanted(s, false) != Interest::none) invalidate(index);
     }
     return {};
   }

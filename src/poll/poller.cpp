@@ -266,6 +266,8 @@ Poller::Sight Poller::look(std::size_t count) noexcept {
 
 Result<Poller::Batch> Poller::wait(Instant deadline) {
   apply_changes();
+  if (std::exchange(needs_rebuild_, false))
+    if (Result<> rebuilt = rebuild(); !rebuilt) return fail(rebuilt.error());
   const std::span<RawEvent> all = raw_;
   for (;;) {
     timespec storage;

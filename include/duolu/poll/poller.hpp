@@ -170,8 +170,8 @@ class Poller {
   /// Waits and fills `out`, but for its last place unless a wake-up takes one; the count, or
   /// -errno. A null timeout waits for ever.
   virtual int harvest(std::span<RawEvent> out, const timespec* timeout) noexcept = 0;
-  /// Gets rid of registrations the kernel still reports although they were removed. Only a backend
-  /// whose kernel keeps registrations needs it.
+  /// Gets rid of registrations the kernel still reports although they were removed or paused. Only
+  /// a backend whose kernel keeps registrations needs it.
   virtual Result<> rebuild() { return {}; }
 
   // What a backend may use.
@@ -190,6 +190,8 @@ class Poller {
   void report(std::uint32_t index, std::uint32_t ready, RawEvent& out) noexcept;
   /// Marks a slot's descriptor as closed: it is reported as invalid once and paused.
   void invalidate(std::uint32_t index) noexcept;
+  /// Has rebuild() called before the next harvest.
+  void needs_rebuild() noexcept { needs_rebuild_ = true; }
   [[nodiscard]] int wake_fd() const noexcept { return wake_in_.get(); }
   /// Whether the wake-up descriptor is a pipe, which fills up; an eventfd only counts.
   [[nodiscard]] bool has_wake_pipe() const noexcept { return static_cast<bool>(wake_out_); }
@@ -216,6 +218,7 @@ class Poller {
   Kernel& kernel_;
   const bool emulates_edge_;
   const bool return_on_signal_;
+  bool needs_rebuild_ = false;
   bool suspect_ = false;        ///< A visited event was stale: perhaps the kernel keeps a dead one.
   std::vector<Slot> slots_{1};  ///< Slot 0 stands for the wake-up descriptor.
   std::uint32_t free_ = 0;      ///< First free slot, linked through Slot::data.
