@@ -1,0 +1,156 @@
+"""Runs every example and compares what it prints: examples_test.py FOLDER_OF_PROGRAMS."""
+
+import pathlib
+import select
+import socket
+import subprocess
+import sys
+import unittest
+
+SOURCES = pathlib.Path(__file__).resolve().parents[2] / "examples"
+PROGRAMS = None  # set below, from the command line
+HANG = 60  # seconds: long after any of them has ended, on a loaded machine too
+
+
+def run(name, *arguments):
+    return subprocess.run([PROGRAMS / name, *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=HANG, check=False)
+
+
+def backends():
+    """The backends this build has, as 02_edge lists them."""
+    return [line.split()[0] for line in run("02_edge").stdout.splitlines()]
+
+
+class Examples(unittest.TestCase):
+    maxDiff = None
+
+    def test_every_example_is_run_here(self):
+        run_here = {"01_poller", "02_edge", "03_select", "04_echo", "readme"}
+        self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
+
+    def test_every_example_fits_on_two_screens(self):
+        for source in SOURCES.glob("*.cpp"):
+            self.assertLessEqual(len(source.read_text().splitlines()), 80, source.name)
+
+    def test_01_poller(self):
+        self.assertTrue(backends())
+        for backend in backends():
+            with self.subTest(backend=backend):
+                done = run("01_poller", backend)
+                self.assertEqual(done.stdout, """\
+add it a second time              -> File exists
+nobody wrote, wait 10 ms          -> nothing
+the peer wrote                    -> readable (data 42)
+nobody read: level reports again  -> readable (data 42)
+paused                            -> nothing
+both directions                   -> readable|writable (data 42)
+wake() from another thread        -> woken
+the peer closed                   -> readable|hangup|read_closed (data 42)
+removed                           -> 0 left
+""")
+                self.assertEqual(done.stderr, f"backend: {backend}\n")
+                self.assertEqual(done.returncode, 0)
+
+    def test_01_poller_refuses_an_unknown_backend(self):
+        done = run("01_poller", "kqueue")
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (1, "", "no poller: Invalid argument\n"))
+
+    def test_02_edge_is_right_everywhere(self):
+        for arguments in ((), ("right",)):
+            lines = run("02_edge", *arguments).stdout.splitlines()
+            self.assertEqual([line.split()[1:] for line in lines],
+                             [["right", "24", "of", "24", "bytes"]] * len(lines))
+
+    def test_02_edge_shows_each_mistake_where_it_hurts(self):
+        for mode, native, emulated in (("forgotten", 24, 8), ("too-early", 12, 24)):
+            for line in run("02_edge", mode).stdout.splitlines():
+                with self.subTest(line=line):
+                    words = line.split()
+                    expected = native if words[0] == "epoll" else emulated
+                    self.assertEqual(words[1:], [mode, str(expected), "of", "24", "bytes"])
+
+    def test_03_select(self):
+        done = run("03_select")
+        self.assertEqual(done.stdout, """\
+fresh connection
+  readable:    -
+  writable:    client server
+  exceptional: -
+the server sent a byte
+  readable:    client
+  writable:    -
+  exceptional: -
+and an urgent one
+  readable:    -
+  writable:    -
+  exceptional: client
+a closed descriptor
+  Bad file descriptor
+""")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_04_echo_returns_everything_to_everybody(self):
+        for backend in backends():
+            with self.subTest(backend=backend):
+                self.echo(backend)
+
+    def echo(self, backend):
+        message = bytes(i * 7 % 251 for i in range(251)) * (32 << 12)  # 32 MiB
+        with subprocess.Popen([PROGRAMS / "04_echo", backend], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as server:
+            try:
+                port = int(server.stdout.readline().split()[-1])
+                with socket.socket() as slow, \
+                        socket.create_connection(("127.0.0.1", port), timeout=HANG) as quick:
+                    slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    slow.connect(("127.0.0.1", port))
+                    slow.setblocking(False)
+                    sent = 0
+                    # As long as the kernel takes it, and nothing is read back: the server meets
+                    # backpressure.
+                    while sent < len(message) and select.select([], [slow], [], 0.05)[1]:
+                        sent += slow.send(message[sent:sent + (1 << 16)])
+                    for number in range(100):  # which does not delay the other one
+                        quick.sendall(b"ping %d" % number)
+                        self.assertEqual(quick.recv(64), b"ping %d" % number)
+                    slow.settimeout(HANG)
+                    slow.shutdown(socket.SHUT_WR)
+                    got = bytearray()
+                    while block := slow.recv(1 << 20):
+                        got += block
+                    self.assertGreater(sent, 0)
+                    self.assertEqual(len(got), sent)
+                    self.assertTrue(got == message[:sent])
+                server.stdin.close()  # the end of its input ends it
+                self.assertEqual(server.wait(HANG), 0)
+            finally:
+                server.kill()
+
+    def test_readme_prints_what_each_command_says(self):
+        done = run("readme", "echo one", "echo two", "true")
+        self.assertEqual(sorted(done.stdout.splitlines()), ["[echo one] one", "[echo two] two"])
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_readme_prints_it_when_it_is_said(self):
+        # The first command goes on only after both have been heard.
+        with subprocess.Popen([PROGRAMS / "readme", "echo a; read line; echo c", "echo b"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
+            try:
+                before = sorted(program.stdout.readline() for _ in range(2))
+                self.assertEqual([line.split("] ")[1] for line in before], ["a\n", "b\n"])
+                program.stdin.write("go on\n")
+                program.stdin.close()
+                self.assertTrue(program.stdout.readline().endswith("] c\n"))
+                self.assertEqual(program.wait(HANG), 0)
+            finally:
+                program.kill()
+
+    def test_readme_without_commands_ends(self):
+        self.assertEqual(run("readme").returncode, 0)
+
+
+if __name__ == "__main__":
+    PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
+    unittest.main(verbosity=2)
