@@ -47,8 +47,8 @@ endif()
 configure_file(cmake/duolu.pc.in duolu.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/duolu.pc DESTINATION ${pc_dir})
 
-# What is linked with a shared libduolu finds it wherever the tree is moved. (apps/ and src/c install
-# their targets themselves.)
+# What is linked with a shared libduolu finds it wherever the tree is moved. (apps/ and src/c
+# install their targets themselves.)
 if(BUILD_SHARED_LIBS AND NOT IS_ABSOLUTE ${CMAKE_INSTALL_LIBDIR})
   file(RELATIVE_PATH to_lib /prefix/${CMAKE_INSTALL_BINDIR} /prefix/${CMAKE_INSTALL_LIBDIR})
   if(TARGET duolu_tool)

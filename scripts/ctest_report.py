@@ -2,8 +2,8 @@
 """Makes ctest's output short: what failed, in full; what passed, not at all.
 
 Reads ctest's output from standard input while it runs and keeps all of it in LOG. Afterwards, from
-the JUnit file ctest wrote: what tests report, the reason of every skip; and, last of all, ctest's own
-summary. The counts go to COUNTS for whoever adds up.
+the JUnit file ctest wrote: what tests report, the reason of every skip; and, last of all, ctest's
+own summary. The counts go to COUNTS for whoever adds up.
 """
 
 import argparse

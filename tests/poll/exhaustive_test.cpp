@@ -279,7 +279,7 @@ TEST_P(ExhaustiveTest, P1_to_P8_P20_to_P27_every_short_sequence_matches_the_mode
         run(s, waits | 1U << (s.size() - 1));
     });
 
-  std::printf("exhaustive: %llu sequences, %llu checks, %s/%s, depth %u\n",
+  std::printf("report: exhaustive: %llu sequences, %llu checks, %s/%s, depth %u\n",
               static_cast<unsigned long long>(sequences), static_cast<unsigned long long>(checks),
               GetParam().backend->name.data(), to_string(trigger()), most);
   RecordProperty("sequences", std::to_string(sequences));

@@ -20,9 +20,9 @@ except (ImportError, unittest.SkipTest) as missing:
     print(f"skipped: CPython's tests are not here ({missing}); install libpython3.11-testsuite")
     sys.exit(77)
 
-# What has to pass on each backend. CPython 3.11 has 18 tests for every selector (one of them skips),
-# 1 for scalable ones (it skips where descriptors run out) and 3 for one backend each, which hold
-# here on all; 2 of our own are added.
+# What has to pass on each backend. CPython 3.11 has 18 tests for every selector (one of them
+# skips), 1 for scalable ones (it skips where descriptors run out) and 3 for one backend each, which
+# hold here on all; 2 of our own are added.
 FLOOR = 22
 
 # CPython's own skips that give no reason.
