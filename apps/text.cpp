@@ -16,10 +16,11 @@ struct Unit {
 /// A non-negative number and one of `units` behind it, multiplied.
 template <std::size_t N>
 std::optional<double> parse_quantity(std::string_view text, const Unit (&units)[N]) {
+  if (text.starts_with('-')) return std::nullopt;  // -0 is a number too
   double number = 0;
   const auto [end, error] =
       std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc() || number < 0 || !std::isfinite(number)) return std::nullopt;
+  if (error != std::errc() || !std::isfinite(number)) return std::nullopt;
   const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
   for (const Unit& unit : units)
     if (unit.suffix == suffix) return number * unit.factor;
@@ -48,8 +49,10 @@ std::optional<std::uint64_t> parse_count(std::string_view text) {
   static constexpr Unit units[] = {{"", 1},    {"k", 1e3},    {"K", 1e3},       {"M", 1e6},
                                    {"G", 1e9}, {"KiB", 1024}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
   const std::optional<double> count = parse_quantity(text, units);
-  if (!count || *count > 9e15 || *count != std::floor(*count)) return std::nullopt;
-  return static_cast<std::uint64_t>(*count);
+  if (!count || *count > 9e15) return std::nullopt;
+  const double whole = std::round(*count);  // 1.001 times 1000 is not quite 1001
+  if (std::abs(*count - whole) > whole * 1e-14) return std::nullopt;
+  return static_cast<std::uint64_t>(whole);
 }
 
 std::optional<std::string> unescape(std::string_view text) {

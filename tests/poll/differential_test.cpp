@@ -674,8 +674,8 @@ TEST_F(DifferentialTest, P1_to_P8_P20_to_P27_every_backend_reports_the_same) {
   }
   const auto say = [](std::uint64_t count) { return static_cast<unsigned long long>(count); };
   std::printf(
-      "report: differential: %llu seeds, %llu steps, %llu reports compared (%llu of them bit by bit), "
-      "%llu of %llu waits unsettled, %llu of %llu edges reported once more\n",
+      "report: differential: %llu seeds, %llu steps, %llu reports compared (%llu of them bit by "
+      "bit), %llu of %llu waits unsettled, %llu of %llu edges reported once more\n",
       say(seeds), say(totals.steps), say(totals.reports), say(totals.equal), say(totals.unsettled),
       say(totals.waits), say(totals.extra), say(totals.repeats));
   EXPECT_LE(totals.unsettled * 100, totals.waits);
