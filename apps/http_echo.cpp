@@ -10,11 +10,22 @@ namespace duolu::apps {
 namespace {
 
 constexpr std::string_view bad_request = "400 Bad Request";
+constexpr std::size_t kept_of_a_head = 4096;
+constexpr std::string_view not_implemented = "501 Not Implemented";
 
 /// RFC 9110, 5.6.2: what a method or a field name is made of.
 bool is_token(std::string_view text) {
   static constexpr std::string_view others = "!#$%&'*+-.^_`|~";
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           others.find(c) != std::string_view::npos;
+  });
+}
+
+/// RFC 3986, 3.2.2 and 3.2.3, as far as single characters tell: what a Host field is made of.
+bool is_host(std::string_view text) {
+  static constexpr std::string_view others = "-._~%!$&'()*+,;=:[]";
+  return std::all_of(text.begin(), text.end(), [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
            others.find(c) != std::string_view::npos;
   });
@@ -110,9 +121,12 @@ std::string_view HttpEcho::parse_head() {
   const std::string_view target = request.substr(first + 1, last - first - 1);
   const std::string_view version = request.substr(last + 1);
   if (!is_token(method) || target.empty() || !is_field_text(target) ||
-      target.find(' ') != std::string_view::npos)
+      target.find_first_of(" \t") != std::string_view::npos)
     return bad_request;
-  if (version.size() != 8 || !version.starts_with("HTTP/") || version[6] != '.') return bad_request;
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (version.size() != 8 || !version.starts_with("HTTP/") || !is_digit(version[5]) ||
+      version[6] != '.' || !is_digit(version[7]))
+    return bad_request;
   if (version[5] != '1') return "505 HTTP Version Not Supported";
   version_1_0_ = version[7] == '0';
   keep_alive_ = !version_1_0_;
@@ -121,6 +135,8 @@ std::string_view HttpEcho::parse_head() {
     if (const std::string_view status = parse_field(line); !status.empty()) return status;
   if (!version_1_0_ && !has_host_) return bad_request;
   if (chunked_ && (has_length_ || version_1_0_)) return bad_request;
+  // 200 would promise a tunnel, and would have to come without a body (RFC 9110, 9.3.6).
+  if (method == "CONNECT") return not_implemented;
   return {};
 }
 
@@ -132,7 +148,7 @@ std::string_view HttpEcho::parse_field(std::string_view line) {
   const std::string_view value = trim(line.substr(colon + 1));
   if (!is_field_text(value)) return bad_request;
   if (equal_ignoring_case(name, "host")) {
-    if (has_host_) return bad_request;
+    if (has_host_ || !is_host(value)) return bad_request;
     has_host_ = true;
   } else if (equal_ignoring_case(name, "connection")) {
     if (lists(value, "close")) keep_alive_ = false;
@@ -146,7 +162,7 @@ std::string_view HttpEcho::parse_field(std::string_view line) {
 std::string_view HttpEcho::parse_framing(std::string_view name, std::string_view value) {
   if (equal_ignoring_case(name, "transfer-encoding")) {
     if (chunked_) return bad_request;
-    if (!equal_ignoring_case(value, "chunked")) return "501 Not Implemented";
+    if (!equal_ignoring_case(value, "chunked")) return not_implemented;
     chunked_ = true;
   } else if (equal_ignoring_case(name, "content-length")) {
     std::uint64_t length = 0;
@@ -176,6 +192,8 @@ void HttpEcho::start_answer(std::vector<char>& output) {
     if (chunked_) append(output, "\r\n");
   }
   line_.clear();
+  // A long head's memory is not kept: that of its answer may have to be.
+  if (line_.capacity() > kept_of_a_head) line_.shrink_to_fit();
   if (chunked_)
     state_ = State::chunk_size;
   else if (left_ > 0)
@@ -194,6 +212,7 @@ std::size_t HttpEcho::take_body(std::span<const char> input, std::vector<char>& 
 
 std::size_t HttpEcho::take_chunked(std::span<const char> input, std::vector<char>& output) {
   std::size_t taken = 0;
+  bool malformed = false;
   while (taken < input.size() && state_ != State::head && state_ != State::closed) {
     if (state_ == State::chunk_data) {
       const auto step =
@@ -202,17 +221,19 @@ std::size_t HttpEcho::take_chunked(std::span<const char> input, std::vector<char
       left_ -= step;
       if (left_ == 0) state_ = State::chunk_end;
     } else if (!take_framing(input[taken++])) {
-      state_ = State::closed;  // the answer has begun: the missing last chunk tells that it failed
-      return input.size();
+      malformed = true;
+      state_ = State::closed;
     }
   }
   if (!head_only_) {
     fmt::format_to(std::back_inserter(output), "{:x}\r\n", taken);
     append(output, {input.data(), taken});
     append(output, "\r\n");
-    if (state_ == State::head || state_ == State::closed) append(output, "0\r\n\r\n");
+    // The answer to a malformed request has begun: the missing last chunk tells that it failed.
+    if ((state_ == State::head || state_ == State::closed) && !malformed)
+      append(output, "0\r\n\r\n");
   }
-  return taken;
+  return malformed ? input.size() : taken;
 }
 
 bool HttpEcho::take_framing(char c) {
@@ -249,9 +270,10 @@ void HttpEcho::end_request() {
 
 void HttpEcho::refuse(std::string_view status, std::vector<char>& output) {
   fmt::format_to(std::back_inserter(output),
-                 "HTTP/1.1 {0}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                 "Connection: close\r\nContent-Length: {1}\r\n\r\n{0}\n",
+                 "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                 "Connection: close\r\nContent-Length: {}\r\n\r\n",
                  status, status.size() + 1);
+  if (!line_.starts_with("HEAD ")) fmt::format_to(std::back_inserter(output), "{}\n", status);
   line_.clear();
   state_ = State::closed;
 }
