@@ -186,22 +186,32 @@ bool Server::handle_accept_error(int error) {
       // The connection stays in the backlog. Trying again at once would spin.
       pause_accepting(errno_code(error).message(), true);
       return false;
-    case EBADF:
-    case EINVAL:
-    case ENOTSOCK:
-    case EFAULT:
-      pause_accepting("the listener is broken: " + errno_code(error).message(), true);
-      return false;
+    case ECONNABORTED:
+    case EINTR:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENONET:
+    case ETIMEDOUT:
+      return true;  // accept(2): of one connection, which is out of the backlog with it
     default:
-      return true;  // accept(2): ECONNABORTED and the network's errors concern one connection
+      // A security module that says no (EACCES, EPERM) or a broken listener: no less lasting.
+      pause_accepting("the listener gives no connections: " + errno_code(error).message(), true);
+      return false;
   }
 }
 
 void Server::admit(Fd fd, const Address& peer) {
   Connection& fresh = active_.emplace_back(*this, std::move(fd));
   fresh.self = std::prev(active_.end());
-  const bool both = options_.trigger == Trigger::edge || service_.produces();
-  fresh.interest = both ? Interest::readable | Interest::writable : Interest::readable;
+  const bool edge = options_.trigger == Trigger::edge;
+  fresh.interest = Interest::readable;
+  if (edge || service_.produces()) fresh.interest |= Interest::writable;
+  // A read stops at urgent data: then short does not mean empty, and no other edge would tell.
+  if (edge) fresh.interest |= Interest::priority;
   const Result<Token> token =
       poller_.add(fresh.fd.get(), fresh.interest, options_.trigger, word_of(fresh));
   if (!token) {
@@ -309,44 +319,40 @@ void Server::note_input(Connection& c, std::span<const char> input) {
   if (c.tail == wanted) c.finishing = true;
 }
 
-/// Sends at once what the peer takes, keeps the rest. Only with nothing kept before.
-bool Server::transmit(Connection& c, std::span<const char> bytes) {
+/// How many bytes the peer takes now; nothing if that ended the connection.
+std::optional<std::size_t> Server::send(Connection& c, std::span<const char> bytes) {
   ssize_t taken = -EINTR;
   while (taken == -EINTR)
     taken = kernel_.send(c.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
   if (taken < 0 && taken != -EAGAIN) {
     drop(c, static_cast<int>(-taken), "sending");
-    return false;
+    return std::nullopt;
   }
   const auto count = static_cast<std::size_t>(std::max<ssize_t>(taken, 0));
   totals_.bytes_out += count;
-  if (count == bytes.size()) return true;
-  c.can_write = false;
-  poller_.drained(c.token, Interest::writable);
-  c.output.assign(bytes.begin() + static_cast<std::ptrdiff_t>(count), bytes.end());
+  if (count > 0) touch(c);
+  if (count < bytes.size()) {
+    c.can_write = false;
+    poller_.drained(c.token, Interest::writable);
+  }
+  return count;
+}
+
+/// Sends at once what the peer takes, keeps the rest. Only with nothing kept before.
+bool Server::transmit(Connection& c, std::span<const char> bytes) {
+  const std::optional<std::size_t> taken = send(c, bytes);
+  if (!taken || *taken == bytes.size()) return taken.has_value();
+  c.output.assign(bytes.begin() + static_cast<std::ptrdiff_t>(*taken), bytes.end());
   c.sent = 0;
   return true;
 }
 
 bool Server::flush(Connection& c) {
   if (c.output.empty() || !c.can_write) return true;
-  const std::span<const char> rest = std::span<const char>(c.output).subspan(c.sent);
-  const ssize_t taken = kernel_.send(c.fd.get(), rest.data(), rest.size(), MSG_NOSIGNAL);
-  if (taken == -EINTR) return true;
-  if (taken < 0 && taken != -EAGAIN) {
-    drop(c, static_cast<int>(-taken), "sending");
-    return false;
-  }
-  const auto count = static_cast<std::size_t>(std::max<ssize_t>(taken, 0));
-  if (count > 0) touch(c);
-  totals_.bytes_out += count;
-  c.sent += count;
-  if (c.sent == c.output.size()) {
-    std::vector<char>().swap(c.output);
-  } else {
-    c.can_write = false;
-    poller_.drained(c.token, Interest::writable);
-  }
+  const std::optional<std::size_t> taken = send(c, std::span<const char>(c.output).subspan(c.sent));
+  if (!taken) return false;
+  c.sent += *taken;
+  if (c.sent == c.output.size()) std::vector<char>().swap(c.output);
   return true;
 }
 
@@ -464,7 +470,11 @@ void Server::begin_to_stop() {
   accept_again_ = never;
   stop_deadline_ = after(now_, options_.grace);
   listeners_.clear();
-  for (Connection& connection : active_) connection.last = now_;
+  for (Connection& connection : active_) {
+    connection.last = now_;
+    // What is sent unasked has no end of its own. Those who can take more are visited for it.
+    if (service_.produces()) connection.finishing = true;
+  }
   journal_.say(Verbosity::normal, "stopping",
                fmt::format("stopping: {} connections to finish within {}",
                            active_.size() + ending_.size(), to_text(options_.grace)),

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -93,6 +95,7 @@ class Server {
   // One connection. Those that return bool say whether it still exists.
   void serve(Connection& connection);
   bool receive(Connection& connection);
+  std::optional<std::size_t> send(Connection& connection, std::span<const char> bytes);
   bool transmit(Connection& connection, std::span<const char> bytes);
   bool flush(Connection& connection);
   bool produce(Connection& connection);

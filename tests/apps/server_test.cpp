@@ -1,0 +1,460 @@
+// The server under failures that this machine would not show by itself, on every backend and
+// trigger.
+#include "apps/server.hpp"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdlib>
+#include <functional>
+#include <new>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "duolu/base/prng.hpp"
+#include "duolu/kernel/fault.hpp"
+#include "support/conformance.hpp"
+
+namespace {
+
+/// Set in the thread whose allocations are counted.
+thread_local bool counted = false;
+std::atomic<std::uint64_t> allocations{0};
+
+void* allocate(std::size_t size) {
+  if (counted) allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
+  throw std::bad_alloc();
+}
+
+}  // namespace
+
+// Every form of new that the program has ends in one of these. Not the aligned ones: nothing here
+// is aligned beyond what malloc gives.
+void* operator new(std::size_t size) { return allocate(size); }
+void* operator new[](std::size_t size) { return allocate(size); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+
+namespace duolu::apps {
+namespace {
+
+using namespace std::chrono_literals;
+using test::Cell;
+
+/// Long past anything that works, so that a hang ends as a failure.
+constexpr int guard_seconds = 30;
+
+std::unique_ptr<Service> make_service(std::string_view name) {
+  for (const ServiceKind& kind : services())
+    if (kind.name == name) return kind.make();
+  return nullptr;
+}
+
+/// A blocking client, whose calls end with EAGAIN after the guard time.
+class Client {
+ public:
+  explicit Client(const Address& server)
+      : fd_(real_kernel(), ::socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    const timeval guard{.tv_sec = guard_seconds, .tv_usec = 0};
+    ::setsockopt(fd(), SOL_SOCKET, SO_RCVTIMEO, &guard, sizeof guard);
+    ::setsockopt(fd(), SOL_SOCKET, SO_SNDTIMEO, &guard, sizeof guard);
+    if (::connect(fd(), server.data(), server.size()) != 0) ADD_FAILURE() << "connect: " << errno;
+  }
+
+  [[nodiscard]] int fd() const { return fd_.get(); }
+  void send(std::string_view text) const {
+    EXPECT_EQ(::send(fd(), text.data(), text.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(text.size()));
+  }
+  /// Exactly so many bytes, or what came before the end or the guard.
+  [[nodiscard]] std::string receive(std::size_t size) const {
+    std::string text(size, '\0');
+    const ssize_t got = ::recv(fd(), text.data(), size, MSG_WAITALL);
+    text.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    return text;
+  }
+  [[nodiscard]] bool is_closed() const {
+    char byte;
+    const ssize_t got = ::recv(fd(), &byte, 1, 0);
+    return got == 0 || (got < 0 && errno == ECONNRESET);
+  }
+  void close() { fd_.reset(); }
+
+ private:
+  Fd fd_;
+};
+
+class ServerTest : public testing::TestWithParam<Cell> {
+ protected:
+  void prepare(ServerOptions options = {.grace = 0s},
+               std::unique_ptr<Service> what = make_service("echo")) {
+    auto made = GetParam().backend->make(kernel, {});
+    ASSERT_TRUE(made) << made.error().message();
+    poller = std::move(*made);
+    service = std::move(what);
+    options.trigger = GetParam().trigger;
+    server.emplace(*poller, *service, options, journal);
+    const auto endpoint = parse_endpoint("127.0.0.1:0");
+    const auto bound = server->listen(resolve(kernel, *endpoint)->front());
+    ASSERT_TRUE(bound) << bound.error().message();
+    address = *bound;
+  }
+
+  void launch() {
+    thread = std::thread([this] {
+      counted = true;
+      Result<Totals> result = server->run();
+      counted = false;
+      EXPECT_TRUE(result) << result.error().message();
+      if (result) totals = *result;
+    });
+  }
+
+  void start(ServerOptions options = {.grace = 0s},
+             std::unique_ptr<Service> what = make_service("echo")) {
+    prepare(std::move(options), std::move(what));
+    launch();
+  }
+
+  Totals stop() {
+    if (thread.joinable()) {
+      server->stop();
+      thread.join();
+    }
+    return totals;
+  }
+
+  void TearDown() override { stop(); }
+
+  [[nodiscard]] std::uint64_t waits() const {
+    return kernel.calls(Call::pselect) + kernel.calls(Call::ppoll) +
+           kernel.calls(Call::epoll_wait) + kernel.calls(Call::epoll_pwait2);
+  }
+
+  FaultKernel kernel{real_kernel(), 7};
+  Journal journal{Verbosity::quiet, false, "test"};
+  std::unique_ptr<Poller> poller;
+  std::unique_ptr<Service> service;
+  std::optional<Server> server;
+  Address address;
+  std::thread thread;
+  Totals totals;
+};
+
+DUOLU_EVERY_BACKEND_AND_TRIGGER(ServerTest);
+
+// --- accepting
+
+TEST_P(ServerTest, an_error_of_accept_costs_nobody_the_connection) {
+  start();
+  for (const int error : {ECONNABORTED, EPROTO, EINTR, ENETDOWN, EHOSTUNREACH, ETIMEDOUT, EPERM,
+                          EACCES, ENOSYS, EMFILE, ENFILE, ENOBUFS, ENOMEM}) {
+    SCOPED_TRACE(errno_code(error).message());
+    kernel.reset_counts();
+    kernel.fail(Call::accept, 1, error);
+    const Client client(address);
+    client.send("still here");
+    EXPECT_EQ(client.receive(10), "still here");
+    // The failure, the connection, the bottom of the backlog; and a turn for nothing.
+    EXPECT_LE(kernel.calls(Call::accept), 6U);
+  }
+  EXPECT_EQ(stop().failed, 0U);
+}
+
+/// Whatever the error is: a client who waits costs next to no calls, those who are in are served,
+/// and the client is let in when the error is over.
+void lasting_error(FaultKernel& kernel, const Address& address, int error,
+                   const std::function<std::uint64_t()>& waits) {
+  SCOPED_TRACE(errno_code(error).message());
+  const Client inside(address);
+  inside.send("a");
+  ASSERT_EQ(inside.receive(1), "a");
+  kernel.reset_counts();
+  kernel.fail_always(Call::accept, error);
+  const Client outside(address);
+  outside.send("b");
+  const Instant end = after(real_kernel().now(), 400ms);
+  std::uint64_t messages = 0;
+  for (; real_kernel().now() < end; ++messages) {
+    inside.send("c");
+    ASSERT_EQ(inside.receive(1), "c");
+    std::this_thread::sleep_for(5ms);
+  }
+  // After 0, 100, 300 and 700 ms.
+  EXPECT_LE(kernel.calls(Call::accept), 8U);
+  EXPECT_LE(waits(), 2 * messages + 20);  // select asks poll for the details
+  kernel.clear();
+  EXPECT_EQ(outside.receive(1), "b");
+}
+
+TEST_P(ServerTest, a_lasting_error_of_accept_does_not_spin) {
+  start();
+  // No descriptor; and one that a security module gives, which leaves the connection in the
+  // backlog as well.
+  for (const int error : {EMFILE, EACCES})
+    lasting_error(kernel, address, error, [this] { return waits(); });
+}
+
+TEST_P(ServerTest, a_connection_that_ends_lets_the_next_one_in) {
+  start();
+  Client inside(address);
+  inside.send("a");
+  ASSERT_EQ(inside.receive(1), "a");
+  kernel.fail(Call::accept, 1, EMFILE, 4);  // the clock alone would take 1.5 seconds
+  const Client outside(address);
+  outside.send("b");
+  inside.close();
+  EXPECT_EQ(outside.receive(1), "b");
+}
+
+TEST_P(ServerTest, many_failures_between_connections_lose_none) {
+  start();
+  Prng random(8);
+  std::vector<Client> clients;
+  for (int i = 0; i < 60; ++i) {
+    if (random.chance(1, 2))
+      kernel.fail(Call::accept, 1 + random.below(3), random.chance(1, 2) ? ECONNABORTED : EINTR,
+                  1 + random.below(100));
+    clients.emplace_back(address).send("hello");
+  }
+  for (const Client& client : clients) EXPECT_EQ(client.receive(5), "hello");
+  EXPECT_EQ(stop().accepted, 60U);
+}
+
+TEST_P(ServerTest, a_connection_the_poller_does_not_take_is_ended_and_counted) {
+  start();
+  const Client first(address);
+  first.send("a");
+  ASSERT_EQ(first.receive(1), "a");
+  // What each backend asks of the kernel when it takes a descriptor.
+  if (GetParam().backend->name == "epoll")
+    kernel.fail(Call::epoll_ctl, 1, ENOSPC);
+  else
+    kernel.fail(Call::fstat, 1, ENOMEM);
+  const Client refused(address);
+  EXPECT_TRUE(refused.is_closed());
+  const Client next(address);
+  next.send("b");
+  EXPECT_EQ(next.receive(1), "b");
+  first.send("c");
+  EXPECT_EQ(first.receive(1), "c");
+  const Totals all = stop();
+  EXPECT_EQ(all.failed, 1U);
+  EXPECT_EQ(all.accepted, 2U);
+}
+
+// --- transfers
+
+/// The byte at a position of the stream of connection `id`.
+char coded(std::size_t id, std::size_t position) {
+  return static_cast<char>(position ^ (position >> 8U) * 31 ^ (position >> 16U) * 17 ^ id * 59);
+}
+
+/// Sends and receives on many connections at once until all of it came back; no threads.
+void exchange(const Address& address, std::size_t connections, std::size_t size, Prng& random) {
+  struct Flow {
+    Client client;
+    std::size_t sent = 0;
+    std::size_t received = 0;
+    bool ended = false;
+  };
+  std::vector<Flow> flows;
+  std::vector<pollfd> fds;
+  for (std::size_t i = 0; i < connections; ++i) {
+    fds.push_back({.fd = flows.emplace_back(Client(address)).client.fd(),
+                   .events = POLLIN | POLLOUT,
+                   .revents = 0});
+  }
+  std::size_t open = connections;
+  std::string piece;
+  while (open > 0) {
+    ASSERT_GT(::poll(fds.data(), fds.size(), guard_seconds * 1000), 0) << open << " are stuck";
+    for (std::size_t i = 0; i < connections; ++i) {
+      Flow& flow = flows[i];
+      if ((fds[i].revents & POLLOUT) != 0) {
+        piece.resize(std::min<std::size_t>(size - flow.sent, 1 + random.below(20'000)));
+        for (std::size_t k = 0; k < piece.size(); ++k) piece[k] = coded(i, flow.sent + k);
+        const ssize_t sent =
+            ::send(fds[i].fd, piece.data(), piece.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (sent > 0) flow.sent += static_cast<std::size_t>(sent);
+        if (flow.sent == size) {
+          ::shutdown(fds[i].fd, SHUT_WR);
+          fds[i].events = POLLIN;
+        }
+      }
+      if ((fds[i].revents & (POLLIN | POLLHUP | POLLERR)) == 0 || random.chance(1, 4)) continue;
+      piece.resize(1 + random.below(30'000));
+      const ssize_t got = ::recv(fds[i].fd, piece.data(), piece.size(), MSG_DONTWAIT);
+      if (got < 0 && errno == EAGAIN) continue;
+      ASSERT_GE(got, 0) << errno_code(errno).message() << " after " << flow.received;
+      for (std::size_t k = 0; k < static_cast<std::size_t>(got); ++k)
+        ASSERT_EQ(piece[k], coded(i, flow.received + k)) << "at " << flow.received + k;
+      flow.received += static_cast<std::size_t>(got);
+      if (got != 0) continue;
+      ASSERT_EQ(flow.received, size) << "of connection " << i;
+      fds[i].fd = -1;
+      --open;
+    }
+  }
+}
+
+TEST_P(ServerTest, every_byte_comes_back_in_order_through_a_bad_kernel) {
+  prepare();
+  kernel.set_rates({.short_transfers = 300, .eagain = 200, .eintr = 150, .delayed_readiness = 150});
+  launch();
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    SCOPED_TRACE(seed);
+    Prng random(seed);
+    exchange(address, 20, 150'000, random);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_GT(kernel.injected(), 1000U);
+  kernel.clear();
+  const Totals all = stop();
+  EXPECT_EQ(all.accepted, 60U);
+  EXPECT_EQ(all.bytes_in, 60U * 150'000U);
+  EXPECT_EQ(all.bytes_out, all.bytes_in);
+  EXPECT_EQ(all.failed, 0U);
+  EXPECT_EQ(all.cut, 0U);
+}
+
+TEST_P(ServerTest, bytes_behind_urgent_data_are_answered_too) {
+  start();
+  const Client client(address);
+  client.send("x");
+  ASSERT_EQ(client.receive(1), "x");
+  std::string expected;
+  for (int round = 0; round < 50; ++round) {
+    // A read stops at the urgent byte: it is short although more is there.
+    client.send("before");
+    ASSERT_EQ(::send(client.fd(), "!", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+    client.send("behind");
+    ASSERT_EQ(client.receive(12), "beforebehind") << "in round " << round;
+  }
+}
+
+TEST_P(ServerTest, a_broken_connection_is_counted_and_disturbs_nobody) {
+  start();
+  const Client good(address);
+  for (const auto& [call, error] : {std::pair{Call::recv, ECONNRESET},
+                                    {Call::recv, ETIMEDOUT},
+                                    {Call::send, EPIPE},
+                                    {Call::send, ECONNRESET}}) {
+    const Client bad(address);
+    bad.send("a");
+    ASSERT_EQ(bad.receive(1), "a");
+    kernel.fail(call, 1, error);
+    bad.send("b");
+    EXPECT_TRUE(bad.is_closed());
+    good.send("c");
+    EXPECT_EQ(good.receive(1), "c");
+  }
+  EXPECT_EQ(stop().failed, 4U);
+}
+
+// --- memory
+
+TEST_P(ServerTest, a_message_allocates_nothing) {
+  constexpr std::size_t connections = 100;
+  constexpr std::size_t rounds = 100;
+  start();
+  std::vector<Client> clients;
+  const std::string message(64, 'm');
+  for (std::size_t i = 0; i < connections; ++i) clients.emplace_back(address);
+  const auto ping_pong = [&] {
+    for (const Client& client : clients) client.send(message);
+    for (const Client& client : clients) ASSERT_EQ(client.receive(message.size()), message);
+  };
+  ASSERT_GT(allocations.load(), connections) << "nothing is counted";
+  // Lists in the poller grow to what a turn may hold; when the first such turn comes is chance. An
+  // allocation a message, or one in a thousand, would be in every stretch of 10,000 messages.
+  std::uint64_t made = 1;
+  for (int attempt = 0; attempt < 5 && made != 0; ++attempt) {
+    const std::uint64_t before = allocations.load();
+    for (std::size_t round = 0; round < rounds; ++round) ping_pong();
+    if (HasFatalFailure()) return;
+    made = allocations.load() - before;
+  }
+  EXPECT_EQ(made, 0U) << "in " << connections * rounds << " messages";
+}
+
+// --- time
+
+/// Sends small pieces without end, so that a reader who keeps up never fills the socket.
+class Drip final : public Service {
+ public:
+  Reply answer(State*, std::span<char>, std::vector<char>&) override { return {}; }
+  bool produces() const override { return true; }
+  std::span<const char> produce(State*, std::vector<char>& scratch) override {
+    scratch.assign(16, 'd');
+    return scratch;
+  }
+};
+
+TEST_P(ServerTest, who_is_sent_to_is_not_idle) {
+  start({.idle_timeout = 300ms, .grace = 0s}, std::make_unique<Drip>());
+  const Client client(address);
+  const Instant end = after(real_kernel().now(), 1s);
+  std::string buffer(1 << 20, '\0');
+  while (real_kernel().now() < end)
+    ASSERT_GT(::recv(client.fd(), buffer.data(), buffer.size(), 0), 0);
+}
+
+TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
+  start({.grace = 20s}, make_service("chargen"));
+  kernel.set_rates({.short_transfers = 1000});  // something is always left, and it always moves
+  std::atomic<bool> over{false};
+  const Client client(address);
+  ASSERT_FALSE(client.receive(100'000).empty());
+  std::thread reader([&] {
+    std::string buffer(1 << 20, '\0');
+    while (::recv(client.fd(), buffer.data(), buffer.size(), 0) > 0) {
+    }
+    over = true;
+  });
+  const Instant begin = real_kernel().now();
+  server->stop();
+  // What the socket held is still to be read, so the reader may take longer than the server.
+  const Totals all = stop();
+  EXPECT_EQ(all.cut, 0U);
+  EXPECT_LT(real_kernel().now() - begin, 15s);
+  ::shutdown(client.fd(), SHUT_RDWR);
+  reader.join();
+  EXPECT_TRUE(over);
+}
+
+TEST_P(ServerTest, stop_before_run_ends_it_at_once) {
+  prepare({.grace = 60s});
+  server->stop();
+  launch();
+  const Instant begin = real_kernel().now();
+  stop();
+  EXPECT_LT(real_kernel().now() - begin, 50s);
+}
+
+TEST_P(ServerTest, idle_connections_do_not_wake_it) {
+  start();
+  std::vector<Client> clients;
+  for (int i = 0; i < 50; ++i) {
+    clients.emplace_back(address).send("x");
+    ASSERT_EQ(clients.back().receive(1), "x");
+  }
+  std::this_thread::sleep_for(50ms);
+  const std::uint64_t before = waits();
+  std::this_thread::sleep_for(500ms);
+  EXPECT_EQ(waits(), before);
+}
+
+}  // namespace
+}  // namespace duolu::apps
