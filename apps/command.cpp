@@ -4,6 +4,8 @@
 
 #include <cstdio>
 
+#include "apps/journal.hpp"
+#include "apps/text.hpp"
 #include "apps/verbs.hpp"
 
 namespace duolu::apps {
@@ -23,14 +25,14 @@ int run_command(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
     const auto verbs = app.get_subcommands();
-    fmt::print(stderr, "duolu: {}\nTry: duolu {}--help\n", error.what(),
-               verbs.empty() ? "" : verbs.front()->get_name() + " ");
+    write_line(stderr, fmt::format("duolu: {}; see duolu {}--help", escape(error.what()),
+                                   verbs.empty() ? "" : verbs.front()->get_name() + " "));
     return exit_usage;
   }
   try {
     return action();
   } catch (const Failure& failure) {
-    fmt::print(stderr, "duolu: {}\n", failure.what());
+    write_line(stderr, fmt::format("duolu: {}", failure.what()));
     return failure.code();
   }
 }

@@ -1,24 +1,26 @@
 #include "apps/journal.hpp"
 
-#include <fmt/format.h>
-
-#include <cstdio>
+#include <string>
+#include <utility>
 
 namespace duolu::apps {
+
+void write_line(std::FILE* stream, std::string line) {
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), stream);
+  std::fflush(stream);
+}
 
 void Journal::say(Verbosity importance, std::string_view event, const std::string& text,
                   nlohmann::ordered_json fields) {
   if (!wants(importance)) return;
   if (!json_) {
-    fmt::print(stderr, "{}\n", text);
-    return;
+    return write_line(stderr, text);
   }
   nlohmann::ordered_json line = {{"schema", schema_}, {"event", event}};
   line.update(fields);
-  // A reader that is gone (EPIPE) does not stop the server; bytes that are no UTF-8 are replaced.
-  fmt::print(stdout, "{}\n",
-             line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
-  std::fflush(stdout);
+  // Bytes that are no UTF-8 are replaced.
+  write_line(stdout, line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 }  // namespace duolu::apps

@@ -2,11 +2,16 @@
 // JSON object a line on standard output. Peers' bytes come out escaped in both.
 #pragma once
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 
 namespace duolu::apps {
+
+/// Writes a line and does not care whether that worked: where nobody reads any more (EPIPE, ENOSPC)
+/// there is nobody to tell.
+void write_line(std::FILE* stream, std::string line);
 
 enum class Verbosity : unsigned char { quiet, normal, verbose };
 

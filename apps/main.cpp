@@ -8,6 +8,7 @@
 #include <exception>
 
 #include "apps/command.hpp"
+#include "apps/journal.hpp"
 #include "duolu/kernel/kernel.hpp"
 
 namespace {
@@ -29,7 +30,7 @@ int main(int argc, char** argv) {
   try {
     return duolu::apps::run_command(argc, argv);
   } catch (const std::exception& error) {
-    fmt::print(stderr, "duolu: {}\n", error.what());
+    duolu::apps::write_line(stderr, fmt::format("duolu: {}", error.what()));
     return 1;
   }
 }

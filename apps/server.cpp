@@ -82,17 +82,21 @@ struct Server::Stdin final : Watched {
   explicit Stdin(Server& server_of) : server(server_of) {}
   ~Stdin() { server.poller_.remove(token); }
   void on_event(const Event&) override {
-    std::array<char, 4096> line;
-    const ssize_t got = server.kernel_.read(0, line.data(), line.size());
-    if (got == -EAGAIN || got == -EINTR) return again();
-    // Anything but a part of a line: a line, the end, or a terminal that is gone.
-    if (got > 0 && std::find(line.begin(), line.begin() + got, '\n') == line.begin() + got)
-      return again();
+    if (!has_ended()) {
+      // One read does not drain a terminal: every trigger is told to look again.
+      server.poller_.modify(token, Interest::readable);
+      return;
+    }
     server.poller_.modify(token, Interest::none);
     server.stop();
   }
-  /// One read does not drain a terminal: every trigger is told to look again.
-  void again() { server.poller_.modify(token, Interest::readable); }
+  /// Reads once. A line, the end, or a terminal that is gone: anything but a part of a line.
+  bool has_ended() {
+    std::array<char, 4096> line;
+    const ssize_t got = server.kernel_.read(0, line.data(), line.size());
+    if (got == -EAGAIN || got == -EINTR) return false;
+    return got <= 0 || std::find(line.begin(), line.begin() + got, '\n') != line.begin() + got;
+  }
 
   Server& server;
   Token token{};
@@ -134,12 +138,16 @@ Result<Totals> Server::run() {
     stdin_ = std::make_unique<Stdin>(*this);
     const Result<Token> token =
         poller_.add(0, Interest::readable, options_.trigger, word_of(*stdin_));
-    if (token)
+    if (token) {
       stdin_->token = *token;
-    else if (token.error() == std::errc::operation_not_permitted)
-      stdin_->on_event({});  // a file or /dev/null: there is nothing to wait for
-    else
+    } else if (token.error() == std::errc::operation_not_permitted) {
+      // A file or /dev/null: there is nothing to wait for, the end is at hand.
+      while (!stop_asked_.load(std::memory_order_relaxed) && !stdin_->has_ended()) {
+      }
+      stop();
+    } else {
       return fail(token.error());
+    }
   }
   while (!stopping_ || !active_.empty() || !ending_.empty()) {
     const Result<Poller::Batch> batch =
