@@ -182,7 +182,7 @@ TEST(AddressTest, nothing_makes_the_parser_fall_over) {
     ASSERT_TRUE(!endpoint->host.empty() || !endpoint->path.empty()) << text;
     ASSERT_EQ((endpoint->host + endpoint->path).find('\0'), std::string::npos) << text;
   }
-  EXPECT_GT(good, 1000U);
+  EXPECT_GT(good, 300U);
 }
 
 TEST(AddressTest, addresses_read_back_as_they_were_written) {

@@ -181,6 +181,16 @@ class Server:
             fields = file.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def rest(self, span=0.5):
+        """Waits until it uses next to no processor time for a while. Who spins never does."""
+        end = time.monotonic() + GUARD
+        while True:
+            before = self.cpu()
+            time.sleep(span)
+            if self.cpu() - before < 0.1 * span:
+                return
+            need(time.monotonic() < end, "it spins", self.error_text())
+
     def settle(self, expected, what, guard=GUARD):
         """Waits until what() is `expected`."""
         end = time.monotonic() + guard
