@@ -255,9 +255,9 @@ bool HttpEcho::end_of_framing_line() {
     state_ = State::chunk_size;
     return line.empty();
   }
-  const std::size_t digits = std::min(line.find(';'), line.size());
-  const auto [end, error] = std::from_chars(line.data(), line.data() + digits, left_, 16);
-  if (digits == 0 || error != std::errc() || end != line.data() + digits) return false;
+  const std::string_view size = line.substr(0, line.find(';'));
+  const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), left_, 16);
+  if (size.empty() || error != std::errc() || end != size.data() + size.size()) return false;
   if (left_ > (std::uint64_t{1} << 62U) || !is_field_text(line)) return false;
   state_ = left_ == 0 ? State::trailer : State::chunk_data;
   return true;

@@ -12,7 +12,7 @@ void write_line(std::FILE* stream, std::string line) {
 }
 
 void Journal::say(Verbosity importance, std::string_view event, const std::string& text,
-                  nlohmann::ordered_json fields) {
+                  const nlohmann::ordered_json& fields) {
   if (!wants(importance)) return;
   if (!json_) {
     return write_line(stderr, text);

@@ -25,7 +25,7 @@ class Journal {
 
   /// One entry. `text` is the line for people; `fields` the same as data, under its event's name.
   void say(Verbosity importance, std::string_view event, const std::string& text,
-           nlohmann::ordered_json fields = nlohmann::ordered_json::object());
+           const nlohmann::ordered_json& fields = nlohmann::ordered_json::object());
 
  private:
   Verbosity verbosity_;

@@ -202,6 +202,7 @@ std::string lines_to_try(const ServeArguments& arguments, const std::vector<Addr
 void announce(Journal& journal, const ServeArguments& arguments, const Chosen& chosen,
               const std::vector<Address>& bound) {
   std::vector<std::string> addresses;
+  addresses.reserve(bound.size());
   for (const Address& address : bound) addresses.push_back(escape(address.to_string()));
   std::string stop = "Ctrl-C";
   if (arguments.stop_on_stdin) stop += ", or a line on standard input";

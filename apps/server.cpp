@@ -9,6 +9,9 @@
 
 #include "apps/text.hpp"
 
+// A (void) before modify or remove: they fail only for a token that names nothing (any more), and
+// then there is nothing to pause, arm or forget.
+
 namespace duolu::apps {
 namespace {
 
@@ -28,13 +31,13 @@ std::uint64_t word_of(Watched& watched) { return reinterpret_cast<std::uintptr_t
 
 struct Server::Listener final : Watched {
   Listener(Server& server_of, Fd socket, Address bound)
-      : server(server_of), fd(std::move(socket)), address(std::move(bound)) {}
+      : server(server_of), fd(std::move(socket)), address(bound) {}
   void on_event(const Event&) override { server.accept_from(*this); }
 
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
   ~Listener() {
-    server.poller_.remove(token);
+    (void)server.poller_.remove(token);
     constexpr std::string_view unix_scheme = "unix://";
     if (const std::string text = address.to_string(); text.starts_with(unix_scheme))
       server.kernel_.unlink(text.substr(unix_scheme.size()).c_str());
@@ -80,14 +83,14 @@ struct Server::Connection final : Watched {
 
 struct Server::Stdin final : Watched {
   explicit Stdin(Server& server_of) : server(server_of) {}
-  ~Stdin() { server.poller_.remove(token); }
+  ~Stdin() { (void)server.poller_.remove(token); }
   void on_event(const Event&) override {
     if (!has_ended()) {
       // One read does not drain a terminal: every trigger is told to look again.
-      server.poller_.modify(token, Interest::readable);
+      (void)server.poller_.modify(token, Interest::readable);
       return;
     }
-    server.poller_.modify(token, Interest::none);
+    (void)server.poller_.modify(token, Interest::none);
     server.stop();
   }
   /// Reads once. A line, the end, or a terminal that is gone: anything but a part of a line.
@@ -112,7 +115,7 @@ Server::Server(Poller& poller, Service& service, ServerOptions options, Journal&
 
 Server::~Server() {
   for (Connections* list : {&active_, &ending_})
-    for (Connection& connection : *list) poller_.remove(connection.token);
+    for (Connection& connection : *list) (void)poller_.remove(connection.token);
 }
 
 Result<Address> Server::listen(const Address& address) {
@@ -181,7 +184,7 @@ void Server::accept_from(Listener& listener) {
   if (bottom) poller_.drained(listener.token, Interest::readable);
   // Oneshot: it has fired. Edge, after a full turn's share: more may wait without a new edge.
   if (options_.trigger == Trigger::oneshot || (options_.trigger == Trigger::edge && !bottom))
-    poller_.modify(listener.token, Interest::readable);
+    (void)poller_.modify(listener.token, Interest::readable);
 }
 
 /// Whether to go on accepting.
@@ -248,7 +251,7 @@ bool Server::full() const {
 
 void Server::pause_accepting(const std::string& why, bool out_of_resources) {
   accepting_ = false;
-  for (Listener& listener : listeners_) poller_.modify(listener.token, Interest::none);
+  for (Listener& listener : listeners_) (void)poller_.modify(listener.token, Interest::none);
   if (!out_of_resources) return;
   // One of our own connections ending is what we wait for; the clock is for what others free.
   const Instant now = kernel_.now();
@@ -266,7 +269,7 @@ void Server::resume_accepting() {
   if (accepting_ || stopping_ || full()) return;
   accepting_ = true;
   accept_again_ = never;
-  for (Listener& listener : listeners_) poller_.modify(listener.token, Interest::readable);
+  for (Listener& listener : listeners_) (void)poller_.modify(listener.token, Interest::readable);
 }
 
 // --- one connection
@@ -396,7 +399,7 @@ void Server::settle(Connection& c) {
   const bool again = options_.trigger == Trigger::oneshot && !std::exchange(c.armed, true);
   if (want == c.interest && !again) return;
   c.interest = want;
-  poller_.modify(c.token, want);
+  (void)poller_.modify(c.token, want);
 }
 
 /// Moves a connection behind all that have been quiet for longer.
@@ -413,7 +416,7 @@ void Server::drop(Connection& c, int error, const char* why) {
     journal_.say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", c.peer, reason),
                  {{"peer", c.peer}, {"reason", reason}});
   }
-  poller_.remove(c.token);
+  (void)poller_.remove(c.token);
   if (c.unfinished) std::erase(unfinished_, &c);
   (c.lingering ? ending_ : active_).erase(c.self);
   resume_accepting();
