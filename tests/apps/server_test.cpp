@@ -206,18 +206,6 @@ TEST_P(ServerTest, a_lasting_error_of_accept_does_not_spin) {
     lasting_error(kernel, address, error, [this] { return waits(); });
 }
 
-TEST_P(ServerTest, a_connection_that_ends_lets_the_next_one_in) {
-  start();
-  Client inside(address);
-  inside.send("a");
-  ASSERT_EQ(inside.receive(1), "a");
-  kernel.fail(Call::accept, 1, EMFILE, 4);  // the clock alone would take 1.5 seconds
-  const Client outside(address);
-  outside.send("b");
-  inside.close();
-  EXPECT_EQ(outside.receive(1), "b");
-}
-
 TEST_P(ServerTest, many_failures_between_connections_lose_none) {
   start();
   Prng random(8);

@@ -10,7 +10,7 @@ import selectors
 import socket
 import time
 
-from support import (GUARD, SANITIZED, Server, coded, main, need, ping, raise_descriptor_limit, reset)
+from support import (BACKEND, GUARD, SANITIZED, TRIGGER, Server, coded, main, need, ping, raise_descriptor_limit, reset)
 
 CLIENTS = 400 if SANITIZED else 2000
 
@@ -124,7 +124,7 @@ def everybody_gets_their_bytes():
             ping(last)
         server.settle(before, server.descriptors)
         totals = server.stop()
-        print(f"{CLIENTS} clients, {complete} bytes back, peak {totals['connections_max']}, "
+        print(f"report: {BACKEND} {TRIGGER}: {CLIENTS} clients, {complete} bytes back, peak {totals['connections_max']}, "
               f"{totals['failed']} failed, seed {seed}")
         need(totals["connections"] == CLIENTS + 2, totals)
         need(totals["connections_max"] >= CLIENTS * 9 // 10, totals)

@@ -56,7 +56,7 @@ def readers_who_never_read(service, data, unix):
                 need(good.recv(65536).startswith(answer))
                 slowest = max(slowest, time.monotonic() - begin)
             grown = server.status("RssAnon") - before
-            print(f"{service}: {readers} readers who do not read sent {taken} bytes and cost "
+            print(f"report: {service}: {readers} readers who do not read sent {taken} bytes and cost "
                   f"{grown / readers:.1f} KiB each; the slowest of 200 answers to another took "
                   f"{slowest * 1000:.1f} ms")
             need(taken >= readers * 4096, "they never began", taken)
@@ -85,7 +85,7 @@ def never_reading_chargen():
     readers = 200
     with Server("chargen") as server:
         empty = server.descriptors()
-        with many(readers, lambda: server.connect(receive=4096)):
+        with many(readers, lambda: server.connect(receive=4096)) as clients:
             server.settle(readers, lambda: server.descriptors() - empty)
             need(all(client.recv(1) for client in clients))
             server.rest()
@@ -117,7 +117,7 @@ def a_full_descriptor_table():
                 answers += 1
             time.sleep(0.05)
         share = (server.cpu() - used) / seconds
-        print(f"{len(inside)} in, {len(waiting)} waiting: {answers} answers, {share:.1%} of a core")
+        print(f"report: {len(inside)} in, {len(waiting)} waiting: {answers} answers, {share:.1%} of a core")
         need(share < (0.25 if SANITIZED else 0.05), share)
         need(not admitted(0), "somebody was let in without a descriptor")
         served = len(inside)
@@ -151,7 +151,7 @@ def idle_clients_do_not_wake_it():
         before = server.status("voluntary_ctxt_switches"), server.cpu()
         time.sleep(10)
         after = server.status("voluntary_ctxt_switches"), server.cpu()
-        print(f"{idle} idle connections, 10 s: {after[0] - before[0]} wake-ups, "
+        print(f"report: {BACKEND}: {idle} idle connections, 10 s: {after[0] - before[0]} wake-ups, "
               f"{after[1] - before[1]:.2f} s of processor time")
         need(after[0] == before[0], before, after)
         need(after[1] - before[1] < 0.05, before, after)
@@ -199,7 +199,7 @@ def system_calls_per_message():
         few, _ = calls_of(rounds // 10)
         all_calls, text = calls_of(rounds + rounds // 10)
         figure = (all_calls - few) / (rounds * len(clients))
-        print(f"{BACKEND} {TRIGGER}: {figure:.3f} system calls a message, {rounds * len(clients)} messages")
+        print(f"report: {BACKEND} {TRIGGER}: {figure:.3f} system calls a message, {rounds * len(clients)} messages")
         print(text)
         if BACKEND == "epoll" and TRIGGER in ("level", "edge"):
             need(figure <= 2.1, figure)

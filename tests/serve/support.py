@@ -1,7 +1,7 @@
 """What the end-to-end tests of `duolu serve` share: a server of one's own, clients, measurements.
 
 Standard library only. A test file is a program: it calls main() with its cases and ends with 0, 1
-(failed), or 77 (skipped, the reason is the last line).
+(failed), or 77 (skipped). Lines that begin with "report: " and "SKIP: " are shown by ./test.
 """
 
 import contextlib
@@ -285,7 +285,7 @@ def main(*cases):
             outcome = "FAILED"
         print(f"{outcome:8} {case.__name__} ({time.monotonic() - begin:.2f} s)", flush=True)
     for line in skipped:
-        print("SKIPPED", line)
+        print("SKIP:", line)
     if failed:
         sys.exit(f"failed: {' '.join(failed)}")
     sys.exit(77 if len(skipped) == len(chosen) else 0)
