@@ -13,7 +13,8 @@ from support import (ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, r
 
 def refused(code, *arguments, wrapper=(), **options):
     """One line on standard error, nothing on standard output, the exit code; the line."""
-    done = subprocess.run([*wrapper, TOOL, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    done = subprocess.run([*wrapper, TOOL, *arguments], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT, **options)
     what = (arguments, done)
     need(done.returncode == code, *what)
@@ -26,7 +27,8 @@ def refused(code, *arguments, wrapper=(), **options):
 
 def usage():
     for arguments in (
-            (), ("nonsense",), ("--nonsense",), ("serve",), ("serve", "nonsense"), ("serve", "Echo"),
+            (), ("nonsense",), ("--nonsense",), ("serve",), ("serve", "nonsense"),
+            ("serve", "Echo"),
             ("serve", "echo", "upper"), ("serve", "echo", "--nonsense"), ("serve", "echo", "-x"),
             ("serve", "echo", "--backend", "kqueue"), ("serve", "echo", "--backend"),
             ("serve", "echo", "--trigger", "sometimes"), ("serve", "echo", "-q", "-v"),
@@ -37,8 +39,10 @@ def usage():
 
 
 def addresses():
-    for address in ("", "localhost", "5000", "localhost:", "localhost:x", "localhost:65536", "localhost:-1",
-                    "::1:5000", "[::1]", "[::1", "[]:1", "udp://localhost:1", "http://localhost:1/", "unix://",
+    for address in ("", "localhost", "5000", "localhost:", "localhost:x", "localhost:65536",
+            "localhost:-1",
+                    "::1:5000", "[::1]", "[::1", "[]:1", "udp://localhost:1", "http://localhost:1/",
+                    "unix://",
                     "tcp://", "localhost:1\x1b[31m", "a\nb:x"):
         line = refused(2, "serve", "echo", "--listen", address)
         need("write HOST:PORT" in line or "--help" in line, line)
@@ -50,7 +54,8 @@ def addresses():
 
 
 def quantities():
-    for option, values in (("--idle-timeout", ("", "0", "-1", "1d", "x", "1 s", "nan", "1e9", "0ms")),
+    for option, values in (("--idle-timeout",
+            ("", "0", "-1", "1d", "x", "1 s", "nan", "1e9", "0ms")),
                            ("--grace", ("", "-1", "x", "soon", "-0")),
                            ("--max-connections", ("0", "-1", "x", "1.5", "1e3", "")),
                            ("--close-after", ("\\q", "\\x1", "a\\"))):
@@ -75,9 +80,11 @@ def a_privileged_port():
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             raise Skip("runs as root, and setpriv is not installed")
-        wrapper = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all",
+        wrapper = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
+            "--inh-caps=-all",
                    "--bounding-set=-all")
-        probe = subprocess.run([*wrapper, TOOL, "--version"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        probe = subprocess.run([*wrapper, TOOL, "--version"], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE)
         if probe.returncode != 0:
             raise Skip(f"another user cannot run the tool: {probe.stderr.decode().strip()}")
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
@@ -92,9 +99,12 @@ def a_limit_that_is_too_low():
     # With hardly any descriptors it says so too, wherever it notices.
     codes = set()
     for limit in (4, 5):
-        done = subprocess.run(["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", TOOL, "serve", "echo",
-                               "--listen", "localhost:0", "--backend", "epoll"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT)
+        done = subprocess.run(["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", TOOL,
+            "serve", "echo",
+                               "--listen", "localhost:0", "--backend", "epoll"],
+                               stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=GUARD,
+                              env=ENVIRONMENT)
         need(done.stderr.startswith(b"duolu: ") and done.stdout == b"", done)
         codes.add(done.returncode)
     need(codes <= {3, 4}, codes)
@@ -107,8 +117,10 @@ def help_fits_a_screen():
         need(2 < done.stdout.count(b"\n") <= 40, arguments, done.stdout.count(b"\n"))
         need(max(map(len, done.stdout.splitlines())) <= 100, done.stdout.decode())
     text = run("serve", "--help").stdout.decode()
-    for word in ("echo", "upper", "discard", "chargen", "http-echo", "--listen", "--backend", "--trigger",
-                 "--close-after", "--stop-on-stdin", "--idle-timeout", "--max-connections", "--grace",
+    for word in ("echo", "upper", "discard", "chargen", "http-echo", "--listen", "--backend",
+            "--trigger",
+                 "--close-after", "--stop-on-stdin", "--idle-timeout", "--max-connections",
+                 "--grace",
                  "--quiet", "--verbose", "--json"):
         need(word in text, word)
 
@@ -127,15 +139,18 @@ def doctor():
     done = run("doctor", "--json")
     need(done.returncode == 0, done)
     data = json.loads(done.stdout)
-    need(set(data) == {"schema", "version", "kernel", "descriptors", "settings", "backends", "auto"}, data)
+    need(set(data) == {"schema", "version", "kernel", "descriptors", "settings", "backends",
+        "auto"}, data)
     need(data["schema"] == "duolu.doctor/1", data)
     need(set(data["kernel"]) == {"name", "release", "machine"}, data)
     need(data["kernel"]["release"] == os.uname().release)
     need(set(data["descriptors"]) == {"soft", "hard"}, data)
     for backend in data["backends"]:
-        need(set(backend) == {"name", "works", "summary", "reason", "advice"} and backend["works"], backend)
+        need(set(backend) == {"name", "works", "summary", "reason", "advice"} and backend["works"],
+            backend)
     need(data["auto"] == data["backends"][0]["name"], data)
-    limited = run("doctor", "--json", preexec_fn=lambda: __import__("resource").setrlimit(7, (77, 78)))
+    limited = run("doctor", "--json", preexec_fn=lambda: __import__("resource").setrlimit(7, (77,
+        78)))
     need(json.loads(limited.stdout)["descriptors"] == {"soft": 77, "hard": 78}, limited)
 
 
@@ -144,8 +159,10 @@ def closed_streams():
     for closing in ("<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-"):
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/socket"
-            process = subprocess.Popen(["/bin/sh", "-c", f'exec "$@" {closing}', "sh", TOOL, "serve", "echo",
-                                        "-v", "--json", "--listen", f"unix://{path}"], env=ENVIRONMENT,
+            process = subprocess.Popen(["/bin/sh", "-c", f'exec "$@" {closing}', "sh", TOOL,
+                "serve", "echo",
+                                        "-v", "--json", "--listen", f"unix://{path}"],
+                                        env=ENVIRONMENT,
                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
             try:
@@ -157,7 +174,8 @@ def closed_streams():
                     time.sleep(0.01)
                 ping(client)
                 for number in range(3):
-                    need(os.readlink(f"/proc/{process.pid}/fd/{number}") == "/dev/null", closing, number)
+                    need(os.readlink(f"/proc/{process.pid}/fd/{number}") == "/dev/null", closing,
+                        number)
                 client.close()
                 process.terminate()
                 need(process.wait(GUARD) == 0, closing, process.returncode)
@@ -179,15 +197,18 @@ def a_log_nobody_reads_any_more():
                 os.close(reader)
             with tempfile.TemporaryDirectory() as directory, target:
                 path = f"{directory}/socket"
-                other = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {stream: target}
-                process = subprocess.Popen([TOOL, "serve", "echo", *options, "--listen", f"unix://{path}"],
+                other = {"stdout": subprocess.DEVNULL,
+                    "stderr": subprocess.DEVNULL} | {stream: target}
+                process = subprocess.Popen([TOOL, "serve", "echo", *options, "--listen",
+                    f"unix://{path}"],
                                            stdin=subprocess.DEVNULL, env=ENVIRONMENT, **other)
                 try:
                     end = time.monotonic() + GUARD
                     client = socket.socket(socket.AF_UNIX)
                     client.settimeout(GUARD)
                     while client.connect_ex(path):
-                        need(process.poll() is None and time.monotonic() < end, options, process.poll())
+                        need(process.poll() is None and time.monotonic() < end, options,
+                            process.poll())
                         time.sleep(0.01)
                     for _ in range(200):
                         ping(client, b"x" * 100)
@@ -200,16 +221,19 @@ def a_log_nobody_reads_any_more():
                         process.wait()
 
 
-EVIL = (b"\x1b[31mred\x1b]0;title\x07", b"\xff\xfe\x80 \xc3", b"\0\0\0", b'"}\n{"event":"totals"}\n',
+EVIL = (b"\x1b[31mred\x1b]0;title\x07", b"\xff\xfe\x80 \xc3", b"\0\0\0",
+    b'"}\n{"event":"totals"}\n',
         b"\r\x1b[2K\x9b31m", bytes(range(256)), "\u202e\u2028".encode(), b"\\", b"%s{}%n")
 
 
 def peers_reach_no_terminal_raw():
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/socket"
-        process = subprocess.Popen([TOOL, "serve", "echo", "-v", "--listen", f"unix://{path}", "--listen",
+        process = subprocess.Popen([TOOL, "serve", "echo", "-v", "--listen", f"unix://{path}",
+            "--listen",
                                     f"unix://{directory}/\x1b[31m\xff"], env=ENVIRONMENT,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE)
         try:
             end = time.monotonic() + GUARD
             client = socket.socket(socket.AF_UNIX)
@@ -243,7 +267,8 @@ def json_stays_json():
             reset(other)
         totals = server.stop()
         received = [line for line in server.lines if line["event"] == "received"]
-        need([line["bytes"] for line in received] == [len(text) for text in EVIL] + [1000], received)
+        need([line["bytes"] for line in received] == [len(text) for text in EVIL] + [1000],
+            received)
         need(received[0]["text"] == "\\x1b[31mred\\x1b]0;title\\x07", received[0])
         need(received[-1]["text"] == "y" * 64 + "...", received[-1])
         need(all(line["peer"].startswith("tcp://") for line in received), received)
@@ -259,16 +284,19 @@ def quiet_tells_the_totals_only():
                 done = run("serve", "echo", *options, "--stop-on-stdin", "--listen",
                            f"unix://{directory}/socket", stdin=empty)
             need(done.returncode == 0 and done.stdout == b"", done)
-            need(done.stderr.startswith(b"served 0 connections") and done.stderr.count(b"\n") == 1, done)
+            need(done.stderr.startswith(b"served 0 connections") and done.stderr.count(b"\n") == 1,
+                done)
 
 
 def it_says_what_to_try():
     with open(os.devnull, "rb") as empty:
-        done = run("serve", "echo", "--stop-on-stdin", "--listen", "127.0.0.1:0", "--close-after", r"\r\n\r\n",
+        done = run("serve", "echo", "--stop-on-stdin", "--listen", "127.0.0.1:0", "--close-after",
+            r"\r\n\r\n",
                    stdin=empty)
     text = done.stderr.decode("ascii")
     for word in ("duolu serve echo", "listening on tcp://127.0.0.1:", "backend ", "nc 127.0.0.1 ",
-                 "curl --http0.9 http://127.0.0.1:", "Ctrl-C", "a line on standard input", "served 0"):
+                 "curl --http0.9 http://127.0.0.1:", "Ctrl-C", "a line on standard input",
+                 "served 0"):
         need(word in text, word, text)
 
 

@@ -10,7 +10,8 @@ import selectors
 import socket
 import time
 
-from support import (BACKEND, GUARD, SANITIZED, TRIGGER, Server, coded, main, need, ping, raise_descriptor_limit, reset)
+from support import (BACKEND, GUARD, SANITIZED, TRIGGER, Server, coded, main, need, ping,
+    raise_descriptor_limit, reset)
 
 CLIENTS = 400 if SANITIZED else 2000
 
@@ -20,8 +21,10 @@ class Client:
 
     def __init__(self, number, server, dice):
         self.number = number
-        self.kind = dice.choices(("half-close", "slow", "close", "reset", "vanish"), (5, 2, 1, 1, 1))[0]
-        self.size = dice.randint(60_000, 120_000) if self.kind == "slow" else int(2 ** dice.uniform(0, 15.5))
+        self.kind = dice.choices(("half-close", "slow", "close", "reset", "vanish"),
+            (5, 2, 1, 1, 1))[0]
+        self.size = dice.randint(60_000,
+            120_000) if self.kind == "slow" else int(2 ** dice.uniform(0, 15.5))
         self.sent = self.received = 0
         self.leave_at = dice.randint(0, self.size)  # reset, vanish: after so many bytes
         self.resume_at = 0.0
@@ -63,7 +66,8 @@ class Client:
         except BlockingIOError:
             return True
         except ConnectionResetError as error:
-            raise AssertionError(f"{self.kind} {self.number}: reset after {self.received}") from error
+            what = f"{self.kind} {self.number}: reset after {self.received}"
+            raise AssertionError(what) from error
         expected = coded(self.number, self.received, len(got))
         need(got == expected, self.kind, self.number, "other bytes after", self.received)
         self.received += len(got)
@@ -124,7 +128,8 @@ def everybody_gets_their_bytes():
             ping(last)
         server.settle(before, server.descriptors)
         totals = server.stop()
-        print(f"report: {BACKEND} {TRIGGER}: {CLIENTS} clients, {complete} bytes back, peak {totals['connections_max']}, "
+        print(f"report: {BACKEND} {TRIGGER}: {CLIENTS} clients, {complete} bytes back, "
+              f"peak {totals['connections_max']}, "
               f"{totals['failed']} failed, seed {seed}")
         need(totals["connections"] == CLIENTS + 2, totals)
         need(totals["connections_max"] >= CLIENTS * 9 // 10, totals)

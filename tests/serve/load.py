@@ -36,7 +36,7 @@ def push(clients, data, quiet=0.4):
 
 
 def readers_who_never_read(service, data, unix):
-    """`unix`: over a Unix socket, whose queues are short and have no timers; TCP's hold megabytes."""
+    """`unix`: over a Unix socket, whose queues are short and have no timers."""
     readers = 200
     message, answer = b"HELLO", b"HELLO"
     if service == "http-echo":
@@ -56,7 +56,8 @@ def readers_who_never_read(service, data, unix):
                 need(good.recv(65536).startswith(answer))
                 slowest = max(slowest, time.monotonic() - begin)
             grown = server.status("RssAnon") - before
-            print(f"report: {service}: {readers} readers who do not read sent {taken} bytes and cost "
+            print(f"report: {service}: {readers} readers who do not read sent {taken} bytes "
+                  f"and cost "
                   f"{grown / readers:.1f} KiB each; the slowest of 200 answers to another took "
                   f"{slowest * 1000:.1f} ms")
             need(taken >= readers * 4096, "they never began", taken)
@@ -117,7 +118,8 @@ def a_full_descriptor_table():
                 answers += 1
             time.sleep(0.05)
         share = (server.cpu() - used) / seconds
-        print(f"report: {len(inside)} in, {len(waiting)} waiting: {answers} answers, {share:.1%} of a core")
+        print(f"report: {len(inside)} in, {len(waiting)} waiting: {answers} answers, "
+              f"{share:.1%} of a core")
         need(share < (0.25 if SANITIZED else 0.05), share)
         need(not admitted(0), "somebody was let in without a descriptor")
         served = len(inside)
@@ -176,7 +178,8 @@ def system_calls_per_message():
 
         def calls_of(count):
             with tempfile.NamedTemporaryFile("r") as summary:
-                tracer = subprocess.Popen(["strace", "-c", "-f", "-p", str(server.pid), "-o", summary.name],
+                tracer = subprocess.Popen(["strace", "-c", "-f", "-p", str(server.pid), "-o",
+                    summary.name],
                                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                 try:
                     first = tracer.stderr.readline().decode()
@@ -192,14 +195,16 @@ def system_calls_per_message():
                         tracer.wait()
                     tracer.stderr.close()
                 text = summary.read()
-            total = re.search(r"^\s*100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total$", text, re.M)
+            total = re.search(r"^\s*100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total$", text,
+                re.M)
             need(total, text)
             return int(total.group(1)), text
 
         few, _ = calls_of(rounds // 10)
         all_calls, text = calls_of(rounds + rounds // 10)
         figure = (all_calls - few) / (rounds * len(clients))
-        print(f"report: {BACKEND} {TRIGGER}: {figure:.3f} system calls a message, {rounds * len(clients)} messages")
+        print(f"report: {BACKEND} {TRIGGER}: {figure:.3f} system calls a message, "
+              f"{rounds * len(clients)} messages")
         print(text)
         if BACKEND == "epoll" and TRIGGER in ("level", "edge"):
             need(figure <= 2.1, figure)

@@ -15,7 +15,8 @@ def curl(*arguments, data=None):
     if shutil.which("curl") is None:
         raise Skip("curl is not installed")
     done = subprocess.run(["curl", "-sS", "--max-time", str(GUARD), "--noproxy", "*", *arguments],
-                          input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=2 * GUARD)
+                          input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=2 * GUARD)
     need(done.returncode == 0, "curl", done.returncode, done.stderr)
     return done.stdout
 
@@ -96,7 +97,8 @@ def http_echo_takes_bodies():
     body = coded(3, 0, 700_000)
     with Server("http-echo") as server:
         url = f"http://{server.host}:{server.port}/"
-        for options in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"], ["-0"]):
+        for options in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"],
+                ["-0"]):
             answer = curl("--data-binary", "@-", *options, url, data=body)
             head, _, rest = answer.partition(b"\r\n\r\n")
             need(head.startswith(b"POST / HTTP/1."), head)
@@ -137,8 +139,10 @@ def http_echo_answers_a_pipeline():
 
 def http_echo_refuses_and_closes():
     with Server("http-echo") as server:
-        for request, status in ((b"GET / HTTP/1.1\r\n\r\n", b"400"), (b"GET / HTTP/2.0\r\n\r\n", b"505"),
-                                (b"\x16\x03\x01\r\n\r\n", b"400"), (b"GET /" + b"a" * 70_000, b"431")):
+        for request, status in ((b"GET / HTTP/1.1\r\n\r\n", b"400"),
+                (b"GET / HTTP/2.0\r\n\r\n", b"505"),
+                                (b"\x16\x03\x01\r\n\r\n", b"400"),
+                                (b"GET /" + b"a" * 70_000, b"431")):
             with server.connect() as client:
                 client.sendall(request)
                 need(receive_all(client).startswith(b"HTTP/1.1 " + status), request[:20])

@@ -4,6 +4,7 @@ Standard library only. A test file is a program: it calls main() with its cases 
 (failed), or 77 (skipped). Lines that begin with "report: " and "SKIP: " are shown by ./test.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -103,7 +104,8 @@ class Server:
         """The next line of JSON, or None at the end."""
         end = time.monotonic() + guard
         while b"\n" not in self.buffer:
-            ready, _, _ = select.select([self.process.stdout], [], [], max(0, end - time.monotonic()))
+            ready, _, _ = select.select([self.process.stdout], [], [],
+                max(0, end - time.monotonic()))
             need(ready, "the server says nothing; it said", self.lines, self.error_text())
             piece = os.read(self.process.stdout.fileno(), 1 << 16)
             if not piece:
@@ -118,7 +120,8 @@ class Server:
         while True:
             line = self.next_line(guard)
             if line is None:
-                raise AssertionError(f"ended before {event} with {self.wait()}: {self.error_text()}")
+                code = self.wait()
+                raise AssertionError(f"ended before {event} with {code}: {self.error_text()}")
             if line["event"] == event:
                 return line
 
@@ -265,13 +268,14 @@ def many(count, make):
             client.close()
 
 
-def main(*cases):
-    """Runs the cases named in the arguments, or all."""
+def main(*cases, at_once=1):
+    """Runs the cases named in the arguments, or all; some at once where they mostly wait."""
     chosen = [c for c in cases if not sys.argv[1:] or c.__name__ in sys.argv[1:]]
     if not chosen:
         sys.exit(f"no such case; there are: {' '.join(c.__name__ for c in cases)}")
     failed, skipped = [], []
-    for case in chosen:
+
+    def execute(case):
         begin = time.monotonic()
         try:
             case()
@@ -284,6 +288,9 @@ def main(*cases):
             failed.append(case.__name__)
             outcome = "FAILED"
         print(f"{outcome:8} {case.__name__} ({time.monotonic() - begin:.2f} s)", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(execute, chosen))
     for line in skipped:
         print("SKIP:", line)
     if failed:
