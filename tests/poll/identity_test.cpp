@@ -102,7 +102,7 @@ TEST_P(IdentityTest, P3_R15_one_descriptor_in_two_pollers_is_reported_by_both) {
   Result<Poller::Batch> batch = other->wait(immediately);
   ASSERT_TRUE(batch);
   ASSERT_FALSE(batch->empty());
-  EXPECT_EQ(batch->begin()->token, there);
+  EXPECT_EQ((*batch->begin()).token, there);
   ASSERT_TRUE(other->remove(there));
   rearm(here, Interest::readable);
   EXPECT_EQ(ready(here), Ready::readable) << "the other's remove is not ours";
@@ -366,7 +366,7 @@ TEST_P(IdentityTest, P4_R12_a_dead_one_takes_no_place_from_a_live_one) {
     Result<Poller::Batch> batch = small->wait(immediately);
     ASSERT_TRUE(batch);
     ASSERT_FALSE(batch->empty()) << "look " << look;
-    EXPECT_EQ(batch->begin()->token, token);
+    EXPECT_EQ((*batch->begin()).token, token);
     if (trigger() != Trigger::level) {
       ASSERT_TRUE(small->modify(token, Interest::writable));
     }

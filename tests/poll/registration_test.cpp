@@ -456,7 +456,7 @@ TEST_P(RegistrationTest, P2_R23_pollers_that_would_watch_each_other_are_refused)
   const Result<Poller::Batch> batch = other->wait(immediately);
   ASSERT_TRUE(batch);
   ASSERT_FALSE(batch->empty());
-  EXPECT_EQ(batch->begin()->token, token);
+  EXPECT_EQ((*batch->begin()).token, token);
 }
 
 // --- how many, and how high

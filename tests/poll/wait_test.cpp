@@ -62,7 +62,7 @@ TEST_P(WaitTest, P30_T01_a_deadline_that_has_passed_is_a_look) {
   const Result<Poller::Batch> batch = poller->wait(after(now(), -1s));
   ASSERT_TRUE(batch);
   ASSERT_FALSE(batch->empty());
-  EXPECT_EQ(batch->begin()->token, token);
+  EXPECT_EQ((*batch->begin()).token, token);
 }
 
 TEST_P(WaitTest, P30_T02_a_wait_with_nothing_registered_sleeps) {

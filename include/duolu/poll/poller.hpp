@@ -242,11 +242,15 @@ class Poller::Batch {
     using iterator_category = std::input_iterator_tag;
     using value_type = Event;
     using difference_type = std::ptrdiff_t;
-    using pointer = const Event*;
-    using reference = const Event&;
+    using pointer = void;
+    using reference = Event;
 
-    reference operator*() const noexcept { return event_; }
-    pointer operator->() const noexcept { return &event_; }
+    /// By value, so that the loop's own state stays in registers while a handler runs.
+    Event operator*() const noexcept {
+      const std::uint64_t token = at_->token;
+      return {static_cast<Token>(token), static_cast<Ready>(ready_),
+              poller_->slots_[static_cast<std::uint32_t>(token)].data};
+    }
     iterator& operator++() noexcept {
       ++at_;
       settle();
@@ -278,7 +282,7 @@ class Poller::Batch {
         // P6: whoever waits in a direction learns of an end by trying it.
         if ((ready & terminal) != 0) [[unlikely]]
           ready |= static_cast<std::uint32_t>(slot.interest) & both;
-        event_ = {static_cast<Token>(token), static_cast<Ready>(ready), slot.data};
+        ready_ = ready;
         return;
       }
     }
@@ -289,7 +293,7 @@ class Poller::Batch {
     Poller* poller_;
     const detail::RawEvent* at_;
     const detail::RawEvent* end_;
-    Event event_;
+    std::uint32_t ready_ = 0;  ///< Of the event at_.
   };
 
   [[nodiscard]] iterator begin() const noexcept {

@@ -1,0 +1,60 @@
+// lockstep PORT CONNECTIONS ROUNDS: sends 64 bytes on every connection, then reads every echo,
+// round after round, and checks each byte. For counting costs, not time: the server is given the
+// same work in every run.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t message_size = 64;
+
+int connect_to(int port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<in_port_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+  const int one = 1;
+  const timeval limit{.tv_sec = 30, .tv_usec = 0};  // a server that hangs does not hang us
+  if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
+      ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0) {
+    std::perror("connect");
+    std::exit(1);
+  }
+  return fd;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) return 2;
+  std::vector<int> connections;
+  for (int i = 0; i < std::atoi(argv[2]); ++i)
+    connections.push_back(connect_to(std::atoi(argv[1])));
+  const int rounds = std::atoi(argv[3]);
+  char sent[message_size];
+  char received[message_size];
+  for (int round = 0; round < rounds; ++round) {
+    std::memset(sent, round, sizeof sent);
+    for (const int fd : connections)
+      if (::send(fd, sent, sizeof sent, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof sent))
+        return 1;
+    for (const int fd : connections) {
+      if (::recv(fd, received, sizeof received, MSG_WAITALL) !=
+              static_cast<ssize_t>(sizeof received) ||
+          std::memcmp(sent, received, sizeof sent) != 0) {
+        std::fprintf(stderr, "round %d: a wrong echo, or none\n", round);
+        return 1;
+      }
+    }
+  }
+  for (const int fd : connections) ::close(fd);
+}

@@ -1,0 +1,113 @@
+// poller_echo PORT [BACKEND [TRIGGER]]: the raw servers' program on a Poller, with a callback for
+// each registration, as a user of the bare Poller would write it.
+#include <netinet/in.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <string_view>
+
+#include "duolu/net/address.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace {
+
+using namespace duolu;
+
+struct Server;
+
+/// What an event's data word points to.
+struct Watched {
+  void (*on_event)(Server& server, Watched& self, const Event& event);
+  int fd;
+  Token token;
+};
+
+struct Server {
+  Kernel& kernel;
+  Poller& poller;
+  Trigger trigger;
+  char buffer[16384];
+};
+
+Watched* watch(Server& server, int fd, decltype(Watched::on_event) on_event) {
+  auto* watched = new Watched{on_event, fd, {}};
+  const Result<Token> token = server.poller.add(fd, Interest::readable, server.trigger,
+                                                reinterpret_cast<std::uintptr_t>(watched));
+  if (!token) std::abort();
+  watched->token = *token;
+  return watched;
+}
+
+[[gnu::noinline, gnu::cold]] void end(Server& server, Watched& self) {
+  (void)server.poller.remove(self.token);
+  server.kernel.close(self.fd);
+  delete &self;
+}
+
+/// What on_client does not do itself, kept out of its way: the end, a full buffer, another trigger.
+[[gnu::noinline, gnu::cold]] void rest(Server& server, Watched& self, const Event& event,
+                                       ssize_t got) {
+  while (got == static_cast<ssize_t>(sizeof server.buffer) ||
+         (got > 0 && !event.short_means_drained())) {
+    if (server.trigger == Trigger::level) return;  // is reported again
+    got = server.kernel.recv(self.fd, server.buffer, sizeof server.buffer, 0);
+    if (got > 0 && server.kernel.send(self.fd, server.buffer, static_cast<std::size_t>(got),
+                                      MSG_NOSIGNAL) != got)
+      return end(server, self);
+  }
+  if (got == 0 || (got < 0 && got != -EAGAIN)) return end(server, self);
+  server.poller.drained(self.token, Interest::readable);
+  if (server.trigger == Trigger::oneshot)
+    (void)server.poller.modify(self.token, Interest::readable);
+}
+
+void on_client(Server& server, Watched& self, const Event& event) {
+  const ssize_t got = server.kernel.recv(self.fd, server.buffer, sizeof server.buffer, 0);
+  if (got <= 0) [[unlikely]]
+    return rest(server, self, event, got);
+  // A client that does not read its echoes is cut off, as by the raw servers.
+  if (server.kernel.send(self.fd, server.buffer, static_cast<std::size_t>(got), MSG_NOSIGNAL) !=
+      got) [[unlikely]]
+    return end(server, self);
+  if (server.trigger == Trigger::level) return;
+  if (server.trigger == Trigger::edge && got < static_cast<ssize_t>(sizeof server.buffer) &&
+      event.short_means_drained()) [[likely]]
+    return server.poller.drained(self.token, Interest::readable);
+  rest(server, self, event, got);
+}
+
+void on_listener(Server& server, Watched& self, const Event&) {
+  for (int client; (client = server.kernel.accept(self.fd, nullptr, nullptr)) >= 0;)
+    watch(server, client, on_client);
+  server.poller.drained(self.token, Interest::readable);
+  if (server.trigger == Trigger::oneshot)
+    (void)server.poller.modify(self.token, Interest::readable);
+}
+
+Trigger trigger_of(std::string_view name) {
+  if (name == "edge") return Trigger::edge;
+  return name == "oneshot" ? Trigger::oneshot : Trigger::level;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 2) return 2;
+  Kernel& kernel = real_kernel();
+  const auto poller = make_poller(kernel, argc > 2 ? argv[2] : "auto").value();
+  static Server server{kernel, *poller, trigger_of(argc > 3 ? argv[3] : "level"), {}};
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<in_port_t>(std::atoi(argv[1])));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const Fd listener =
+      listen_on(kernel, {reinterpret_cast<const sockaddr*>(&address), sizeof address}).value();
+  watch(server, listener.get(), on_listener);
+  for (;;) {
+    const auto batch = poller->wait(never);
+    for (const Event& event : batch.value()) {
+      auto& watched = *reinterpret_cast<Watched*>(event.data);
+      watched.on_event(server, watched, event);
+    }
+  }
+}
