@@ -38,13 +38,14 @@ void* allocate(std::size_t size) {
 }  // namespace
 
 // Every form of new that the program has ends in one of these. Not the aligned ones: nothing here
-// is aligned beyond what malloc gives.
-void* operator new(std::size_t size) { return allocate(size); }
-void* operator new[](std::size_t size) { return allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+// is aligned beyond what malloc gives. Never inlined: g++ 12 at -O1 takes a free() that it sees
+// beside a new that it does not see through for a mistake.
+[[gnu::noinline]] void* operator new(std::size_t size) { return allocate(size); }
+[[gnu::noinline]] void* operator new[](std::size_t size) { return allocate(size); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace duolu::apps {
 namespace {
@@ -221,25 +222,21 @@ TEST_P(ServerTest, many_failures_between_connections_lose_none) {
 }
 
 TEST_P(ServerTest, a_connection_the_poller_does_not_take_is_ended_and_counted) {
-  start();
-  const Client first(address);
-  first.send("a");
-  ASSERT_EQ(first.receive(1), "a");
-  // What each backend asks of the kernel when it takes a descriptor.
+  prepare();
+  const Client refused(address);
+  // What each backend asks of the kernel when it takes a descriptor; nothing is asked before that.
   if (GetParam().backend->name == "epoll")
     kernel.fail(Call::epoll_ctl, 1, ENOSPC);
   else
     kernel.fail(Call::fstat, 1, ENOMEM);
-  const Client refused(address);
+  launch();
   EXPECT_TRUE(refused.is_closed());
   const Client next(address);
   next.send("b");
   EXPECT_EQ(next.receive(1), "b");
-  first.send("c");
-  EXPECT_EQ(first.receive(1), "c");
   const Totals all = stop();
   EXPECT_EQ(all.failed, 1U);
-  EXPECT_EQ(all.accepted, 2U);
+  EXPECT_EQ(all.accepted, 1U);
 }
 
 // --- transfers

@@ -8,13 +8,14 @@ import subprocess
 import tempfile
 import time
 
-from support import (ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, reset, run)
+from support import (ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, reset, run,
+                     spare_descriptors)
 
 
 def refused(code, *arguments, wrapper=(), **options):
     """One line on standard error, nothing on standard output, the exit code; the line."""
     done = subprocess.run([*wrapper, TOOL, *arguments], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+                          stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT, **options)
     what = (arguments, done)
     need(done.returncode == code, *what)
@@ -40,7 +41,7 @@ def usage():
 
 def addresses():
     for address in ("", "localhost", "5000", "localhost:", "localhost:x", "localhost:65536",
-            "localhost:-1",
+                    "localhost:-1",
                     "::1:5000", "[::1]", "[::1", "[]:1", "udp://localhost:1", "http://localhost:1/",
                     "unix://",
                     "tcp://", "localhost:1\x1b[31m", "a\nb:x"):
@@ -55,7 +56,7 @@ def addresses():
 
 def quantities():
     for option, values in (("--idle-timeout",
-            ("", "0", "-1", "1d", "x", "1 s", "nan", "1e9", "0ms")),
+                            ("", "0", "-1", "1d", "x", "1 s", "nan", "1e9", "0ms")),
                            ("--grace", ("", "-1", "x", "soon", "-0")),
                            ("--max-connections", ("0", "-1", "x", "1.5", "1e3", "")),
                            ("--close-after", ("\\q", "\\x1", "a\\"))):
@@ -81,10 +82,10 @@ def a_privileged_port():
         if shutil.which("setpriv") is None:
             raise Skip("runs as root, and setpriv is not installed")
         wrapper = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups",
-            "--inh-caps=-all",
+                   "--inh-caps=-all",
                    "--bounding-set=-all")
         probe = subprocess.run([*wrapper, TOOL, "--version"], stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE)
+                               stderr=subprocess.PIPE)
         if probe.returncode != 0:
             raise Skip(f"another user cannot run the tool: {probe.stderr.decode().strip()}")
     with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
@@ -96,13 +97,17 @@ def a_privileged_port():
 def a_limit_that_is_too_low():
     line = refused(3, "serve", "echo", "--listen", "localhost:0", "--max-connections", "1M")
     need("ulimit -n 1000016" in line, line)
-    # With hardly any descriptors it says so too, wherever it notices.
+
+
+def hardly_any_descriptors():
+    """It says so, wherever it notices."""
+    spare_descriptors()
     codes = set()
     for limit in (4, 5):
         done = subprocess.run(["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", TOOL,
-            "serve", "echo",
+                               "serve", "echo",
                                "--listen", "localhost:0", "--backend", "epoll"],
-                               stdin=subprocess.DEVNULL,
+                              stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=GUARD,
                               env=ENVIRONMENT)
         need(done.stderr.startswith(b"duolu: ") and done.stdout == b"", done)
@@ -118,7 +123,7 @@ def help_fits_a_screen():
         need(max(map(len, done.stdout.splitlines())) <= 100, done.stdout.decode())
     text = run("serve", "--help").stdout.decode()
     for word in ("echo", "upper", "discard", "chargen", "http-echo", "--listen", "--backend",
-            "--trigger",
+                 "--trigger",
                  "--close-after", "--stop-on-stdin", "--idle-timeout", "--max-connections",
                  "--grace",
                  "--quiet", "--verbose", "--json"):
@@ -140,17 +145,17 @@ def doctor():
     need(done.returncode == 0, done)
     data = json.loads(done.stdout)
     need(set(data) == {"schema", "version", "kernel", "descriptors", "settings", "backends",
-        "auto"}, data)
+                       "auto"}, data)
     need(data["schema"] == "duolu.doctor/1", data)
     need(set(data["kernel"]) == {"name", "release", "machine"}, data)
     need(data["kernel"]["release"] == os.uname().release)
     need(set(data["descriptors"]) == {"soft", "hard"}, data)
     for backend in data["backends"]:
         need(set(backend) == {"name", "works", "summary", "reason", "advice"} and backend["works"],
-            backend)
+             backend)
     need(data["auto"] == data["backends"][0]["name"], data)
     limited = run("doctor", "--json", preexec_fn=lambda: __import__("resource").setrlimit(7, (77,
-        78)))
+                                                                                              78)))
     need(json.loads(limited.stdout)["descriptors"] == {"soft": 77, "hard": 78}, limited)
 
 
@@ -160,9 +165,9 @@ def closed_streams():
         with tempfile.TemporaryDirectory() as directory:
             path = f"{directory}/socket"
             process = subprocess.Popen(["/bin/sh", "-c", f'exec "$@" {closing}', "sh", TOOL,
-                "serve", "echo",
+                                        "serve", "echo",
                                         "-v", "--json", "--listen", f"unix://{path}"],
-                                        env=ENVIRONMENT,
+                                       env=ENVIRONMENT,
                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                        stderr=subprocess.DEVNULL)
             try:
@@ -175,7 +180,7 @@ def closed_streams():
                 ping(client)
                 for number in range(3):
                     need(os.readlink(f"/proc/{process.pid}/fd/{number}") == "/dev/null", closing,
-                        number)
+                         number)
                 client.close()
                 process.terminate()
                 need(process.wait(GUARD) == 0, closing, process.returncode)
@@ -198,9 +203,9 @@ def a_log_nobody_reads_any_more():
             with tempfile.TemporaryDirectory() as directory, target:
                 path = f"{directory}/socket"
                 other = {"stdout": subprocess.DEVNULL,
-                    "stderr": subprocess.DEVNULL} | {stream: target}
+                         "stderr": subprocess.DEVNULL} | {stream: target}
                 process = subprocess.Popen([TOOL, "serve", "echo", *options, "--listen",
-                    f"unix://{path}"],
+                                            f"unix://{path}"],
                                            stdin=subprocess.DEVNULL, env=ENVIRONMENT, **other)
                 try:
                     end = time.monotonic() + GUARD
@@ -208,7 +213,7 @@ def a_log_nobody_reads_any_more():
                     client.settimeout(GUARD)
                     while client.connect_ex(path):
                         need(process.poll() is None and time.monotonic() < end, options,
-                            process.poll())
+                             process.poll())
                         time.sleep(0.01)
                     for _ in range(200):
                         ping(client, b"x" * 100)
@@ -222,7 +227,7 @@ def a_log_nobody_reads_any_more():
 
 
 EVIL = (b"\x1b[31mred\x1b]0;title\x07", b"\xff\xfe\x80 \xc3", b"\0\0\0",
-    b'"}\n{"event":"totals"}\n',
+        b'"}\n{"event":"totals"}\n',
         b"\r\x1b[2K\x9b31m", bytes(range(256)), "\u202e\u2028".encode(), b"\\", b"%s{}%n")
 
 
@@ -230,7 +235,7 @@ def peers_reach_no_terminal_raw():
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/socket"
         process = subprocess.Popen([TOOL, "serve", "echo", "-v", "--listen", f"unix://{path}",
-            "--listen",
+                                    "--listen",
                                     f"unix://{directory}/\x1b[31m\xff"], env=ENVIRONMENT,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE)
@@ -268,7 +273,7 @@ def json_stays_json():
         totals = server.stop()
         received = [line for line in server.lines if line["event"] == "received"]
         need([line["bytes"] for line in received] == [len(text) for text in EVIL] + [1000],
-            received)
+             received)
         need(received[0]["text"] == "\\x1b[31mred\\x1b]0;title\\x07", received[0])
         need(received[-1]["text"] == "y" * 64 + "...", received[-1])
         need(all(line["peer"].startswith("tcp://") for line in received), received)
@@ -285,13 +290,13 @@ def quiet_tells_the_totals_only():
                            f"unix://{directory}/socket", stdin=empty)
             need(done.returncode == 0 and done.stdout == b"", done)
             need(done.stderr.startswith(b"served 0 connections") and done.stderr.count(b"\n") == 1,
-                done)
+                 done)
 
 
 def it_says_what_to_try():
     with open(os.devnull, "rb") as empty:
         done = run("serve", "echo", "--stop-on-stdin", "--listen", "127.0.0.1:0", "--close-after",
-            r"\r\n\r\n",
+                   r"\r\n\r\n",
                    stdin=empty)
     text = done.stderr.decode("ascii")
     for word in ("duolu serve echo", "listening on tcp://127.0.0.1:", "backend ", "nc 127.0.0.1 ",
@@ -301,5 +306,6 @@ def it_says_what_to_try():
 
 
 main(usage, addresses, quantities, busy_addresses, a_privileged_port, a_limit_that_is_too_low,
-     help_fits_a_screen, version, doctor, closed_streams, a_log_nobody_reads_any_more,
-     peers_reach_no_terminal_raw, json_stays_json, quiet_tells_the_totals_only, it_says_what_to_try)
+     hardly_any_descriptors, help_fits_a_screen, version, doctor, closed_streams,
+     a_log_nobody_reads_any_more, peers_reach_no_terminal_raw, json_stays_json,
+     quiet_tells_the_totals_only, it_says_what_to_try)

@@ -11,7 +11,7 @@ import socket
 import time
 
 from support import (BACKEND, GUARD, SANITIZED, TRIGGER, Server, coded, main, need, ping,
-    raise_descriptor_limit, reset)
+                     raise_descriptor_limit, reset)
 
 CLIENTS = 400 if SANITIZED else 2000
 
@@ -22,7 +22,7 @@ class Client:
     def __init__(self, number, server, dice):
         self.number = number
         self.kind = dice.choices(("half-close", "slow", "close", "reset", "vanish"),
-            (5, 2, 1, 1, 1))[0]
+                                 (5, 2, 1, 1, 1))[0]
         self.size = dice.randint(60_000,
             120_000) if self.kind == "slow" else int(2 ** dice.uniform(0, 15.5))
         self.sent = self.received = 0

@@ -10,7 +10,7 @@ import tempfile
 import time
 
 from support import (BACKEND, GUARD, SANITIZED, TRIGGER, Server, Skip, main, many, need, ping,
-                     raise_descriptor_limit, receive)
+                     raise_descriptor_limit, receive, spare_descriptors)
 
 
 def push(clients, data, quiet=0.4):
@@ -64,7 +64,7 @@ def readers_who_never_read(service, data, unix):
             if not SANITIZED:  # whose allocators keep what is freed
                 need(grown <= readers * 64, grown, "KiB")
                 need(grown >= readers * 4, grown, "KiB: nothing is kept, so nothing is shown")
-            need(slowest < 10, slowest)
+            need(slowest < (30 if SANITIZED else 10), slowest)
             server.rest()
 
 
@@ -94,6 +94,7 @@ def never_reading_chargen():
 
 def a_full_descriptor_table():
     """64 descriptors and 200 clients: nobody is lost, nothing spins."""
+    spare_descriptors()
     with Server("echo", descriptors=64) as server, many(200, server.connect) as clients:
         waiting = set(clients)
         for client in clients:
@@ -179,7 +180,7 @@ def system_calls_per_message():
         def calls_of(count):
             with tempfile.NamedTemporaryFile("r") as summary:
                 tracer = subprocess.Popen(["strace", "-c", "-f", "-p", str(server.pid), "-o",
-                    summary.name],
+                                           summary.name],
                                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                 try:
                     first = tracer.stderr.readline().decode()
@@ -196,7 +197,7 @@ def system_calls_per_message():
                     tracer.stderr.close()
                 text = summary.read()
             total = re.search(r"^\s*100\.00\s+\S+\s+(?:\S+\s+)?(\d+)\s+(?:\d+\s+)?total$", text,
-                re.M)
+                              re.M)
             need(total, text)
             return int(total.group(1)), text
 

@@ -85,7 +85,7 @@ def http_echo_to_curl():
         url = f"http://{server.host}:{server.port}/path"
         answer = curl("-A", "me", url)
         need(answer == f"GET /path HTTP/1.1\r\nHost: {server.host}:{server.port}\r\n"
-                       "User-Agent: me\r\nAccept: */*\r\n\r\n".encode(), answer)
+             "User-Agent: me\r\nAccept: */*\r\n\r\n".encode(), answer)
         need(curl("-I", url).startswith(b"HTTP/1.1 200 OK\r\n"))
         # Two requests over one connection.
         twice = curl("-w", "%{num_connects} ", url, url)
@@ -98,7 +98,7 @@ def http_echo_takes_bodies():
     with Server("http-echo") as server:
         url = f"http://{server.host}:{server.port}/"
         for options in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"],
-                ["-0"]):
+                        ["-0"]):
             answer = curl("--data-binary", "@-", *options, url, data=body)
             head, _, rest = answer.partition(b"\r\n\r\n")
             need(head.startswith(b"POST / HTTP/1."), head)
@@ -140,7 +140,7 @@ def http_echo_answers_a_pipeline():
 def http_echo_refuses_and_closes():
     with Server("http-echo") as server:
         for request, status in ((b"GET / HTTP/1.1\r\n\r\n", b"400"),
-                (b"GET / HTTP/2.0\r\n\r\n", b"505"),
+                                (b"GET / HTTP/2.0\r\n\r\n", b"505"),
                                 (b"\x16\x03\x01\r\n\r\n", b"400"),
                                 (b"GET /" + b"a" * 70_000, b"431")):
             with server.connect() as client:

@@ -108,7 +108,7 @@ def standard_input_stops_it():
 
 def part_of_a_line_does_not_stop_it():
     with Server("echo", "--stop-on-stdin",
-            stdin=subprocess.PIPE) as server, server.connect() as client:
+                stdin=subprocess.PIPE) as server, server.connect() as client:
         for _ in range(3):
             os.write(server.process.stdin.fileno(), b"part")
             ping(client)
@@ -124,7 +124,7 @@ def a_terminal_stops_it():
     keyboard, terminal = pty.openpty()
     try:
         with Server("echo", "--stop-on-stdin",
-                stdin=terminal) as server, server.connect() as client:
+                    stdin=terminal) as server, server.connect() as client:
             os.write(keyboard, b"typed")
             ping(client)
             os.write(keyboard, b"\n")
@@ -196,7 +196,7 @@ def is_open(client):
 
 def close_after_its_end_however_it_is_cut():
     for pieces in ((b"GET\r\n\r\n",), (b"\r\n\r\n",), (b"\r", b"\n", b"\r", b"\n"),
-            (b"a\r\n\r", b"\n"),
+                   (b"a\r\n\r", b"\n"),
                    (b"a" * 100_000 + b"\r\n", b"\r\n"), (b"\r\n\r", b"\r\n\r", b"\n"),
                    (b"\r\n\r\n\r\n\r\n",), (b"x\r\n\r\ny\r\n\r\n",)):
         with Server("echo", *CLOSE) as server, server.connect() as client:
