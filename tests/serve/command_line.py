@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import time
 
-from support import (ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, reset, run,
+from support import (BACKEND, ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, reset, run,
                      spare_descriptors)
 
 
@@ -106,7 +106,7 @@ def hardly_any_descriptors():
     for limit in (4, 5):
         done = subprocess.run(["/bin/sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", TOOL,
                                "serve", "echo",
-                               "--listen", "localhost:0", "--backend", "epoll"],
+                               "--listen", "localhost:0", "--backend", BACKEND],
                               stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=GUARD,
                               env=ENVIRONMENT)
