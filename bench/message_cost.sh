@@ -3,7 +3,8 @@
 # (valgrind) and system calls (strace), each the difference of a run of 10,000 and one of 30,000
 # messages over 100 connections, which leaves out start, accepting and end.
 #   bench/message_cost.sh [build/release/bench]
-# valgrind 3.19 has no epoll_pwait2, so under it the Poller waits with epoll_wait, as the raw servers.
+# valgrind 3.19 has no epoll_pwait2, so under it the Poller waits with epoll_wait, as the raw
+# servers do.
 set -euo pipefail
 bin=${1:-$(dirname "$0")/../build/release/bench}
 port=${DUOLU_BENCH_PORT:-7177}
