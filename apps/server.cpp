@@ -18,7 +18,7 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int accepts_a_turn = 64;  // so that a storm of clients does not starve those who are in
-constexpr int rounds_a_turn = 16;   // so that one busy connection does not starve the others
+constexpr int rounds_a_turn = 4;    // so that busy connections do not starve the others
 constexpr Duration linger = 1s;     // for the peer to take the last bytes and close
 constexpr Duration quiet_when_stopping = 200ms;
 constexpr Duration backoff_min = 100ms;

@@ -298,17 +298,20 @@ TEST_P(ServerTest, every_byte_comes_back_in_order_through_a_bad_kernel) {
   prepare();
   kernel.set_rates({.short_transfers = 300, .eagain = 200, .eintr = 150, .delayed_readiness = 150});
   launch();
-  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+  // How many calls it takes, and so how many faults there are, is up to the scheduler.
+  std::uint64_t clients = 0;
+  for (std::uint64_t seed = 1; seed <= 3 || (kernel.injected() < 1000 && seed <= 30); ++seed) {
     SCOPED_TRACE(seed);
     Prng random(seed);
     exchange(address, 20, 150'000, random);
     if (HasFatalFailure()) return;
+    clients += 20;
   }
-  EXPECT_GT(kernel.injected(), 1000U);
+  EXPECT_GE(kernel.injected(), 1000U);
   kernel.clear();
   const Totals all = stop();
-  EXPECT_EQ(all.accepted, 60U);
-  EXPECT_EQ(all.bytes_in, 60U * 150'000U);
+  EXPECT_EQ(all.accepted, clients);
+  EXPECT_EQ(all.bytes_in, clients * 150'000U);
   EXPECT_EQ(all.bytes_out, all.bytes_in);
   EXPECT_EQ(all.failed, 0U);
   EXPECT_EQ(all.cut, 0U);
