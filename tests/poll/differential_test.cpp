@@ -28,7 +28,6 @@ namespace duolu::test {
 namespace {
 
 constexpr Interest both = Interest::readable | Interest::writable;
-constexpr Interest everything = both | Interest::priority;
 constexpr unsigned floor_of_seeds = 200;
 constexpr unsigned steps_a_seed = 120;
 

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 
+#include <cerrno>
 #include <climits>
 #include <csignal>
 #include <random>
@@ -530,7 +531,9 @@ TEST_P(RegistrationTest, P2_R21_a_limit_lowered_below_the_registrations_is_an_er
       difference("D7");
       const Result<Poller::Batch> batch = poller->wait(after(real_kernel().now(), 10s));
       ASSERT_FALSE(batch);
-      EXPECT_EQ(batch.error(), std::errc::invalid_argument);
+      // By number: UBSan opens a pipe to check the category's vptr, for which there is no
+      // descriptor.
+      EXPECT_EQ(batch.error().value(), EINVAL);
       EXPECT_FALSE(poller->wait(immediately));  // again, not once
     } else {
       EXPECT_EQ(events().size(), pairs.size());
