@@ -9,8 +9,7 @@
 //     hang-up costs at most one wake-up, which wait() swallows, and then the kernel is quiet. The
 //     slot stays in the set, so EEXIST still tells a duplicate from a reused number.
 //   - An eventfd watched by edge reports every write, whether or not it was read. So a wake-up
-//   costs
-//     its write and nothing here. A pipe fills up: that one is emptied.
+//     costs its write and nothing here. A pipe fills up: that one is emptied.
 //   - epoll_pwait2 takes nanoseconds and came with Linux 5.11; before, milliseconds are rounded up.
 //     Seccomp filters that are older than the call answer EPERM for it, which it never does itself.
 
