@@ -284,6 +284,14 @@ int FaultKernel::sigaction(int signal, const struct sigaction* action,
   return plain(Call::sigaction, [&] { return inner_.sigaction(signal, action, old); });
 }
 
+int FaultKernel::getrusage(int who, struct rusage* usage) noexcept {
+  return plain(Call::getrusage, [&] { return inner_.getrusage(who, usage); });
+}
+
+int FaultKernel::clock_nanosleep(const timespec* until) noexcept {
+  return plain(Call::clock_nanosleep, [&] { return inner_.clock_nanosleep(until); });
+}
+
 // --- descriptors
 
 int FaultKernel::close(int fd) noexcept {
@@ -562,13 +570,17 @@ int FaultKernel::withhold_fds(Dice& dice, pollfd* fds, std::size_t count, int re
   return ready;
 }
 
-#ifdef DUOLU_POSIX_ONLY
-
-void FaultKernel::remind(const File&) noexcept {}
+int FaultKernel::prctl(int option, unsigned long argument) noexcept {
+  return plain(Call::prctl, [&] { return inner_.prctl(option, argument); });
+}
 
 int FaultKernel::eventfd() noexcept {
   return plain(Call::eventfd, [&] { return inner_.eventfd(); });
 }
+
+#ifdef DUOLU_POSIX_ONLY
+
+void FaultKernel::remind(const File&) noexcept {}
 
 int FaultKernel::epoll_create() noexcept {
   return plain(Call::epoll_create, [&] { return inner_.epoll_create(); });
@@ -604,10 +616,6 @@ void FaultKernel::remind(const File& file) noexcept {
     at = concerned && !rearm(inner_, epoll, fd, known.events, known.data) ? registrations.erase(at)
                                                                           : std::next(at);
   }
-}
-
-int FaultKernel::eventfd() noexcept {
-  return plain(Call::eventfd, [&] { return inner_.eventfd(); });
 }
 
 int FaultKernel::epoll_create() noexcept {

@@ -21,6 +21,7 @@
 #else
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
 #endif
@@ -63,6 +64,12 @@ class RealKernel final : public Kernel {
   int sigaction(int signal, const struct sigaction* action,
                 struct sigaction* old) noexcept override {
     return outcome(::sigaction(signal, action, old));
+  }
+  int getrusage(int who, struct rusage* usage) noexcept override {
+    return outcome(::getrusage(static_cast<__rusage_who>(who), usage));
+  }
+  int clock_nanosleep(const timespec* until) noexcept override {
+    return -::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, nullptr);
   }
 
   int close(int fd) noexcept override { return outcome(::close(fd)); }
@@ -160,6 +167,7 @@ class RealKernel final : public Kernel {
   int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
     return nonblocking_cloexec(::accept(fd, address, size));
   }
+  int prctl(int, unsigned long) noexcept override { return -ENOSYS; }
   int eventfd() noexcept override { return -ENOSYS; }
   int epoll_create() noexcept override { return -ENOSYS; }
   int epoll_ctl(int, int, int, epoll_event*) noexcept override { return -ENOSYS; }
@@ -175,6 +183,9 @@ class RealKernel final : public Kernel {
   }
   int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
     return outcome(::accept4(fd, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  }
+  int prctl(int option, unsigned long argument) noexcept override {
+    return outcome(::prctl(option, argument, 0, 0, 0));
   }
   int eventfd() noexcept override { return outcome(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
   int epoll_create() noexcept override { return outcome(::epoll_create1(EPOLL_CLOEXEC)); }

@@ -27,6 +27,7 @@
 
 #ifndef DUOLU_POSIX_ONLY
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #endif
 
 namespace duolu::test {
@@ -61,6 +62,7 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
   static char bytes[16];
   static struct utsname name;
   static struct rlimit limit;
+  static struct rusage usage;
   static struct stat status;
   static addrinfo* found;
   static epoll_event* none;
@@ -72,6 +74,8 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
       {Call::getrlimit, [](Kernel& k) { return k.getrlimit(RLIMIT_CORE, &limit); }},
       {Call::setrlimit, [](Kernel& k) { return k.setrlimit(-1, &limit); }},
       {Call::sigaction, [](Kernel& k) { return k.sigaction(SIGUSR1, nullptr, nullptr); }},
+      {Call::getrusage, [](Kernel& k) { return k.getrusage(RUSAGE_SELF, &usage); }},
+      {Call::clock_nanosleep, [](Kernel& k) { return k.clock_nanosleep(&no_time); }},
       {Call::close, [](Kernel& k) { return k.close(-1); }},
       {Call::fcntl, [](Kernel& k) { return k.fcntl(-1, F_GETFD, 0); }},
       {Call::fstat, [](Kernel& k) { return k.fstat(-1, &status); }},
@@ -111,6 +115,7 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
        }},
       {Call::pselect, [](Kernel& k) { return k.pselect(0, nullptr, nullptr, nullptr, &no_time); }},
       {Call::ppoll, [](Kernel& k) { return k.ppoll(nullptr, 0, &no_time); }},
+      {Call::prctl, [](Kernel& k) { return k.prctl(PR_GET_DUMPABLE, 0); }},
       {Call::eventfd,
        [](Kernel& k) -> long {
          const int fd = k.eventfd();

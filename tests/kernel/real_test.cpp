@@ -21,6 +21,7 @@
 
 #ifndef DUOLU_POSIX_ONLY
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #endif
 
 namespace duolu::test {
@@ -87,11 +88,28 @@ TEST(RealKernel, K1_describes_the_system) {
   EXPECT_EQ(after.rlim_cur, 0U);
   EXPECT_EQ(kernel().setrlimit(RLIMIT_CORE, &before), 0);
 
+  struct rusage usage{};
+  EXPECT_EQ(kernel().getrusage(RUSAGE_SELF, &usage), 0);
+  EXPECT_GT(usage.ru_maxrss, 0);
+#ifndef DUOLU_POSIX_ONLY
+  EXPECT_EQ(kernel().prctl(PR_GET_DUMPABLE, 0), 1);
+#endif
+
   std::array<unsigned char, 64> first{};
   std::array<unsigned char, 64> second{};
   EXPECT_EQ(kernel().getrandom(first.data(), first.size()), 64);
   EXPECT_EQ(kernel().getrandom(second.data(), second.size()), 64);
   EXPECT_NE(first, second);
+}
+
+TEST(RealKernel, K1_sleeps_until_the_instant) {
+  const Instant until = kernel().now() + std::chrono::milliseconds(2);
+  const auto since_start = until.time_since_epoch().count();
+  const timespec ts{.tv_sec = since_start / 1'000'000'000, .tv_nsec = since_start % 1'000'000'000};
+  EXPECT_EQ(kernel().clock_nanosleep(&ts), 0);
+  EXPECT_GE(kernel().now(), until);
+  const timespec wrong{.tv_sec = 0, .tv_nsec = -1};
+  EXPECT_EQ(kernel().clock_nanosleep(&wrong), -EINVAL);
 }
 
 TEST(RealKernel, K1_describes_files) {

@@ -25,6 +25,12 @@ class ForwardingKernel : public Kernel {
                 struct sigaction* old) noexcept override {
     return real_.sigaction(signal, action, old);
   }
+  int getrusage(int who, struct rusage* usage) noexcept override {
+    return real_.getrusage(who, usage);
+  }
+  int clock_nanosleep(const timespec* until) noexcept override {
+    return real_.clock_nanosleep(until);
+  }
 
   int close(int fd) noexcept override { return real_.close(fd); }
   int fcntl(int fd, int command, long argument) noexcept override {
@@ -88,6 +94,9 @@ class ForwardingKernel : public Kernel {
   }
   int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override {
     return real_.ppoll(fds, count, timeout);
+  }
+  int prctl(int option, unsigned long argument) noexcept override {
+    return real_.prctl(option, argument);
   }
   int eventfd() noexcept override { return real_.eventfd(); }
   int epoll_create() noexcept override { return real_.epoll_create(); }

@@ -107,6 +107,8 @@ class FaultKernel final : public Kernel {
   int setrlimit(int resource, const struct rlimit* limit) noexcept override;
   int sigaction(int signal, const struct sigaction* action,
                 struct sigaction* old) noexcept override;
+  int getrusage(int who, struct rusage* usage) noexcept override;
+  int clock_nanosleep(const timespec* until) noexcept override;
 
   int close(int fd) noexcept override;
   int fcntl(int fd, int command, long argument) noexcept override;
@@ -138,6 +140,7 @@ class FaultKernel final : public Kernel {
               unsigned long* exceptional, const timespec* timeout) noexcept override;
   int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override;
 
+  int prctl(int option, unsigned long argument) noexcept override;
   int eventfd() noexcept override;
   int epoll_create() noexcept override;
   int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept override;

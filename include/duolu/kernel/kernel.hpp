@@ -31,6 +31,7 @@ struct addrinfo;
 struct epoll_event;
 struct pollfd;
 struct rlimit;
+struct rusage;
 struct sigaction;
 struct stat;
 struct timespec;
@@ -57,6 +58,9 @@ class Kernel {
   virtual int setrlimit(int resource, const struct rlimit* limit) noexcept = 0;
   virtual int sigaction(int signal, const struct sigaction* action,
                         struct sigaction* old) noexcept = 0;
+  virtual int getrusage(int who, struct rusage* usage) noexcept = 0;
+  /// CLOCK_MONOTONIC, TIMER_ABSTIME: sleeps until `until`, an Instant as a timespec.
+  virtual int clock_nanosleep(const timespec* until) noexcept = 0;
 
   // --- descriptors
 
@@ -106,6 +110,9 @@ class Kernel {
   virtual int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept = 0;
 
   // Linux's own. Elsewhere, and with DUOLU_POSIX_ONLY, they return -ENOSYS.
+
+  /// With one argument; the others are zero.
+  virtual int prctl(int option, unsigned long argument) noexcept = 0;
 
   /// eventfd(0).
   virtual int eventfd() noexcept = 0;
