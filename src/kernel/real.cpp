@@ -35,6 +35,12 @@ T outcome(T result) noexcept {
   return result == -1 ? static_cast<T>(-errno) : result;
 }
 
+Duration read_clock(clockid_t clock) noexcept {
+  timespec ts;
+  ::clock_gettime(clock, &ts);
+  return std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec);
+}
+
 #ifdef DUOLU_POSIX_ONLY
 /// What SOCK_NONBLOCK and SOCK_CLOEXEC do elsewhere, two calls later.
 int nonblocking_cloexec(int fd) noexcept {
@@ -48,11 +54,8 @@ int nonblocking_cloexec(int fd) noexcept {
 
 class RealKernel final : public Kernel {
  public:
-  Instant now() noexcept override {
-    timespec ts;
-    ::clock_gettime(CLOCK_MONOTONIC, &ts);
-    return Instant(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));
-  }
+  Instant now() noexcept override { return Instant(read_clock(CLOCK_MONOTONIC)); }
+  Duration thread_cpu_time() noexcept override { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
   int getpid() noexcept override { return ::getpid(); }
   int uname(struct utsname* name) noexcept override { return outcome(::uname(name)); }
   int getrlimit(int resource, struct rlimit* limit) noexcept override {

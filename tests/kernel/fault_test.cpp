@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -27,7 +28,6 @@
 
 #ifndef DUOLU_POSIX_ONLY
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #endif
 
 namespace duolu::test {
@@ -68,6 +68,7 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
   static epoll_event* none;
   return {
       {Call::now, [](Kernel& k) { return k.now() > Instant{} ? 0L : -1L; }},
+      {Call::thread_cpu_time, [](Kernel& k) { return k.thread_cpu_time().count(); }},
       {Call::getrandom, [](Kernel& k) { return k.getrandom(bytes, sizeof bytes); }},
       {Call::getpid, [](Kernel& k) { return k.getpid(); }},
       {Call::uname, [](Kernel& k) { return k.uname(&name); }},
@@ -154,7 +155,9 @@ TEST_F(FaultTest, counts_every_call_and_passes_it_on_once) {
 
 TEST_F(FaultTest, F1_the_nth_call_fails_and_does_not_reach_the_inner_kernel) {
   for (const auto& [call, make] : every_call()) {
-    if (call == Call::now || call == Call::getpid || call == Call::freeaddrinfo) continue;
+    if (call == Call::now || call == Call::thread_cpu_time || call == Call::getpid ||
+        call == Call::freeaddrinfo)
+      continue;
     const int error = call == Call::getaddrinfo ? -EXFULL : EXFULL;  // nobody gives it by itself
     kernel.reset_counts();
     inner.reset_counts();
@@ -201,6 +204,7 @@ TEST_F(FaultTest, a_plan_far_away_does_not_overflow) {
 TEST_F(FaultTest, what_cannot_fail_cannot_be_planned) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_DEATH(kernel.fail(Call::now, 1, EIO), "");
+  EXPECT_DEATH(kernel.fail(Call::thread_cpu_time, 1, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::getpid, 1, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::freeaddrinfo, 1, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::recv, 0, EIO), "");

@@ -91,6 +91,9 @@ TEST(RealKernel, K1_describes_the_system) {
   struct rusage usage{};
   EXPECT_EQ(kernel().getrusage(RUSAGE_SELF, &usage), 0);
   EXPECT_GT(usage.ru_maxrss, 0);
+  const Duration used = kernel().thread_cpu_time();
+  EXPECT_GT(used, Duration::zero());
+  EXPECT_GE(kernel().thread_cpu_time(), used);
 #ifndef DUOLU_POSIX_ONLY
   EXPECT_EQ(kernel().prctl(PR_GET_DUMPABLE, 0), 1);
 #endif

@@ -51,6 +51,8 @@ class Kernel {
 
   /// clock_gettime(CLOCK_MONOTONIC). Cannot fail.
   virtual Instant now() noexcept = 0;
+  /// clock_gettime(CLOCK_THREAD_CPUTIME_ID): what this thread has used so far. Cannot fail.
+  virtual Duration thread_cpu_time() noexcept = 0;
   virtual ssize_t getrandom(void* buffer, std::size_t size) noexcept = 0;
   virtual int getpid() noexcept = 0;
   virtual int uname(struct utsname* name) noexcept = 0;
