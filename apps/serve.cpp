@@ -2,13 +2,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <signal.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <cerrno>
-
+#include "apps/options.hpp"
 #include "apps/server.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
@@ -32,35 +27,7 @@ struct ServeArguments {
   bool json = false;
 };
 
-// --- signals: the first one asks the server to stop, the second one ends the process
-
-std::atomic<Server*> signalled_server{nullptr};
-std::atomic<int> signal_count{0};
-
-extern "C" void on_stop_signal(int signal) {
-  const int saved = errno;
-  if (signal_count.fetch_add(1) > 0) ::_exit(128 + signal);
-  if (Server* server = signalled_server.load()) server->stop();
-  errno = saved;
-}
-
-void handle_signals(Kernel& kernel, Server& server) {
-  signalled_server = &server;
-  struct sigaction action{};
-  action.sa_handler = on_stop_signal;
-  kernel.sigaction(SIGINT, &action, nullptr);
-  kernel.sigaction(SIGTERM, &action, nullptr);
-}
-
 // --- arguments
-
-Duration duration_argument(const char* option, const std::string& text) {
-  const std::optional<Duration> duration = parse_duration(text);
-  if (!duration)
-    throw Failure(exit_usage, fmt::format("{} {}: not a duration; write 250ms, 1.5s, 2m or 1h",
-                                          option, escape(text)));
-  return *duration;
-}
 
 ServerOptions server_options(const ServeArguments& arguments) {
   ServerOptions options;
@@ -79,60 +46,14 @@ ServerOptions server_options(const ServeArguments& arguments) {
   }
   options.grace = duration_argument("--grace", arguments.grace);
   if (!arguments.max_connections.empty()) {
-    const std::optional<std::uint64_t> count = parse_count(arguments.max_connections);
-    if (!count || *count == 0)
-      throw Failure(exit_usage,
-                    fmt::format("--max-connections {}: not a number above zero, like 100 or 10k",
-                                escape(arguments.max_connections)));
-    options.max_connections = *count;
+    options.max_connections = static_cast<std::size_t>(
+        count_argument("--max-connections", arguments.max_connections, "100 or 10k"));
   }
   options.stop_on_stdin = arguments.stop_on_stdin;
   return options;
 }
 
-/// A limit that cannot be kept is refused at the start, not discovered under load.
-void check_descriptor_limit(Kernel& kernel, std::size_t max_connections) {
-  constexpr std::size_t own = 16;  // standard streams, poller, wake-up, listeners
-  struct rlimit limit{};
-  if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY) return;
-  if (max_connections + own <= limit.rlim_cur) return;
-  throw Failure(
-      exit_not_here,
-      fmt::format("--max-connections {} needs a limit of {} open files, it is {}: run "
-                  "`ulimit -n {}` first, or ask for fewer",
-                  max_connections, max_connections + own, limit.rlim_cur, max_connections + own));
-}
-
 // --- start
-
-struct Chosen {
-  std::unique_ptr<Poller> poller;
-  std::string why;
-};
-
-Chosen choose_poller(Kernel& kernel, const std::string& name) {
-  Chosen chosen;
-  const Backend* backend = find_backend(name);
-  if (backend != nullptr) {
-    const Probe probe = backend->probe(kernel);
-    if (!probe.works())
-      throw Failure(exit_not_here, fmt::format("--backend {}: not available here: {}; {}", name,
-                                               probe.reason, probe.advice));
-    chosen.why = "as asked for";
-  } else {
-    BackendChoice choice = choose_backend(kernel);
-    if (choice.backend == nullptr)
-      throw Failure(exit_not_here, "no backend works here: " + choice.why);
-    backend = choice.backend;
-    chosen.why = "best that works here; " + choice.why;
-  }
-  Result<std::unique_ptr<Poller>> made = backend->make(kernel, {});
-  if (!made)
-    throw Failure(exit_not_here, fmt::format("backend {}: {}; `duolu doctor` tells more",
-                                             backend->name, made.error().message()));
-  chosen.poller = std::move(*made);
-  return chosen;
-}
 
 [[noreturn]] void cannot_listen(const std::string& where, std::error_code error) {
   std::string advice = "choose another address";
@@ -199,7 +120,7 @@ std::string lines_to_try(const ServeArguments& arguments, const std::vector<Addr
   return lines;
 }
 
-void announce(Journal& journal, const ServeArguments& arguments, const Chosen& chosen,
+void announce(Journal& journal, const ServeArguments& arguments, const ChosenPoller& chosen,
               const std::vector<Address>& bound) {
   std::vector<std::string> addresses;
   addresses.reserve(bound.size());
@@ -236,22 +157,24 @@ void report(Journal& journal, const Totals& totals) {
 int serve(const ServeArguments& arguments) {
   Kernel& kernel = real_kernel();
   const ServerOptions options = server_options(arguments);
-  check_descriptor_limit(kernel, options.max_connections);
+  if (!arguments.max_connections.empty())
+    make_room(kernel, fmt::format("--max-connections {}", options.max_connections),
+              options.max_connections);
   Verbosity verbosity = Verbosity::normal;
   if (arguments.quiet) verbosity = Verbosity::quiet;
   if (arguments.verbose) verbosity = Verbosity::verbose;
   Journal journal(verbosity, arguments.json, "duolu.serve/1");
 
-  const Chosen chosen = choose_poller(kernel, arguments.backend);
+  const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
   const std::unique_ptr<Service> service = kind->make();
   Server server(*chosen.poller, *service, options, journal);
   const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
-  handle_signals(kernel, server);
+  const StopSignals signals(
+      kernel, [](void* context) { static_cast<Server*>(context)->stop(); }, &server);
   announce(journal, arguments, chosen, bound);
   const Result<Totals> totals = server.run();
-  signalled_server = nullptr;
   if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
   report(journal, *totals);
   return exit_ok;
@@ -268,8 +191,6 @@ void add_serve(CLI::App& app, Action& action) {
     names.emplace_back(kind.name);
     list += fmt::format("\n{:<10} {}", kind.name, kind.summary);
   }
-  std::vector<std::string> backend_names{"auto"};
-  for (const Backend& backend : backends()) backend_names.emplace_back(backend.name);
   const std::vector<std::string> triggers{"level", "edge", "oneshot"};
 
   verb->add_option("service", arguments->service, list)
@@ -281,10 +202,7 @@ void add_serve(CLI::App& app, Action& action) {
                    "[tcp://localhost:5000, every address of it]")
       ->type_name("ADDR")
       ->allow_extra_args(false);
-  verb->add_option("--backend", arguments->backend,
-                   fmt::format("{} [auto]", fmt::join(backend_names, ", ")))
-      ->type_name("NAME")
-      ->check(CLI::IsMember(backend_names).description(""));
+  add_backend_option(*verb, arguments->backend);
   verb->add_option("--trigger", arguments->trigger, "level, edge, oneshot [level]")
       ->type_name("MODE")
       ->check(CLI::IsMember(triggers).description(""));

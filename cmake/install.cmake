@@ -7,7 +7,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/duolu)
 install(TARGETS duolu EXPORT duolu)
 install(EXPORT duolu NAMESPACE duolu:: FILE duoluTargets.cmake DESTINATION ${package_dir})
 install(DIRECTORY include/duolu DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "*.def")
+        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "*.def" PATTERN load EXCLUDE)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 configure_package_config_file(cmake/duoluConfig.cmake.in duoluConfig.cmake

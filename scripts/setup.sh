@@ -7,7 +7,7 @@ wrap=()  # What builds and tests are started with, if anything.
 jobs=${DUOLU_JOBS:-$(nproc 2>/dev/null || echo 2)}
 
 # What the tool is built with, what the tests need besides, and what `./test --full` adds.
-build_packages=(cmake ninja-build g++ libcli11-dev libfmt-dev nlohmann-json3-dev)
+build_packages=(cmake ninja-build g++ libcli11-dev libfmt-dev nlohmann-json3-dev zlib1g-dev)
 test_packages=(libgtest-dev python3 libpython3.11-testsuite curl netcat-openbsd strace pkgconf)
 full_packages=(clang-19 libclang-rt-19-dev libbenchmark-dev clang-tidy-19 clang-format-19)
 

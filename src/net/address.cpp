@@ -116,6 +116,19 @@ void Address::set_port(std::uint16_t port) noexcept {
   if (family() == AF_INET6) reinterpret_cast<sockaddr_in6*>(data())->sin6_port = htons(port);
 }
 
+bool Address::is_loopback() const noexcept {
+  const auto in_127 = [](std::uint32_t host) { return host >> 24U == IN_LOOPBACKNET; };
+  if (family() == AF_UNIX) return true;
+  if (family() == AF_INET)
+    return in_127(ntohl(reinterpret_cast<const sockaddr_in*>(data())->sin_addr.s_addr));
+  if (family() != AF_INET6) return false;
+  const in6_addr& address = reinterpret_cast<const sockaddr_in6*>(data())->sin6_addr;
+  if (!IN6_IS_ADDR_V4MAPPED(&address)) return IN6_IS_ADDR_LOOPBACK(&address);
+  std::uint32_t host = 0;
+  std::memcpy(&host, &address.s6_addr[12], sizeof host);
+  return in_127(ntohl(host));
+}
+
 std::string Address::to_string() const {
   if (family() == AF_UNIX) {
     const std::string_view path = path_of(*this);

@@ -31,7 +31,7 @@ IGNORED = ("build", ".git", "__pycache__", "tests/tidy/samples")
 # A folder is a layer, an include may point only to these: itself and what is further left in
 #   base <- kernel <- poll <- engine <- loop <- net <- server <- apps, examples
 #   base <- task  <-------------------- loop
-#   net  <- load, sim <- apps;  poll <- c (the C interface)
+#   net  <- load, sim <- apps;  poll <- load, c (the C interface)
 LAYERS = {
     "base": {"base"},
     "kernel": {"base", "kernel"},
@@ -43,7 +43,7 @@ LAYERS = {
     # Not poll: what net does is the same whichever way readiness or completion is found out.
     "net": {"base", "kernel", "engine", "task", "loop", "net"},
     "server": {"base", "kernel", "engine", "task", "loop", "net", "server"},
-    "load": {"base", "kernel", "engine", "task", "loop", "net", "load"},
+    "load": {"base", "kernel", "poll", "net", "load"},
     "sim": {"base", "kernel", "poll", "engine", "task", "loop", "net", "sim"},
 }
 

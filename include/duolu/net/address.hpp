@@ -51,6 +51,8 @@ class Address {
   /// The port, in host order; 0 for families without one.
   [[nodiscard]] std::uint16_t port() const noexcept;
   void set_port(std::uint16_t port) noexcept;
+  /// Whether it can only be of this machine: 127.0.0.0/8 (as IPv6 too), ::1, a Unix socket.
+  [[nodiscard]] bool is_loopback() const noexcept;
   /// "tcp://127.0.0.1:5000", "tcp://[::1]:5000", "unix:///path"; "unix:" for an unnamed peer. Bytes
   /// of a path come as they are: escape them before a terminal sees them.
   [[nodiscard]] std::string to_string() const;

@@ -1,0 +1,107 @@
+#include "apps/options.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+#include "apps/text.hpp"
+#include "apps/verbs.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace duolu::apps {
+namespace {
+
+std::atomic<void (*)(void*)> stop_function{nullptr};
+std::atomic<void*> stop_context{nullptr};
+std::atomic<int> first_signal{0};
+
+extern "C" void on_stop_signal(int signal) {
+  const int saved = errno;
+  int none = 0;
+  if (!first_signal.compare_exchange_strong(none, signal)) ::_exit(128 + signal);
+  if (auto* stop = stop_function.load()) stop(stop_context.load());
+  errno = saved;
+}
+
+}  // namespace
+
+Duration duration_argument(const char* option, const std::string& text) {
+  const std::optional<Duration> duration = parse_duration(text);
+  if (!duration)
+    throw Failure(exit_usage, fmt::format("{} {}: not a duration; write 250ms, 1.5s, 2m or 1h",
+                                          option, escape(text)));
+  return *duration;
+}
+
+std::uint64_t count_argument(const char* option, const std::string& text, const char* like) {
+  const std::optional<std::uint64_t> count = parse_count(text);
+  if (!count || *count == 0)
+    throw Failure(exit_usage, fmt::format("{} {}: not a number above zero, like {}", option,
+                                          escape(text), like));
+  return *count;
+}
+
+void add_backend_option(CLI::App& verb, std::string& name) {
+  std::vector<std::string> names{"auto"};
+  for (const Backend& backend : backends()) names.emplace_back(backend.name);
+  verb.add_option("--backend", name, fmt::format("{} [auto]", fmt::join(names, ", ")))
+      ->type_name("NAME")
+      ->check(CLI::IsMember(names).description(""));
+}
+
+ChosenPoller choose_poller(Kernel& kernel, const std::string& name) {
+  ChosenPoller chosen;
+  const Backend* backend = find_backend(name);
+  if (backend != nullptr) {
+    const Probe probe = backend->probe(kernel);
+    if (!probe.works())
+      throw Failure(exit_not_here, fmt::format("--backend {}: not available here: {}; {}", name,
+                                               probe.reason, probe.advice));
+    chosen.why = "as asked for";
+  } else {
+    BackendChoice choice = choose_backend(kernel);
+    if (choice.backend == nullptr)
+      throw Failure(exit_not_here, "no backend works here: " + choice.why);
+    backend = choice.backend;
+    chosen.why = "best that works here; " + choice.why;
+  }
+  Result<std::unique_ptr<Poller>> made = backend->make(kernel, {});
+  if (!made)
+    throw Failure(exit_not_here, fmt::format("backend {}: {}; `duolu doctor` tells more",
+                                             backend->name, made.error().message()));
+  chosen.poller = std::move(*made);
+  return chosen;
+}
+
+void make_room(Kernel& kernel, const std::string& what, std::size_t count) {
+  constexpr std::size_t own = 16;  // standard streams, poller, wake-up, listeners
+  const rlim_t needed = count + own;
+  struct rlimit limit{};
+  if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0 || needed <= limit.rlim_cur) return;
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = needed;
+  if (needed <= limit.rlim_max && kernel.setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
+  throw Failure(exit_not_here, fmt::format("{} needs a limit of {} open files, it is {}: run "
+                                           "`ulimit -n {}` first, or ask for fewer",
+                                           what, needed, before, needed));
+}
+
+StopSignals::StopSignals(Kernel& kernel, void (*stop)(void*), void* context) {
+  stop_context = context;
+  stop_function = stop;
+  struct sigaction action{};
+  action.sa_handler = on_stop_signal;
+  kernel.sigaction(SIGINT, &action, nullptr);
+  kernel.sigaction(SIGTERM, &action, nullptr);
+}
+
+StopSignals::~StopSignals() { stop_function = nullptr; }
+
+int StopSignals::received() const noexcept { return first_signal; }
+
+}  // namespace duolu::apps

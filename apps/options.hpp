@@ -1,0 +1,48 @@
+// What several verbs take: backends, quantities, signals that stop, room for descriptors.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "duolu/kernel/kernel.hpp"
+#include "duolu/poll/poller.hpp"
+
+namespace duolu::apps {
+
+/// A duration that was typed after `option`; a Failure that says what would be right.
+Duration duration_argument(const char* option, const std::string& text);
+/// The same for a count of one at least; `like` names numbers that would be right.
+std::uint64_t count_argument(const char* option, const std::string& text, const char* like);
+
+/// Adds --backend NAME, one of the table and "auto".
+void add_backend_option(CLI::App& verb, std::string& name);
+
+struct ChosenPoller {
+  std::unique_ptr<Poller> poller;
+  std::string why;  ///< "best that works here; ..."
+};
+
+/// The poller for what --backend says; a Failure with the reason if it does not work here.
+ChosenPoller choose_poller(Kernel& kernel, const std::string& name);
+
+/// Sees that `count` connections can be open at a time, raising the process's limit as far as it
+/// may; else a Failure that begins with `what`, such as "--max-connections 100000". A limit that
+/// cannot be kept is refused at the start, not discovered under load.
+void make_room(Kernel& kernel, const std::string& what, std::size_t count);
+
+/// SIGINT and SIGTERM while it lives: the first one calls `stop(context)` in the signal handler,
+/// the second one ends the process. One at a time.
+class StopSignals {
+ public:
+  StopSignals(Kernel& kernel, void (*stop)(void*), void* context);
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+  ~StopSignals();
+
+  /// The signal that came first; 0 for none.
+  [[nodiscard]] int received() const noexcept;
+};
+
+}  // namespace duolu::apps

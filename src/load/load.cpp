@@ -1,0 +1,754 @@
+// The load engine. What a run is made of is at the top of load.hpp.
+//
+// Invariants:
+//   1. A connection's stream has three positions: received <= sent <= owed. Bytes up to `owed` are
+//      those of messages that were started.
+//   2. Between two events a connection has sent what it owes, or waits for room to do so.
+//   3. Open loop: a connection that could start a message is in free_, or backlog_ is not empty.
+//      free_ may also name some that no longer can.
+//   4. Nothing is closed but by discard(), which takes the connection out of the poller first.
+//
+// Registered once, edge-triggered, for both directions: a message costs no system call but its send
+// and its recv.
+
+#include "duolu/load/load.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <system_error>
+#include <utility>
+
+#include "duolu/base/check.hpp"
+#include "payload.hpp"
+#include "schedule.hpp"
+
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+namespace duolu {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::nanoseconds;
+
+/// Handshakes at a time: a listener's backlog, 128 in many programs, must not overflow, since the
+/// kernel then drops what the client sends again only after a second.
+constexpr std::size_t most_opening = 64;
+constexpr Duration tick = milliseconds(250);
+/// A full backlog of a Unix socket is EAGAIN, and nothing tells when it has room again.
+constexpr Duration retry_after = milliseconds(1);
+/// A loopback target can be reached from many local addresses (127.0.0.1 and up), each with ports
+/// of its own. They are changed long before the ports run out (28,232 by default, those in
+/// TIME_WAIT included), since connect(2) then searches long: 70 us instead of 20 us.
+constexpr std::uint32_t sources = 250;
+constexpr std::uint32_t connections_a_source = 8192;
+/// Bare sleeps measured before an open loop, and how long each is to last.
+constexpr int bare_sleeps = 100;
+constexpr Duration bare_sleep = microseconds(200);
+/// Bounds of the time before a start that is spun away instead of slept.
+constexpr Duration least_spin = microseconds(5);
+constexpr Duration most_spin = microseconds(200);
+/// From here on the client itself is the limit.
+constexpr double busy_limit = 0.95;
+constexpr Duration late_limit = milliseconds(1);
+
+constexpr std::string_view error_names[] = {"refused",    "reset",      "closed", "timeout",
+                                            "wrong_byte", "unanswered", "other"};
+
+std::uint64_t ns_between(Instant start, Instant end) noexcept {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>((end - start).count(), 0));
+}
+
+timespec to_timespec(Instant instant) noexcept {
+  const std::int64_t ns = instant.time_since_epoch().count();
+  return {.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
+          .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+}
+
+/// Timers without slack while it lives: by default Linux may be 50 us late, to save power.
+class PreciseTimers {
+ public:
+  explicit PreciseTimers(Kernel& kernel) : kernel_(kernel) {
+#ifdef __linux__
+    before_ = kernel_.prctl(PR_GET_TIMERSLACK, 0);
+#endif
+    set(1);
+  }
+  PreciseTimers(const PreciseTimers&) = delete;
+  PreciseTimers& operator=(const PreciseTimers&) = delete;
+  ~PreciseTimers() { set(before_); }
+
+ private:
+  void set([[maybe_unused]] int slack_ns) noexcept {
+#ifdef __linux__
+    if (before_ > 0) kernel_.prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns));
+#endif
+  }
+
+  Kernel& kernel_;
+  int before_ = -1;
+};
+
+struct Message {
+  Instant intended;  ///< Closed loop: when it was sent.
+  Instant sent;
+};
+
+struct Connection {
+  enum class State : std::uint8_t {
+    absent,    ///< Not open: on the list to open, or given up.
+    opening,   ///< connect(2) is under way.
+    greeting,  ///< An idle one whose only message has not come back yet.
+    idle,
+    active,
+  };
+
+  int fd = -1;
+  Token token{};
+  State state = State::absent;
+  bool listed = false;  ///< In the list of free ones.
+  Instant opened_at{};
+  Instant free_since{};
+  std::uint64_t owed = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t received = 0;
+  std::uint64_t answer_ends = 0;  ///< The position where the oldest message's answer ends.
+  std::uint64_t started = 0;      ///< Messages on this connection.
+  std::uint64_t answered = 0;
+};
+
+class LoadRun {
+ public:
+  LoadRun(Poller& poller, const Address& target, const LoadOptions& options,
+          const std::function<bool(const LoadProgress&)>& watch)
+      : poller_(poller),
+        kernel_(poller.kernel()),
+        target_(target),
+        options_(options),
+        watch_(watch),
+        active_(options.active == 0 ? options.connections : options.active),
+        payload_(options.seed),
+        connections_(options.connections),
+        messages_(active_ * options.pipeline),
+        buffer_(Payload::most) {
+    DUOLU_CHECK(active_ <= options.connections && options.size > 0 && options.pipeline > 0);
+    DUOLU_CHECK(options.rate >= 0 && (options.messages > 0 || options.duration.count() > 0));
+  }
+  LoadRun(const LoadRun&) = delete;
+  LoadRun& operator=(const LoadRun&) = delete;
+  ~LoadRun() {
+    for (std::size_t i = 0; i < connections_.size(); ++i) discard(i);
+  }
+
+  Result<LoadReport> run() {
+    if (Result<> connected = connect_all(); !connected) return fail(connected.error());
+    if (is_open_loop()) measure_sleep();
+    load();
+    drain();
+    judge();
+    report_.open_at_end = open_;
+    return std::move(report_);
+  }
+
+ private:
+  using Phase = LoadProgress::Phase;
+  using State = Connection::State;
+
+  bool is_open_loop() const noexcept { return options_.rate > 0; }
+  bool is_active(std::size_t index) const noexcept { return index < active_; }
+  bool stopped() const noexcept { return !report_.stopped.empty(); }
+  void stop(std::string why) {
+    if (report_.stopped.empty()) report_.stopped = std::move(why);
+  }
+  void count(LoadError error, std::uint64_t times = 1) noexcept {
+    report_.errors[static_cast<std::size_t>(error)] += times;
+  }
+
+  // --- the phases
+
+  Result<> connect_all() {
+    enter(Phase::connecting, kernel_.now());
+    for (std::size_t i = 0; i < connections_.size(); ++i) to_open_.push_back(i);
+    while (!stopped() && (!to_open_.empty() || opening_ + greeting_ > 0)) turn(never);
+    if (failure_ != 0 && (report_.opened == 0 || is_local_limit(-failure_))) return fail(failure_);
+    return {};
+  }
+
+  /// How late a sleep ends when there is nothing else to do: the floor for everything that is timed
+  /// here.
+  void measure_sleep() {
+    for (int i = 0; i < bare_sleeps; ++i) {
+      const Instant until = kernel_.now() + bare_sleep;
+      const timespec ts = to_timespec(until);
+      if (kernel_.clock_nanosleep(&ts) != 0) continue;
+      report_.bare_sleep.record(ns_between(until, kernel_.now()));
+    }
+    spin_ = std::clamp<Duration>(
+        nanoseconds(static_cast<std::int64_t>(report_.bare_sleep.percentile(99))), least_spin,
+        most_spin);
+  }
+
+  void load() {
+    const PreciseTimers precise(kernel_);
+    const Instant begin = kernel_.now();
+    start_ = after(begin, options_.warmup);
+    end_ = options_.messages > 0 ? never : after(start_, options_.duration);
+    last_answer_ = begin;
+    enter(options_.warmup > Duration::zero() ? Phase::warmup : Phase::measuring, begin);
+    if (phase_ == Phase::measuring) begin_measurement(begin);
+    if (is_open_loop()) {
+      schedule_.emplace(begin, options_.rate, options_.arrivals, options_.seed);
+      for (std::size_t i = 0; i < active_; ++i) set_free(i, begin);
+    } else {
+      for (std::size_t i = 0; i < active_; ++i) resume(i, begin);
+    }
+    Instant now = begin;
+    while (!stopped() && !is_over(now)) {
+      if (phase_ == Phase::warmup && now >= start_) begin_measurement(now);
+      if (is_open_loop()) now = start_due(now);
+      turn(next_deadline());
+      if (is_open_loop()) spin();
+      now = kernel_.now();
+    }
+    if (phase_ == Phase::warmup) begin_measurement(now);  // it was stopped: nothing was measured
+    report_.elapsed = std::min(now, end_) - start_;
+    const Usage usage = read_usage();
+    report_.cpu = usage.cpu - usage_.cpu;
+    report_.preempted = usage.preempted - usage_.preempted;
+    enter(Phase::draining, now);
+  }
+
+  bool is_over(Instant now) const noexcept {
+    if (now >= end_) return true;
+    return options_.messages > 0 && left_to_start_ == 0 &&
+           (is_open_loop() || report_.answered >= options_.messages);
+  }
+
+  void begin_measurement(Instant now) {
+    if (!is_open_loop()) start_ = now;
+    if (options_.messages == 0) end_ = after(start_, options_.duration);
+    enter(Phase::measuring, now);
+    // Closed loop: those on their way will come back in the measurement.
+    left_to_start_ = options_.messages;
+    if (!is_open_loop()) left_to_start_ -= std::min<std::uint64_t>(left_to_start_, on_way_);
+    usage_ = read_usage();
+    report_.spun = Duration::zero();
+  }
+
+  /// Waits for the answers that are still to come.
+  void drain() {
+    const Instant last = after(kernel_.now(), options_.timeout);
+    while (!stopped() && on_way_ + backlog_.size() > 0 && kernel_.now() < last) turn(last);
+    if (!stopped()) count(LoadError::unanswered, on_way_ + backlog_.size());
+  }
+
+  void judge() {
+    const double share = report_.busy();
+    const auto percent = [](double part) { return std::to_string(std::lround(part * 100)); };
+    if (share >= busy_limit) {
+      report_.limit = "the client was busy " + percent(share) +
+                      " % of the time: the server may be able to do more";
+    } else if (nanoseconds(report_.start_error.percentile(99)) > late_limit) {
+      report_.limit = "the client started 1 % of the messages more than 1 ms late";
+    }
+  }
+
+  // --- one turn
+
+  void enter(Phase phase, Instant now) noexcept {
+    phase_ = phase;
+    phase_began_ = now;
+  }
+
+  Instant next_deadline() const noexcept {
+    Instant deadline = std::min(end_, phase_ == Phase::warmup ? start_ : never);
+    // The schedule goes on while all connections are busy; what is due then is only noted.
+    if (schedule_ && left_to_schedule()) deadline = std::min(deadline, schedule_->next() - spin_);
+    return deadline;
+  }
+
+  void turn(Instant deadline) {
+    if (!to_open_.empty()) open_some();
+    // There is room to open more, and yet some are left: the server's backlog was full.
+    if (!to_open_.empty() && opening_ + greeting_ < most_opening)
+      deadline = std::min(deadline, retry_at_);
+    const Result<Poller::Batch> batch = poller_.wait(std::min(deadline, tick_at_));
+    if (!batch) return stop("waiting failed: " + batch.error().message());
+    for (const Event& event : *batch) handle(event);
+    if (batch->woken()) tick_at_ = immediately;
+    if (const Instant now = kernel_.now(); now >= tick_at_) look_around(now);
+  }
+
+  /// Four times a second: what no event tells.
+  void look_around(Instant now) {
+    tick_at_ = after(now, tick);
+    for (std::size_t i = 0; opening_ + greeting_ > 0 && i < connections_.size(); ++i) {
+      const State state = connections_[i].state;
+      if ((state == State::opening || state == State::greeting) &&
+          now - connections_[i].opened_at >= options_.timeout)
+        lose(i, -ETIMEDOUT);
+    }
+    const bool waits = on_way_ + opening_ + to_open_.size() > 0;
+    if (phase_ != Phase::connecting && waits && now - last_answer_ >= options_.timeout) {
+      count(LoadError::unanswered, on_way_);
+      stop("no answer came any more");
+    }
+    if (watch_ && !watch_({.phase = phase_,
+                           .elapsed = now - phase_began_,
+                           .connections = open_,
+                           .answered = report_.answered,
+                           .errors = error_sum()}))
+      stop("interrupted");
+  }
+
+  std::uint64_t error_sum() const noexcept {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t times : report_.errors) sum += times;
+    return sum;
+  }
+
+  void handle(const Event& event) {
+    const std::size_t index = event.data;
+    Connection& c = connections_[index];
+    if (c.state == State::opening && !finish_opening(index, event)) return;
+    if (event.readable()) receive(index, event);
+    if (c.fd >= 0 && event.writable() && c.sent < c.owed) push(index);
+  }
+
+  // --- opening and ending connections
+
+  void open_some() {
+    if (kernel_.now() < retry_at_) return;
+    while (!to_open_.empty() && opening_ + greeting_ < most_opening && !stopped()) {
+      const std::size_t index = to_open_.front();
+      const int result = open(index);
+      if (result == -EAGAIN) {
+        retry_at_ = after(kernel_.now(), retry_after);
+        return;
+      }
+      to_open_.pop_front();
+      if (result < 0) give_up(index, result);
+      if (phase_ == Phase::connecting && is_local_limit(result)) stop("a limit of this machine");
+    }
+  }
+
+  /// Starts a connect(2). 0, or -errno.
+  int open(std::size_t index) {
+    Connection& c = connections_[index];
+    c = Connection{.listed = c.listed, .opened_at = kernel_.now()};
+    if (opened_from_source_ >= connections_a_source) next_source();
+    Fd fd;
+    for (std::uint32_t tried = 0;; ++tried) {
+      fd = Fd(kernel_, kernel_.socket(target_.family(), SOCK_STREAM, 0));
+      if (!fd) return fd.get();
+      const int one = 1;
+      if (target_.family() != AF_UNIX)
+        kernel_.setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+      int result = source_ != 0 ? bind_source(fd.get()) : 0;
+      if (result >= 0) result = kernel_.connect(fd.get(), target_.data(), target_.size());
+      if (result >= 0 || result == -EINPROGRESS) break;
+      // All local ports to the target are taken, from this address.
+      const bool no_port = result == -EADDRNOTAVAIL || result == -EADDRINUSE;
+      if (!no_port || tried == sources || !next_source()) return result;
+    }
+    ++opened_from_source_;
+    const Result<Token> token =
+        poller_.add(fd.get(), Interest::readable | Interest::writable, Trigger::edge, index);
+    if (!token) return -token.error().value();
+    c.fd = fd.release();
+    c.token = *token;
+    c.state = State::opening;
+    ++opening_;
+    return 0;
+  }
+
+  /// 127.0.0.2 and so on. The port is chosen by connect(2), which knows that the same port may
+  /// serve several destinations.
+  int bind_source(int fd) noexcept {
+    static_assert(sources < 255);
+#ifdef IP_BIND_ADDRESS_NO_PORT
+    const int one = 1;
+    kernel_.setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+#endif
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + source_);
+    return kernel_.bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  }
+
+  /// Whether there is another local address to come from.
+  bool next_source() noexcept {
+    if (target_.family() != AF_INET || !target_.is_loopback()) return false;
+    source_ = (source_ + 1) % sources;
+    opened_from_source_ = 0;
+    return true;
+  }
+
+  /// Whether it is open.
+  bool finish_opening(std::size_t index, const Event& event) {
+    Connection& c = connections_[index];
+    if (event.error() || event.hangup()) {
+      int error = 0;
+      socklen_t size = sizeof error;
+      const int result = kernel_.getsockopt(c.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+      lose(index, result < 0 ? result : -error);
+      return false;
+    }
+    if (!event.writable()) return false;
+    const Instant now = kernel_.now();
+    report_.connecting.record(ns_between(c.opened_at, now));
+    ++report_.opened;
+    ++open_;
+    --opening_;
+    if (!is_active(index)) {
+      c.state = State::greeting;
+      ++greeting_;
+      c.answer_ends = c.owed = options_.size;
+      push(index);
+      return c.fd >= 0;
+    }
+    c.state = State::active;
+    c.answer_ends = options_.size;
+    if (phase_ != Phase::connecting) resume(index, now);
+    return c.fd >= 0;
+  }
+
+  void discard(std::size_t index) noexcept {
+    Connection& c = connections_[index];
+    if (c.fd < 0) return;
+    (void)poller_.remove(c.token);
+    kernel_.close(std::exchange(c.fd, -1));
+    if (c.state == State::opening)
+      --opening_;
+    else
+      --open_;
+    if (c.state == State::greeting) --greeting_;
+    c.state = State::absent;
+  }
+
+  /// A connection broke: `result` is recv's or send's, 0 for the end of the stream.
+  void lose(std::size_t index, ssize_t result) {
+    const Connection& c = connections_[index];
+    const bool was_open = c.state != State::opening;
+    const std::uint64_t unanswered = is_active(index) ? c.started - c.answered : 0;
+    discard(index);
+    on_way_ -= unanswered;
+    count(LoadError::unanswered, unanswered);
+    if (was_open && is_active(index) && (phase_ == Phase::warmup || phase_ == Phase::measuring)) {
+      count(kind_of(result));
+      reopen(index);
+    } else {
+      give_up(index, result);
+    }
+  }
+
+  void reopen(std::size_t index) {
+    discard(index);
+    to_open_.push_back(index);
+  }
+
+  /// A connection that does not come about, or is not worth another try.
+  void give_up(std::size_t index, ssize_t result) {
+    count(kind_of(result));
+    const auto error = static_cast<int>(-result);
+    if (failure_ == 0) failure_ = error;
+    if (!is_active(index) || ++lost_ < active_) return;
+    if (error == ECONNREFUSED)
+      stop("the server is gone: nobody listens there any more");
+    else
+      stop("no connection is left: " + (error == 0 ? "the server closed the last one"
+                                                   : std::generic_category().message(error)));
+  }
+
+  /// What no server is to blame for, and more connections only make worse.
+  static bool is_local_limit(ssize_t result) noexcept {
+    return result == -EMFILE || result == -ENFILE || result == -ENOMEM || result == -ENOBUFS ||
+           result == -ENOSPC || result == -EADDRNOTAVAIL;
+  }
+
+  static LoadError kind_of(ssize_t result) noexcept {
+    switch (-result) {
+      case 0: return LoadError::closed;
+      case ECONNREFUSED: return LoadError::refused;
+      case ECONNRESET:
+      case EPIPE: return LoadError::reset;
+      case ETIMEDOUT: return LoadError::timeout;
+      default: return LoadError::other;
+    }
+  }
+
+  // --- messages
+
+  bool may_start(const Connection& c) const noexcept {
+    return c.state == State::active && c.started - c.answered < options_.pipeline &&
+           (options_.churn == 0 || c.started < options_.churn);
+  }
+
+  void start(std::size_t index, Instant intended, Instant now) noexcept {
+    Connection& c = connections_[index];
+    messages_[index * options_.pipeline + c.started % options_.pipeline] = {intended, now};
+    c.owed += options_.size;
+    ++c.started;
+    ++on_way_;
+  }
+
+  /// Gives a connection whatever it can start now, and sends it.
+  void resume(std::size_t index, Instant now) {
+    Connection& c = connections_[index];
+    if (is_open_loop()) {
+      while (!backlog_.empty() && may_start(c)) {
+        start(index, backlog_.front(), now);
+        backlog_.pop_front();
+      }
+      set_free(index, now);
+    } else {
+      while (may_start(c) && closed_loop_goes_on()) start(index, now, now);
+    }
+    if (c.sent < c.owed) push(index);
+  }
+
+  bool closed_loop_goes_on() noexcept {
+    if (phase_ == Phase::warmup) return true;
+    if (phase_ != Phase::measuring) return false;
+    if (options_.messages == 0) return true;
+    if (left_to_start_ == 0) return false;
+    --left_to_start_;
+    return true;
+  }
+
+  void push(std::size_t index) {
+    Connection& c = connections_[index];
+    while (c.sent < c.owed) {
+      const std::string_view bytes = payload_.slice(index, c.sent, c.owed - c.sent);
+      const ssize_t took = kernel_.send(c.fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (took == -EINTR) continue;
+      if (took == -EAGAIN) return poller_.drained(c.token, Interest::writable);
+      if (took < 0) return lose(index, took);
+      c.sent += static_cast<std::uint64_t>(took);
+    }
+  }
+
+  void receive(std::size_t index, const Event& event) {
+    Connection& c = connections_[index];
+    for (;;) {
+      const ssize_t got = kernel_.recv(c.fd, buffer_.data(), buffer_.size(), 0);
+      if (got == -EINTR) continue;
+      if (got == -EAGAIN) return poller_.drained(c.token, Interest::readable);
+      if (got <= 0) return lose(index, got);
+      const auto size = static_cast<std::size_t>(got);
+      const std::string_view expected = payload_.slice(index, c.received, size);
+      if (size > c.sent - c.received || std::memcmp(buffer_.data(), expected.data(), size) != 0)
+        return wrong(index, size);
+      c.received += size;
+      if (c.received >= c.answer_ends && !finish_answers(index)) return;
+      if (size < buffer_.size() && event.short_means_drained())
+        return poller_.drained(c.token, Interest::readable);
+    }
+  }
+
+  /// One answer is complete, or several. Whether the connection is still there.
+  bool finish_answers(std::size_t index) {
+    Connection& c = connections_[index];
+    if (c.state == State::greeting) {
+      c.state = State::idle;
+      --greeting_;
+      c.answer_ends = UINT64_MAX;  // any other byte is one too many
+      return true;
+    }
+    const Instant now = kernel_.now();
+    last_answer_ = now;
+    for (; c.received >= c.answer_ends; c.answer_ends += options_.size, ++c.answered)
+      record(messages_[index * options_.pipeline + c.answered % options_.pipeline], now);
+    if (options_.churn == 0 || c.answered < options_.churn)
+      resume(index, now);
+    else if (phase_ == Phase::draining && backlog_.empty())
+      discard(index);
+    else
+      reopen(index);
+    return c.fd >= 0;
+  }
+
+  void record(const Message& message, Instant now) noexcept {
+    --on_way_;
+    if (phase_ == Phase::measuring) ++report_.answered;
+    if (is_open_loop() ? message.intended < start_ || message.intended >= end_
+                       : phase_ != Phase::measuring)
+      return;
+    ++report_.messages;
+    report_.uncorrected.record(ns_between(message.sent, now));
+    if (is_open_loop()) report_.corrected.record(ns_between(message.intended, now));
+  }
+
+  [[gnu::cold]] void wrong(std::size_t index, std::size_t size) {
+    const Connection& c = connections_[index];
+    count(LoadError::wrong_byte);
+    const std::size_t asked = static_cast<std::size_t>(c.sent - c.received);
+    const std::string_view expected = payload_.slice(index, c.received, size);
+    std::size_t at = 0;
+    while (at < std::min(asked, size) && buffer_[at] == expected[at]) ++at;
+    const auto number = [](char byte) { return std::to_string(static_cast<unsigned char>(byte)); };
+    std::string what = "connection " + std::to_string(index) + ", byte " +
+                       std::to_string(c.received + at) + " of what came back: ";
+    if (at < asked)
+      what += number(buffer_[at]) + " instead of " + number(expected[at]);
+    else
+      what += "more than was sent";
+    stop("wrong answer: " + what);
+  }
+
+  // --- the open loop
+
+  bool left_to_schedule() const noexcept {
+    return options_.messages == 0 || phase_ == Phase::warmup || left_to_start_ > 0;
+  }
+
+  void set_free(std::size_t index, Instant now) {
+    Connection& c = connections_[index];
+    if (!may_start(c)) return;
+    c.free_since = now;
+    if (!std::exchange(c.listed, true)) free_.push_back(index);
+  }
+
+  /// The connection that has been free longest; SIZE_MAX if there is none.
+  std::size_t take_free() {
+    while (!free_.empty()) {
+      const std::size_t index = free_.front();
+      free_.pop_front();
+      connections_[index].listed = false;
+      if (may_start(connections_[index])) return index;
+    }
+    return SIZE_MAX;
+  }
+
+  /// Starts what is due, or notes that it waits for a connection. What time it is then.
+  Instant start_due(Instant now) {
+    while (schedule_->next() <= now && schedule_->next() < end_ && left_to_schedule()) {
+      const Instant intended = schedule_->next();
+      if (phase_ == Phase::warmup && intended >= start_) return now;  // the measurement begins
+      schedule_->advance();
+      if (phase_ == Phase::measuring && options_.messages > 0) --left_to_start_;
+      const std::size_t index = take_free();
+      if (index == SIZE_MAX) {
+        backlog_.push_back(intended);
+        continue;
+      }
+      now = kernel_.now();
+      if (phase_ == Phase::measuring)
+        report_.start_error.record(
+            ns_between(std::max(intended, connections_[index].free_since), now));
+      start(index, intended, now);
+      set_free(index, now);
+      push(index);
+    }
+    return now;
+  }
+
+  /// The last stretch before a start: a sleep would end too late.
+  void spin() {
+    if (!left_to_schedule() || free_.empty()) return;
+    const Instant until = std::min(schedule_->next(), end_);
+    Instant now = kernel_.now();
+    if (until - now > spin_) return;
+    while (now < until && !stopped()) {
+      bool idle = true;
+      if (on_way_ > 0) {
+        const Result<Poller::Batch> batch = poller_.wait(immediately);
+        if (!batch) return stop("waiting failed: " + batch.error().message());
+        for (const Event& event : *batch) {
+          handle(event);
+          idle = false;
+        }
+      }
+      const Instant before = std::exchange(now, kernel_.now());
+      if (idle) report_.spun += now - before;
+    }
+  }
+
+  // --- the client itself
+
+  struct Usage {
+    Duration cpu{};
+    std::uint64_t preempted = 0;
+  };
+
+  Usage read_usage() noexcept {
+#ifdef RUSAGE_THREAD
+    constexpr int who = RUSAGE_THREAD;
+#else
+    constexpr int who = RUSAGE_SELF;
+#endif
+    struct rusage usage{};
+    (void)kernel_.getrusage(who, &usage);  // all zero is no lie worth a failure
+    return {kernel_.thread_cpu_time(), static_cast<std::uint64_t>(usage.ru_nivcsw)};
+  }
+
+  Poller& poller_;
+  Kernel& kernel_;
+  const Address target_;
+  const LoadOptions options_;
+  const std::function<bool(const LoadProgress&)>& watch_;
+  const std::size_t active_;  ///< The first so many connections send.
+  const Payload payload_;
+  std::vector<Connection> connections_;
+  std::vector<Message> messages_;  ///< `pipeline` for each active connection, a ring.
+  std::vector<char> buffer_;
+  LoadReport report_;
+
+  Phase phase_ = Phase::connecting;
+  Instant phase_began_{};
+  Instant tick_at_ = immediately;
+  Instant start_{};  ///< Of the measurement.
+  Instant end_ = never;
+  Instant last_answer_{};
+  Usage usage_{};  ///< At the start of the measurement.
+
+  std::deque<std::size_t> to_open_;
+  Instant retry_at_ = immediately;  ///< Opening goes on.
+  std::uint32_t source_ = 0;        ///< Added to 127.0.0.1 for the local address; 0: not bound.
+  std::uint32_t opened_from_source_ = 0;
+  std::size_t opening_ = 0;
+  std::size_t greeting_ = 0;
+  std::size_t open_ = 0;
+  std::size_t lost_ = 0;  ///< Active ones that were given up.
+  int failure_ = 0;       ///< The first connection's errno that could not be made.
+
+  std::uint64_t on_way_ = 0;         ///< Messages started and not answered.
+  std::uint64_t left_to_start_ = 0;  ///< Of `messages`, in the measurement.
+  std::optional<Schedule> schedule_;
+  std::deque<Instant> backlog_;  ///< Due, and no connection was free.
+  std::deque<std::size_t> free_;
+  Duration spin_{};
+};
+
+}  // namespace
+
+std::string_view to_string(LoadError error) noexcept {
+  return error_names[static_cast<std::size_t>(error)];
+}
+
+double LoadReport::throughput() const noexcept {
+  const double seconds = std::chrono::duration<double>(elapsed).count();
+  return seconds > 0 ? static_cast<double>(answered) / seconds : 0;
+}
+
+double LoadReport::busy() const noexcept {
+  return elapsed > Duration::zero()
+             ? static_cast<double>((cpu - spun).count()) / static_cast<double>(elapsed.count())
+             : 0;
+}
+
+Result<LoadReport> run_load(Poller& poller, const Address& target, const LoadOptions& options,
+                            const std::function<bool(const LoadProgress&)>& watch) {
+  return LoadRun(poller, target, options, watch).run();
+}
+
+}  // namespace duolu

@@ -1,0 +1,44 @@
+// Private. Layer: load. What is sent, and what must come back: every byte says where it belongs.
+//
+// One table of random bytes, repeated every `period` bytes; connection c begins at a place of its
+// own. A byte that is lost, doubled, swapped or of another connection shifts what follows, and a
+// shift shows unless it is by a multiple of the period: a prime, so no message size divides it.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+#include "duolu/base/prng.hpp"
+
+namespace duolu {
+
+class Payload {
+ public:
+  /// The most bytes that slice() gives.
+  static constexpr std::size_t most = 65'536;
+
+  explicit Payload(std::uint64_t seed) : table_(period + most) {
+    Prng prng(seed);
+    for (std::size_t i = 0; i < period; ++i) table_[i] = static_cast<char>(prng.next());
+    std::copy_n(table_.begin(), most, table_.begin() + period);
+  }
+
+  /// The bytes at `position` of a connection's stream, at most `size` of them.
+  [[nodiscard]] std::string_view slice(std::uint64_t connection, std::uint64_t position,
+                                       std::uint64_t size) const noexcept {
+    const std::uint64_t start = (position + connection * stride) % period;
+    return {table_.data() + start, std::min<std::uint64_t>(size, most)};
+  }
+
+ private:
+  static constexpr std::size_t period = 65'521;
+  static constexpr std::uint64_t stride = 7'919;  // neighbours are far apart
+
+  std::vector<char> table_;
+};
+
+}  // namespace duolu

@@ -1,0 +1,48 @@
+// Private. Layer: load. When messages are to start in an open loop, whatever the server does.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "duolu/base/prng.hpp"
+#include "duolu/base/time.hpp"
+#include "duolu/load/load.hpp"
+
+namespace duolu {
+
+/// A sequence of intended starts. It never looks at a clock: being late does not move what follows.
+class Schedule {
+ public:
+  /// `rate` starts a second from `start` on.
+  Schedule(Instant start, double rate, Arrivals arrivals, std::uint64_t seed) noexcept
+      : start_(start), gap_ns_(1e9 / rate), arrivals_(arrivals), prng_(seed) {
+    if (arrivals_ == Arrivals::poisson) offset_ns_ = gap();
+  }
+
+  /// When the next message is to start.
+  [[nodiscard]] Instant next() const noexcept {
+    return after(start_, Duration(static_cast<std::int64_t>(offset_ns_)));
+  }
+  void advance() noexcept {
+    // Counted from the start, so that a gap that is no whole number of nanoseconds does not drift.
+    ++count_;
+    offset_ns_ = arrivals_ == Arrivals::constant ? static_cast<double>(count_) * gap_ns_
+                                                 : offset_ns_ + gap();
+  }
+
+ private:
+  /// Exponentially distributed, from the 53 bits a double holds; never the logarithm of 0.
+  double gap() noexcept {
+    const double uniform = (static_cast<double>(prng_.next() >> 11U) + 0.5) * 0x1p-53;
+    return -std::log(uniform) * gap_ns_;
+  }
+
+  Instant start_;
+  double gap_ns_;
+  Arrivals arrivals_;
+  Prng prng_;
+  std::uint64_t count_ = 0;
+  double offset_ns_ = 0;
+};
+
+}  // namespace duolu
