@@ -229,8 +229,8 @@ class LoadRun {
 
   bool is_over(Instant now) const noexcept {
     if (now >= end_) return true;
-    return options_.messages > 0 && left_to_start_ == 0 &&
-           (is_open_loop() || report_.answered >= options_.messages);
+    return phase_ == Phase::measuring && options_.messages > 0 && left_to_start_ == 0 &&
+           (is_open_loop() || on_way_ == 0);
   }
 
   void begin_measurement(Instant now) {

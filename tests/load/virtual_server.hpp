@@ -1,0 +1,156 @@
+// A Kernel with a clock of its own and one echo server in memory: what a load run must find there
+// is known beforehand. To be waited for with the poll backend. Time passes while everybody waits, a
+// little with every look at the clock, and where a test says so.
+#pragma once
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "duolu/base/time.hpp"
+#include "support/forwarding_kernel.hpp"
+
+namespace duolu::test {
+
+class VirtualServer final : public ForwardingKernel {
+ public:
+  // --- what the server and the machine are like; to be set before the run
+
+  Duration service = std::chrono::microseconds(20);  ///< One message after the other.
+  Duration stall = Duration::zero();                 ///< At every full second it rests so long.
+  Duration client_cost = Duration::zero();           ///< What a recv(2) takes the client.
+  Duration oversleep = std::chrono::microseconds(60);
+  Instant dies_at = never;              ///< Resets everything, then refuses.
+  Instant goes_silent_at = never;       ///< Takes what comes and does not answer.
+  std::uint64_t wrong_at = UINT64_MAX;  ///< This byte of a stream comes back as another one.
+  std::string adds;                     ///< Comes back after the first message, unasked.
+
+  /// When everything begins.
+  static constexpr Instant origin = Instant(std::chrono::seconds(1000));
+
+  std::size_t connects = 0;
+
+  // --- Kernel
+
+  Instant now() noexcept override { return now_ += std::chrono::nanoseconds(50); }
+  Duration thread_cpu_time() noexcept override { return cpu_; }
+  int clock_nanosleep(const timespec* until) noexcept override {
+    now_ = std::max(now_, to_instant(*until) + oversleep);
+    return 0;
+  }
+  int socket(int, int, int) noexcept override { return next_++; }
+  int setsockopt(int, int, int, const void*, socklen_t) noexcept override { return 0; }
+  int bind(int, const sockaddr*, socklen_t) noexcept override { return 0; }
+  int fcntl(int fd, int command, long argument) noexcept override {
+    return fd >= first ? 0 : ForwardingKernel::fcntl(fd, command, argument);
+  }
+  int fstat(int fd, struct stat* status) noexcept override {
+    if (fd < first) return ForwardingKernel::fstat(fd, status);
+    *status = {};
+    status->st_mode = S_IFSOCK;
+    return 0;
+  }
+  int connect(int fd, const sockaddr*, socklen_t) noexcept override {
+    ++connects;
+    clients_[fd].connected_at = now_ + service;
+    return -EINPROGRESS;
+  }
+  int getsockopt(int, int, int, void* value, socklen_t*) noexcept override {
+    const int error = ECONNREFUSED;
+    std::memcpy(value, &error, sizeof error);
+    return 0;
+  }
+  int close(int fd) noexcept override {
+    return clients_.erase(fd) != 0 ? 0 : ForwardingKernel::close(fd);
+  }
+  ssize_t send(int fd, const void* bytes, std::size_t size, int) noexcept override {
+    if (now_ >= dies_at) return -ECONNRESET;
+    Client& client = clients_[fd];
+    free_at_ = awake(std::max(free_at_, now_) + service);
+    std::string answer(static_cast<const char*>(bytes), size);
+    if (wrong_at - client.sent < size) answer[wrong_at - client.sent] ^= 1;
+    client.sent += size;
+    const Instant due = now_ >= goes_silent_at ? never : free_at_;
+    client.answers.push_back({due, answer + std::exchange(adds, {})});
+    return static_cast<ssize_t>(size);
+  }
+  ssize_t recv(int fd, void* buffer, std::size_t size, int) noexcept override {
+    now_ += client_cost;
+    cpu_ += client_cost;
+    if (now_ >= dies_at) return -ECONNRESET;
+    auto& answers = clients_[fd].answers;
+    if (answers.empty() || answers.front().due > now_) return -EAGAIN;
+    std::string& answer = answers.front().bytes;
+    const std::size_t got = std::min(size, answer.size());
+    std::memcpy(buffer, answer.data(), got);
+    answer.erase(0, got);
+    if (answer.empty()) answers.pop_front();
+    return static_cast<ssize_t>(got);
+  }
+  int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override {
+    const Instant give_up = timeout == nullptr ? never : now_ + (to_instant(*timeout) - Instant{});
+    for (;;) {
+      int ready = 0;
+      Instant next = give_up;
+      for (pollfd* at = fds; at != fds + count; ++at) {
+        at->revents = 0;
+        if (at->fd < first) continue;  // the poller's own
+        const Client& client = clients_[at->fd];
+        if (now_ < client.connected_at) {
+          next = std::min(next, client.connected_at);
+          continue;
+        }
+        short is = POLLOUT;
+        if (now_ >= dies_at) is |= POLLERR | POLLIN;
+        if (!client.answers.empty()) {
+          next = std::min(next, std::max(client.answers.front().due, now_));
+          if (client.answers.front().due <= now_) is |= POLLIN;
+        }
+        at->revents = static_cast<short>(is & (at->events | POLLERR));
+        if (at->revents != 0) ++ready;
+      }
+      if (ready > 0 || now_ >= give_up) return ready;
+      now_ = now_ < dies_at ? std::min(next, dies_at) : next;
+    }
+  }
+
+ private:
+  struct Answer {
+    Instant due;
+    std::string bytes;
+  };
+  struct Client {
+    Instant connected_at{};
+    std::uint64_t sent = 0;
+    std::deque<Answer> answers;
+  };
+
+  static constexpr int first = 1000;
+
+  static Instant to_instant(const timespec& ts) noexcept {
+    return Instant(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));
+  }
+  /// The instant itself, or the end of the stall it is in.
+  Instant awake(Instant instant) const noexcept {
+    const Duration into_second = instant.time_since_epoch() % std::chrono::seconds(1);
+    return into_second < stall ? instant - into_second + stall : instant;
+  }
+
+  Instant now_ = origin + std::chrono::milliseconds(200);
+  Duration cpu_{};
+  Instant free_at_{};
+  int next_ = first;
+  std::map<int, Client> clients_;
+};
+
+}  // namespace duolu::test
