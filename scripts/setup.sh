@@ -8,7 +8,8 @@ jobs=${DUOLU_JOBS:-$(nproc 2>/dev/null || echo 2)}
 
 # What the tool is built with, what the tests need besides, and what `./test --full` adds.
 build_packages=(cmake ninja-build g++ libcli11-dev libfmt-dev nlohmann-json3-dev zlib1g-dev)
-test_packages=(libgtest-dev python3 libpython3.11-testsuite curl netcat-openbsd strace pkgconf)
+test_packages=(libgtest-dev python3 python3-jsonschema
+  libpython3.11-testsuite curl netcat-openbsd strace pkgconf)
 full_packages=(clang-19 libclang-rt-19-dev libbenchmark-dev clang-tidy-19 clang-format-19)
 
 # Sanitizers: stop at the first finding, with a stack.
@@ -68,6 +69,21 @@ need_packages() {
     tail -n 15 "$log" >&2
     say "duolu: installing packages failed (log: build/packages.log). By hand, as root:"
     die 1 "  apt-get update && $line"
+  fi
+}
+
+# What the tests compare with, from the npm registry, into build/node. Without node or the registry
+# those tests are skipped and say so.
+fetch_node_packages() {
+  local dir=$root/build/node
+  cmp -s "$root/tests/load/hdr/package-lock.json" "$dir/node_modules/.fetched" && return
+  command -v npm >/dev/null || need_packages nodejs npm
+  mkdir -p "$dir"
+  cp "$root"/tests/load/hdr/package*.json "$dir/"
+  if (cd "$dir" && npm ci --no-audit --no-fund) </dev/null >"$dir/npm.log" 2>&1; then
+    cp "$root/tests/load/hdr/package-lock.json" "$dir/node_modules/.fetched"
+  else
+    say "duolu: fetching npm packages failed (log: build/node/npm.log); their tests are skipped"
   fi
 }
 

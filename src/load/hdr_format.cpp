@@ -3,7 +3,7 @@
 // Big-endian throughout (HdrHistogram 2.1, AbstractHistogram.encodeIntoByteBuffer):
 //   cookie          int32   0x1c849313
 //   payload size    int32
-//   index offset    int32   0
+//   index offset    int32   0, as long as nobody has shifted all values
 //   digits          int32   3
 //   lowest          int64   1
 //   highest         int64
@@ -173,8 +173,12 @@ std::optional<Histogram> Histogram::decode(std::string_view text) {
   if (take<std::uint32_t>(in) != compressed_cookie || take<std::uint32_t>(in) != in.size())
     return {};
   const std::optional<std::string> inner = inflated(in);
-  if (!inner || inner->size() < header_size) return {};
-  in = *inner;
+  if (!inner) return {};
+  return decode_plain(*inner);
+}
+
+std::optional<Histogram> Histogram::decode_plain(std::string_view in) {
+  if (in.size() < header_size) return {};
   if (take<std::uint32_t>(in) != plain_cookie) return {};
   const auto payload_size = take<std::uint32_t>(in);
   const auto offset = take<std::uint32_t>(in);
@@ -182,7 +186,8 @@ std::optional<Histogram> Histogram::decode(std::string_view text) {
   const auto lowest = take<std::uint64_t>(in);
   const auto highest = take<std::uint64_t>(in);
   take<std::uint64_t>(in);  // a ratio for values that are not whole numbers: ours are
-  if (offset != 0 || precision != digits || lowest != 1 || highest < 2 ||
+  // Shifted ones have an offset of half_places or more; hdr-histogram-js always writes 1.
+  if (offset > 1 || precision != digits || lowest != 1 || highest < 2 ||
       highest >= std::uint64_t{1} << 62U || in.size() < payload_size)
     return {};
   in = in.substr(0, payload_size);

@@ -283,7 +283,10 @@ class LoadRun {
       deadline = std::min(deadline, retry_at_);
     const Result<Poller::Batch> batch = poller_.wait(std::min(deadline, tick_at_));
     if (!batch) return stop("waiting failed: " + batch.error().message());
-    for (const Event& event : *batch) handle(event);
+    for (const Event& event : *batch) {
+      handle(event);
+      if (stopped()) return;
+    }
     if (batch->woken()) tick_at_ = immediately;
     if (const Instant now = kernel_.now(); now >= tick_at_) look_around(now);
   }

@@ -96,6 +96,26 @@ TEST(Histogram, the_exchange_format_is_lossless) {
   }
 }
 
+// Written by hdr-histogram-js 3.0.1 (load.hdr_histogram_js compares many more, where node is).
+TEST(Histogram, another_implementations_text_is_read) {
+  Histogram same;
+  same.record(0, 3);
+  same.record(1, 1);
+  same.record(2047, 2);
+  same.record(2048, 5);
+  same.record(1'000'000, 100);
+  same.record(999'999'999, 1'000'000'007);
+  same.record(3'599'999'999'999, 1);
+  const std::optional<Histogram> read = Histogram::decode(
+      "HISTFAAAAD54nJNpmSzMwMAgzsDAwMjAwMDMAAGMDAzMbgY7FjDA+GxMP+VZuPb3MZ5gXDifsW/FtZ3s6/"
+      "cwMgEA86ML9"
+      "Q==");
+  ASSERT_TRUE(read.has_value());
+  EXPECT_EQ(*read, same);
+  EXPECT_EQ(read->count(), 1'000'000'119U);
+  EXPECT_EQ(read->percentile(50), 1'000'341'503U);
+}
+
 TEST(Histogram, what_is_no_histogram_is_refused) {
   Histogram histogram;
   for (const std::uint64_t value : many_values(3, 100)) histogram.record(value);

@@ -49,6 +49,8 @@ class Histogram {
   /// value 1). Nothing if it is something else. min() and max() come back as accurate as the
   /// places.
   [[nodiscard]] static std::optional<Histogram> decode(std::string_view text);
+  /// The same without compression and base64.
+  [[nodiscard]] static std::optional<Histogram> decode_plain(std::string_view bytes);
 
   /// The same counts in the same places.
   bool operator==(const Histogram& other) const noexcept;

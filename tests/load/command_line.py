@@ -1,0 +1,186 @@
+"""`duolu load` as people run it: figures, JSON, errors, and what it refuses."""
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "serve"))
+
+from support import ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need  # noqa: E402
+
+SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "schema",
+                      "duolu.load-1.json")
+
+
+def validator():
+    sys.path.append("/usr/lib/python3/dist-packages")  # Debian's, whichever python3 runs this
+    try:
+        import jsonschema
+    except ImportError:
+        raise Skip("needs python3-jsonschema") from None
+    with open(SCHEMA, encoding="utf-8") as file:
+        schema = json.load(file)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def load(*arguments, code=0):
+    """Runs it to its end; what it said on standard output and standard error."""
+    done = subprocess.run([TOOL, "load", *arguments], stdin=subprocess.DEVNULL,
+                          capture_output=True, timeout=GUARD, env=ENVIRONMENT, text=True)
+    need(done.returncode == code, done)
+    return done.stdout, done.stderr
+
+
+def load_json(*arguments, code=0):
+    output, _ = load(*arguments, "--json", code=code)
+    return json.loads(output)
+
+
+def json_is_as_documented():
+    check = validator()
+    with Server() as server:
+        for options in ("--duration 200ms --warmup 50ms", "--messages 500 --pipeline 8",
+                        "--messages 100 --rate 2k --arrivals poisson",
+                        "--messages 50 --churn 5 --connections 4",
+                        "--duration 100ms --rate 100 --size 10KiB"):
+            report = load_json(server.addresses[0], *options.split())
+            check.validate(report)
+            need(report["messages"] == report["latency_us"]["uncorrected"]["count"], report)
+            need(report["messages"] * report["options"]["size"] == report["bytes"], report)
+            need(sum(report["errors"].values()) == 0 and report["stopped"] is None, report)
+            # The command it names does the same.
+            again = load_json(*shlex.split(report["command"])[2:])
+            need(again["options"] == report["options"], report["command"], again["options"])
+    need(not check.is_valid({**report, "messages": -1}), "the schema lets everything pass")
+    need(not check.is_valid({**report, "nonsense": 1}), "the schema lets everything pass")
+
+
+def every_kind_of_address():
+    with tempfile.TemporaryDirectory() as directory:
+        with Server(listen=["localhost:0", f"unix://{directory}/socket"]) as server:
+            for address in (*server.addresses, f"localhost:{server.port}", f":{server.port}"):
+                report = load_json(address, "--messages", "1000", "--connections", "200")
+                need(report["messages"] == 1000 and report["connections"]["opened"] == 200, report)
+
+
+def a_name_whose_first_address_does_not_answer():
+    with Server(listen=["127.0.0.1:0"]) as server:  # localhost may be ::1 first
+        need(load_json(f"localhost:{server.port}", "--messages", "10")["messages"] == 10)
+
+
+def the_table():
+    with Server() as server:
+        output, _ = load(server.addresses[0], "--messages", "1000")
+        for word in ("messages     1000 in", "p99.9", "closed loop", "errors       none",
+                     "this client", "again        duolu load"):
+            need(word in output, word, output)
+        output, _ = load(server.addresses[0], "--messages", "100", "--rate", "1000")
+        for word in ("corrected", "uncorrected", "start error", "bare sleep", "asked for"):
+            need(word in output, word, output)
+
+
+def idle_connections_are_really_there():
+    with Server() as server:
+        report = load_json(server.addresses[0], "--connections", "500", "--active", "5",
+                           "--messages", "1000")
+        need(report["connections"] == {"opened": 500, "open_at_end": 500}, report)
+        server.process.send_signal(signal.SIGTERM)
+        totals = server.wait_for("totals")
+        need(totals["connections"] == 500 and totals["messages"] >= 1000 + 495, totals)
+
+
+def refusals():
+    for arguments in ((), ("x",), (":1", "--connections", "0"), (":1", "--active", "11"),
+                      (":1", "--size", "0"), (":1", "--size", "2GiB"), (":1", "--pipeline", "-1"),
+                      (":1", "--rate", "0"), (":1", "--rate", "x"), (":1", "--duration", "0"),
+                      (":1", "--duration", "soon"), (":1", "--arrivals", "poisson"),
+                      (":1", "--rate", "5", "--arrivals", "late"), (":1", "--seed", "-1"),
+                      (":1", "--duration", "1s", "--messages", "1"), (":0",), (":1", "--nonsense"),
+                      (":1", "--backend", "kqueue"), (":1", "--timeout", "0"), (":1", ":2")):
+        _, errors = load(*arguments, code=2)
+        need(errors.startswith("duolu: ") and errors.count("\n") == 1, arguments, errors)
+    for address in ("192.0.2.1:1", "[2001:db8::1]:1", "0.0.0.0:1"):
+        _, errors = load(address, code=2)
+        need("--allow-remote" in errors, errors)
+    with socket.socket() as bound:  # bound, not listening
+        bound.bind(("127.0.0.1", 0))
+        _, errors = load(f"127.0.0.1:{bound.getsockname()[1]}", code=4)
+        need("Connection refused" in errors, errors)
+    load("unix:///no/such/socket", code=4)
+    done = subprocess.run(["sh", "-c", f"ulimit -n 100; exec '{TOOL}' load :1 --connections 1k"],
+                          capture_output=True, timeout=GUARD, env=ENVIRONMENT, text=True)
+    need(done.returncode == 3 and "ulimit -n" in done.stderr, done)
+
+
+def a_wrong_answer_ends_it():
+    with Server("upper") as server:
+        report = load_json(server.addresses[0], "--duration", "30s", code=1)
+        need(report["errors"]["wrong_byte"] == 1 and "instead of" in report["stopped"], report)
+
+
+def a_server_that_dies():
+    with Server() as server:
+        killer = threading.Timer(1, server.process.kill)
+        killer.start()
+        report = load_json(server.addresses[0], "--duration", "50s", "--warmup", "0", code=1)
+        killer.join()
+        need("the server is gone" in report["stopped"], report)
+        need(report["messages"] > 0 and report["elapsed_s"] < 40, report)
+        need(report["errors"]["refused"] > 0, report)
+
+
+def ctrl_c_shows_the_figures_so_far():
+    with Server() as server:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            process = subprocess.Popen(
+                [TOOL, "load", server.addresses[0], "--duration", "60s", "--warmup", "0", "--json"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+            time.sleep(1)
+            process.send_signal(number)
+            output, _ = process.communicate(timeout=GUARD)
+            need(process.returncode == 128 + number, process.returncode)
+            report = json.loads(output)
+            need(report["stopped"] == "interrupted" and report["messages"] > 0, report)
+
+
+def a_stall_shows_in_the_corrected_latency():
+    """One echo server that rests 0.4 s after every 1,000 messages, measured at 1,000 a second."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        client, _ = listener.accept()
+        with client:
+            messages = 0
+            while data := client.recv(65536):
+                client.sendall(data)
+                messages += 1
+                if messages % 1000 == 500:
+                    time.sleep(0.4)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        report = load_json(f"127.0.0.1:{listener.getsockname()[1]}", "--connections", "1", "--rate",
+                           "1000", "--duration", "2s", "--warmup", "0")
+    thread.join(GUARD)
+    corrected, uncorrected = (report["latency_us"][key] for key in ("corrected", "uncorrected"))
+    need(corrected["p90"] > 40_000, report)
+    need(corrected["p99"] > uncorrected["p99"], report)
+    need(uncorrected["max"] > 390_000, report)
+    print(f"report: a stall of 400 ms a second: p99 {corrected['p99'] / 1000:.1f} ms corrected, "
+          f"{uncorrected['p99'] / 1000:.1f} ms uncorrected")
+
+
+if __name__ == "__main__":
+    main(json_is_as_documented, every_kind_of_address, a_name_whose_first_address_does_not_answer,
+         the_table, idle_connections_are_really_there, refusals, a_wrong_answer_ends_it,
+         a_server_that_dies, ctrl_c_shows_the_figures_so_far,
+         a_stall_shows_in_the_corrected_latency)
