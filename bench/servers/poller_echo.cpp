@@ -8,6 +8,7 @@
 
 #include "duolu/net/address.hpp"
 #include "duolu/poll/backends.hpp"
+#include "echo.hpp"
 
 namespace {
 
@@ -40,8 +41,27 @@ Watched* watch(Server& server, int fd, decltype(Watched::on_event) on_event) {
 
 [[gnu::noinline, gnu::cold]] void end(Server& server, Watched& self) {
   (void)server.poller.remove(self.token);
-  server.kernel.close(self.fd);
+  bench::close_connection(self.fd);
   delete &self;
+}
+
+void on_client(Server& server, Watched& self, const Event& event);
+
+/// After a short send, and when the connection is writable again.
+[[gnu::noinline, gnu::cold]] void settle(Server& server, Watched& self, bench::Next next) {
+  if (next == bench::Next::end) return end(server, self);
+  const bool writes = next == bench::Next::write;
+  self.on_event = !writes ? on_client : [](Server& s, Watched& w, const Event&) {
+    settle(s, w, bench::send_unsent(w.fd));
+  };
+  (void)server.poller.modify(self.token, writes ? Interest::writable : Interest::readable);
+}
+
+[[gnu::noinline, gnu::cold]] void short_send(Server& server, Watched& self, ssize_t got,
+                                             ssize_t sent) {
+  if (sent < 0) errno = static_cast<int>(-sent);
+  settle(server, self,
+         bench::keep_unsent(self.fd, {server.buffer, static_cast<std::size_t>(got)}, sent));
 }
 
 /// What on_client does not do itself, kept out of its way: the end, a full buffer, another trigger.
@@ -51,9 +71,10 @@ Watched* watch(Server& server, int fd, decltype(Watched::on_event) on_event) {
          (got > 0 && !event.short_means_drained())) {
     if (server.trigger == Trigger::level) return;  // is reported again
     got = server.kernel.recv(self.fd, server.buffer, sizeof server.buffer, 0);
-    if (got > 0 && server.kernel.send(self.fd, server.buffer, static_cast<std::size_t>(got),
-                                      MSG_NOSIGNAL) != got)
-      return end(server, self);
+    if (got <= 0) break;
+    const ssize_t sent =
+        server.kernel.send(self.fd, server.buffer, static_cast<std::size_t>(got), MSG_NOSIGNAL);
+    if (sent != got) return short_send(server, self, got, sent);
   }
   if (got == 0 || (got < 0 && got != -EAGAIN)) return end(server, self);
   server.poller.drained(self.token, Interest::readable);
@@ -65,10 +86,10 @@ void on_client(Server& server, Watched& self, const Event& event) {
   const ssize_t got = server.kernel.recv(self.fd, server.buffer, sizeof server.buffer, 0);
   if (got <= 0) [[unlikely]]
     return rest(server, self, event, got);
-  // A client that does not read its echoes is cut off, as by the raw servers.
-  if (server.kernel.send(self.fd, server.buffer, static_cast<std::size_t>(got), MSG_NOSIGNAL) !=
-      got) [[unlikely]]
-    return end(server, self);
+  const ssize_t sent =
+      server.kernel.send(self.fd, server.buffer, static_cast<std::size_t>(got), MSG_NOSIGNAL);
+  if (sent != got) [[unlikely]]
+    return short_send(server, self, got, sent);
   if (server.trigger == Trigger::level) return;
   if (server.trigger == Trigger::edge && got < static_cast<ssize_t>(sizeof server.buffer) &&
       event.short_means_drained()) [[likely]]
@@ -92,7 +113,8 @@ Trigger trigger_of(std::string_view name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) return 2;
+  if (argc < 2) bench::usage(argv[0], "PORT [BACKEND [TRIGGER]]");
+  bench::prepare();
   Kernel& kernel = real_kernel();
   const auto poller = make_poller(kernel, argc > 2 ? argv[2] : "auto").value();
   static Server server{kernel, *poller, trigger_of(argc > 3 ? argv[3] : "level"), {}};

@@ -3,27 +3,56 @@
 
 #include <vector>
 
-#include "echo.hpp"
+#include "../echo.hpp"
+
+namespace {
+
+using bench::Next;
+
+std::vector<pollfd> fds;
+
+[[gnu::cold, gnu::noinline]] void settle(std::size_t i, Next next) {
+  if (next != Next::end) {
+    fds[i].events = next == Next::write ? POLLOUT : POLLIN;
+    return;
+  }
+  bench::close_connection(fds[i].fd);
+  fds[i] = fds.back();
+  fds.pop_back();
+}
+
+/// Not just POLLIN: the listener, a connection that waits to write, or one that is over.
+[[gnu::cold, gnu::noinline]] void other_event(std::size_t i) {
+  bool drained = true;
+  if (i == 0) {
+    for (int client; (client = ::accept4(fds[0].fd, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;)
+      fds.push_back({.fd = client, .events = POLLIN, .revents = 0});
+  } else if (fds[i].events == POLLOUT) {
+    settle(i, bench::send_unsent(fds[i].fd));
+  } else {
+    settle(i, bench::echo_once(fds[i].fd, drained));
+  }
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) return 2;
-  const int listener = raw::listen_on(argv[1], SOCK_NONBLOCK);
-  std::vector<pollfd> fds{{.fd = listener, .events = POLLIN, .revents = 0}};
+  const int listener = bench::listen_on(bench::start(argc, argv).port, SOCK_NONBLOCK);
+  // Another name for POLLIN, so that one comparison tells clients from the listener.
+  fds.push_back({.fd = listener, .events = POLLRDNORM, .revents = 0});
   for (;;) {
     int left = ::poll(fds.data(), fds.size(), -1);
     for (std::size_t i = fds.size(); i-- > 0 && left > 0;) {
       if (fds[i].revents == 0) continue;
       --left;
-      if (i == 0) {
-        for (int client; (client = ::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK)) >= 0;)
-          fds.push_back({.fd = client, .events = POLLIN, .revents = 0});
+      if (fds[i].revents != POLLIN) [[unlikely]] {
+        other_event(i);
         continue;
       }
       bool drained = true;
-      if (raw::echo_once(fds[i].fd, drained)) continue;
-      ::close(fds[i].fd);
-      fds[i] = fds.back();
-      fds.pop_back();
+      const Next next = bench::echo_once(fds[i].fd, drained);
+      if (next != Next::read) [[unlikely]]
+        settle(i, next);
     }
   }
 }
