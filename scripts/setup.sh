@@ -6,11 +6,14 @@ root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 wrap=()  # What builds and tests are started with, if anything.
 jobs=${DUOLU_JOBS:-$(nproc 2>/dev/null || echo 2)}
 
-# What the tool is built with, what the tests need besides, and what `./test --full` adds.
+# What the tool is built with, what the tests need besides, what the benchmarks need (of the servers
+# they compare, those are left out whose library is not there), and what `./test --full` adds.
 build_packages=(cmake ninja-build g++ libcli11-dev libfmt-dev nlohmann-json3-dev zlib1g-dev)
 test_packages=(libgtest-dev python3 python3-jsonschema
   libpython3.11-testsuite curl netcat-openbsd strace pkgconf)
-full_packages=(clang-19 libclang-rt-19-dev libbenchmark-dev clang-tidy-19 clang-format-19)
+bench_packages=(libbenchmark-dev libuv1-dev libevent-dev libev-dev libasio-dev valgrind strace
+  util-linux python3)
+full_packages=(clang-19 libclang-rt-19-dev clang-tidy-19 clang-format-19)
 
 # Sanitizers: stop at the first finding, with a stack.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}
