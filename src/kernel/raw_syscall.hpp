@@ -27,17 +27,20 @@
 namespace duolu {
 
 /// The `syscall` instruction (x86-64 ABI, appendix A.2.1): at most six arguments, -errno comes
-/// back.
+/// back. Every register is named: g++ 12 goes a longer way round when some are constraints.
 inline long raw_syscall(long number, long a, long b, long c, long d, long e, long f) noexcept {
-  long result;
+  register long rax asm("rax") = number;
+  register long rdi asm("rdi") = a;
+  register long rsi asm("rsi") = b;
+  register long rdx asm("rdx") = c;
   register long r10 asm("r10") = d;
   register long r8 asm("r8") = e;
   register long r9 asm("r9") = f;
   asm volatile("syscall"
-               : "=a"(result)
-               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "+r"(rax)
+               : "r"(rdi), "r"(rsi), "r"(rdx), "r"(r10), "r"(r8), "r"(r9)
                : "rcx", "r11", "memory");
-  return result;
+  return rax;
 }
 
 }  // namespace duolu

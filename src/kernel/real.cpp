@@ -193,7 +193,12 @@ class RealKernel final : public Kernel {
   int eventfd() noexcept override { return outcome(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
   int epoll_create() noexcept override { return outcome(::epoll_create1(EPOLL_CLOEXEC)); }
   int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept override {
+#if DUOLU_RAW_SYSCALL
+    return static_cast<int>(
+        raw_syscall(SYS_epoll_ctl, epoll, operation, fd, reinterpret_cast<long>(event), 0, 0));
+#else
     return outcome(::epoll_ctl(epoll, operation, fd, event));
+#endif
   }
   int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept override {
     return outcome(::epoll_wait(epoll, events, count, timeout_ms));
