@@ -24,10 +24,10 @@ struct Watched {
 };
 
 struct Server {
+  char buffer[16384];
   Kernel& kernel;
   Poller& poller;
   Trigger trigger;
-  char buffer[16384];
 };
 
 Watched* watch(Server& server, int fd, decltype(Watched::on_event) on_event) {
@@ -117,7 +117,7 @@ int main(int argc, char** argv) {
   bench::prepare();
   Kernel& kernel = real_kernel();
   const auto poller = make_poller(kernel, argc > 2 ? argv[2] : "auto").value();
-  static Server server{kernel, *poller, trigger_of(argc > 3 ? argv[3] : "level"), {}};
+  static Server server{{}, kernel, *poller, trigger_of(argc > 3 ? argv[3] : "level")};
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<in_port_t>(std::atoi(argv[1])));

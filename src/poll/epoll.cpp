@@ -166,7 +166,7 @@ class EpollPoller final : public Poller {
       }
       Slot& s = slot(slot_of(token));
       if (token_of(slot_of(token)) != token || s.trigger != Trigger::oneshot) continue;
-      if (s.fired) raw.ready = 0;
+      if (s.fired) raw.ready = EPOLLONESHOT;  // a bit nobody waits for
       s.fired = true;
       s.backend = EPOLLONESHOT;
     }

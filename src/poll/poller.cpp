@@ -2,10 +2,10 @@
 //
 // Invariants:
 //   1. by_fd_[fd] == i  <=>  slots_[i] is the live registration of that number.
-//   2. A slot's `accepts` is 0 exactly while its interest is none; Batch trusts nothing else.
-//   3. A token is (generation << 32 | slot). Slot 0 has generation 1 and token 0 has generation 0,
-//   so
-//      the wake-up's entry in a batch is passed over like any stale one.
+//   2. A slot's `unusual` has every bit but those that accepted() allows and that say nothing of an
+//      end; all bits while the slot is free, paused or dead. Batch trusts nothing else.
+//   3. A token is (generation << 32 | slot). A free slot has the next generation but no index, and
+//      token 0 names slot 0, which is never taken: both are passed over in a batch.
 //   4. Kernel state changes in attach, detach and, for every modify, once in apply_changes: what
 //      cancels out between two waits never reaches the kernel.
 //   5. add takes all the memory a registration will ever need, so that no other call can run out of
@@ -29,18 +29,26 @@ constexpr auto invalid_bit = static_cast<std::uint32_t>(Ready::invalid);
 constexpr std::uint32_t all_terminal =
     static_cast<std::uint32_t>(Ready::error | Ready::hangup | Ready::invalid);
 
+constexpr auto both = static_cast<std::uint32_t>(Ready::readable | Ready::writable);
+
 bool valid(Interest interest, Trigger trigger) noexcept {
   constexpr Interest all = Interest::readable | Interest::priority | Interest::writable;
   return (interest - all) == Interest::none && trigger <= Trigger::oneshot;
 }
 
-/// What may be reported for an interest (P5, P6).
-std::uint32_t accepted(Interest interest) noexcept {
-  if (interest == Interest::none) return 0;
-  std::uint32_t bits = static_cast<std::uint32_t>(interest) | all_terminal;
-  if (any(interest, Interest::readable)) bits |= static_cast<std::uint32_t>(Ready::read_closed);
+/// What may be reported of a registration (P5, P6).
+std::uint32_t accepted(const detail::Slot& slot) noexcept {
+  if (slot.interest == Interest::none) return 0;
+  // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
+  if (slot.dead) return invalid_bit;
+  std::uint32_t bits = static_cast<std::uint32_t>(slot.interest) | all_terminal;
+  if (any(slot.interest, Interest::readable))
+    bits |= static_cast<std::uint32_t>(Ready::read_closed);
   return bits;
 }
+
+/// What an event of this registration must not have to be handed out as it is.
+std::uint32_t unusual(const detail::Slot& slot) noexcept { return ~accepted(slot) | all_terminal; }
 
 }  // namespace
 
@@ -52,10 +60,6 @@ Poller::Poller(Kernel& kernel, PollerOptions options, bool emulates_edge)
 
 // --- registrations
 
-Token Poller::token_of(std::uint32_t index) const noexcept {
-  return static_cast<Token>(std::uint64_t{slots_[index].generation} << 32U | index);
-}
-
 std::uint32_t Poller::find(int fd) const noexcept {
   const auto number = static_cast<std::size_t>(fd);
   return number < by_fd_.size() ? by_fd_[number] : 0;
@@ -63,7 +67,7 @@ std::uint32_t Poller::find(int fd) const noexcept {
 
 detail::Slot* Poller::lookup(Token token) noexcept {
   const std::uint32_t index = slot_of(token);
-  if (index == 0 || index >= slots_.size() || token_of(index) != token) return nullptr;
+  if (index >= slots_.size() || token_of(index) != token) return nullptr;
   return &slots_[index];
 }
 
@@ -81,22 +85,24 @@ Result<> Poller::reserve_for(int fd) {
 }
 
 std::uint32_t Poller::take_slot() noexcept {
-  if (free_ != 0) {
-    const std::uint32_t index = free_;
+  std::uint32_t index = free_;
+  if (index != 0) {
     free_ = static_cast<std::uint32_t>(slots_[index].data);
-    return index;
+  } else {
+    index = slot_count();
+    slots_.emplace_back();
   }
-  slots_.emplace_back();
-  return static_cast<std::uint32_t>(slots_.size() - 1);
+  slots_[index].token ^= Slot::nobody ^ index;
+  return index;
 }
 
 void Poller::free_slot(std::uint32_t index) noexcept {
   Slot& old = slots_[index];
-  const std::uint32_t next = old.generation + 1;
-  const bool listed = old.changed;
   if (old.dead) std::erase(invalid_, index);
+  const std::uint64_t next = (old.token >> 32U) + 1;
+  const bool listed = old.changed;
   old = Slot{};
-  old.generation = next != 0 ? next : 1;
+  if (next <= UINT32_MAX) old.token = next << 32U | Slot::nobody;
   old.changed = listed;  // its entry in changes_ stays and serves whoever takes the slot
   old.data = free_;
   free_ = index;
@@ -119,7 +125,7 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
     fresh.data = data;
     fresh.interest = interest;
     fresh.trigger = trigger;
-    fresh.accepts = accepted(interest);
+    fresh.unusual = unusual(fresh);
     attached = attach(index, twin_lives ? twin : 0);
   } catch (const std::bad_alloc&) {
     attached = fail(ENOMEM);
@@ -164,7 +170,7 @@ Result<> Poller::modify(Token token, Interest interest, Trigger trigger) {
   }
   s.interest = interest;
   s.trigger = trigger;
-  s.accepts = accepted(interest);
+  s.unusual = unusual(s);
   change(slot_of(token));
   return {};
 }
@@ -198,7 +204,8 @@ void Poller::drained_emulated(Token token, Interest directions) noexcept {
 // --- changes
 
 void Poller::change(std::uint32_t index) noexcept {
-  if (std::exchange(slots_[index].changed, true)) return;
+  if (slots_[index].changed) return;
+  slots_[index].changed = true;
   changes_.push_back(index);
 }
 
@@ -231,9 +238,9 @@ void Poller::report(std::uint32_t index, std::uint32_t ready, RawEvent& out) noe
 
 void Poller::invalidate(std::uint32_t index) noexcept {
   Slot& s = slots_[index];
-  if (std::exchange(s.dead, true)) return;
-  // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
-  if (s.accepts != 0) s.accepts = invalid_bit;
+  if (s.dead) return;
+  s.dead = true;
+  s.unusual = unusual(s);
   invalid_.push_back(index);
 }
 
@@ -253,15 +260,28 @@ Poller::Sight Poller::look(std::size_t count) noexcept {
   for (std::size_t i = 0; i < count && (suspect_ || !sight.live); ++i) {
     const std::uint64_t token = raw_[i].token;
     const Slot& s = slots_[static_cast<std::uint32_t>(token)];
-    if (s.generation != static_cast<std::uint32_t>(token >> 32U))
+    if (s.token != token)
       sight.stale = sight.stale || token != 0;
-    else if ((raw_[i].ready & s.accepts) != 0)
+    else if ((raw_[i].ready & accepted(s)) != 0)
       sight.live = true;
     else
       sight.stale = sight.stale || (s.dead && (raw_[i].ready & invalid_bit) == 0);
   }
   suspect_ = false;
   return sight;
+}
+
+std::uint32_t Poller::second_look(const RawEvent& raw) noexcept {
+  const Slot& s = slots_[static_cast<std::uint32_t>(raw.token)];
+  if (s.token != raw.token) {
+    if (raw.token != 0) suspect_ = true;
+    return 0;
+  }
+  std::uint32_t ready = raw.ready & accepted(s);
+  if (ready == 0 && s.dead) suspect_ = true;
+  // P6: whoever waits in a direction learns of an end by trying it.
+  if ((ready & all_terminal) != 0) ready |= static_cast<std::uint32_t>(s.interest) & both;
+  return ready;
 }
 
 Result<Poller::Batch> Poller::wait(Instant deadline) {

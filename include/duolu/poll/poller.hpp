@@ -56,20 +56,22 @@ struct
 
 /// One registration, 32 bytes. Slots never move relative to their index and are reused.
 struct Slot {
-  int fd = -1;                   ///< -1: free.
-  std::uint32_t generation = 1;  ///< Counts the registrations this slot has held.
-  std::uint64_t data = 0;        ///< The caller's; the next free slot while free.
-  std::uint32_t accepts = 0;     ///< The Ready bits that may be reported; 0 while paused, invalid
-                                 ///< alone when dead.
-  std::uint32_t backend = 0;     ///< The backend's own: epoll's bits in the kernel, poll's index.
+  /// The index of no slot: below the generation while a slot is free, so that nothing names it.
+  static constexpr std::uint64_t nobody = 0xffff'ffff;
+
+  std::uint64_t token = std::uint64_t{1} << 32U | nobody;  ///< Generation and index.
+  std::uint64_t data = 0;       ///< The caller's; the next free slot while free.
+  std::uint32_t unusual = ~0U;  ///< The Ready bits that are not reported just as they come.
+  int fd = -1;                  ///< -1: free.
+  std::uint32_t backend = 0;    ///< The backend's own: epoll's bits in the kernel, poll's index.
   Interest interest = Interest::none;
   Trigger trigger = Trigger::level;
   /// Edge: directions a modify has armed anew (native) or that were reported and are silent until
   /// drained (emulated). Oneshot: any bit means armed anew (native).
   Interest pending = Interest::none;
-  bool fired = false;    ///< Oneshot: reported, silent until the next modify.
-  bool changed = false;  ///< On the list of changes that the next wait applies.
-  bool dead = false;     ///< Found closed: reported (or about to be) as invalid, paused.
+  bool fired : 1 = false;    ///< Oneshot: reported, silent until the next modify.
+  bool changed : 1 = false;  ///< On the list of changes that the next wait applies.
+  bool dead : 1 = false;     ///< Found closed: reported (or about to be) as invalid, paused.
 };
 
 }  // namespace detail
@@ -180,7 +182,9 @@ class Poller {
   [[nodiscard]] std::uint32_t slot_count() const noexcept {
     return static_cast<std::uint32_t>(slots_.size());
   }
-  [[nodiscard]] Token token_of(std::uint32_t index) const noexcept;
+  [[nodiscard]] Token token_of(std::uint32_t index) const noexcept {
+    return static_cast<Token>(slots_[index].token);
+  }
   /// The slot registered for a descriptor number; 0 for none.
   [[nodiscard]] std::uint32_t find(int fd) const noexcept;
   /// What to watch for now: the interest, less what is silent, fired or dead.
@@ -214,6 +218,8 @@ class Poller {
     bool stale = false;  ///< There is an event of a registration that was removed.
   };
   Sight look(std::size_t count) noexcept;
+  /// What to report of an event that is not to be taken as it is; 0 for nothing.
+  std::uint32_t second_look(const RawEvent& raw) noexcept;
 
   Kernel& kernel_;
   const bool emulates_edge_;
@@ -247,9 +253,7 @@ class Poller::Batch {
 
     /// By value, so that the loop's own state stays in registers while a handler runs.
     Event operator*() const noexcept {
-      const std::uint64_t token = at_->token;
-      return {static_cast<Token>(token), static_cast<Ready>(ready_),
-              poller_->slots_[static_cast<std::uint32_t>(token)].data};
+      return {static_cast<Token>(at_->token), static_cast<Ready>(ready_), data_};
     }
     iterator& operator++() noexcept {
       ++at_;
@@ -265,34 +269,24 @@ class Poller::Batch {
         : poller_(poller), at_(at), end_(end) {
       settle();
     }
-    /// Moves on to the first event that still means something, and reads it.
+    /// Moves on to the first event that still means something, and reads it. Most are of a live
+    /// registration and nothing but what it waits for: two comparisons tell.
     void settle() noexcept {
       for (; at_ != end_; ++at_) {
-        const std::uint64_t token = at_->token;
-        const Slot& slot = poller_->slots_[static_cast<std::uint32_t>(token)];
-        if (slot.generation != static_cast<std::uint32_t>(token >> 32U)) [[unlikely]] {
-          if (token != 0) poller_->suspect_ = true;
-          continue;
-        }
-        std::uint32_t ready = at_->ready & slot.accepts;
-        if (ready == 0) [[unlikely]] {
-          if (slot.dead) poller_->suspect_ = true;
-          continue;
-        }
-        // P6: whoever waits in a direction learns of an end by trying it.
-        if ((ready & terminal) != 0) [[unlikely]]
-          ready |= static_cast<std::uint32_t>(slot.interest) & both;
-        ready_ = ready;
-        return;
+        const Slot& slot = poller_->slots_[static_cast<std::uint32_t>(at_->token)];
+        data_ = slot.data;
+        ready_ = at_->ready;
+        if (slot.token == at_->token && (ready_ & slot.unusual) == 0) [[likely]]
+          return;
+        ready_ = poller_->second_look(*at_);
+        if (ready_ != 0) return;
       }
     }
-    static constexpr auto terminal =
-        static_cast<std::uint32_t>(Ready::error | Ready::hangup | Ready::invalid);
-    static constexpr auto both = static_cast<std::uint32_t>(Ready::readable | Ready::writable);
 
     Poller* poller_;
     const detail::RawEvent* at_;
     const detail::RawEvent* end_;
+    std::uint64_t data_ = 0;   ///< Of the event at_.
     std::uint32_t ready_ = 0;  ///< Of the event at_.
   };
 
