@@ -145,13 +145,16 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
 }
 
 Result<> Poller::modify(Token token, Interest interest) {
-  const Slot* known = lookup(token);
-  return modify(token, interest, known != nullptr ? known->trigger : Trigger::level);
+  Slot* known = lookup(token);
+  return alter(known, interest, known != nullptr ? known->trigger : Trigger::level);
 }
 
 Result<> Poller::modify(Token token, Interest interest, Trigger trigger) {
+  return alter(lookup(token), interest, trigger);
+}
+
+Result<> Poller::alter(Slot* known, Interest interest, Trigger trigger) {
   if (!valid(interest, trigger)) return fail(EINVAL);
-  Slot* known = lookup(token);
   if (known == nullptr) return fail(ENOENT);
   if (known->dead) return fail(EBADF);
   Slot& s = *known;
@@ -171,7 +174,7 @@ Result<> Poller::modify(Token token, Interest interest, Trigger trigger) {
   s.interest = interest;
   s.trigger = trigger;
   s.unusual = unusual(s);
-  change(slot_of(token));
+  change(s);
   return {};
 }
 
@@ -198,15 +201,15 @@ void Poller::drained_emulated(Token token, Interest directions) noexcept {
   if (known == nullptr || known->trigger != Trigger::edge) return;
   if (!any(known->pending, directions)) return;
   known->pending = known->pending - directions;
-  change(slot_of(token));
+  change(*known);
 }
 
 // --- changes
 
-void Poller::change(std::uint32_t index) noexcept {
-  if (slots_[index].changed) return;
-  slots_[index].changed = true;
-  changes_.push_back(index);
+void Poller::change(Slot& slot) noexcept {
+  if (slot.changed) return;
+  slot.changed = true;
+  changes_.push_back(static_cast<std::uint32_t>(slot.token));
 }
 
 void Poller::apply_changes() noexcept {

@@ -207,7 +207,9 @@ class Poller {
   Result<> reserve_for(int fd);
   std::uint32_t take_slot() noexcept;
   void free_slot(std::uint32_t index) noexcept;
-  void change(std::uint32_t index) noexcept;
+  /// What both modify() do, to a slot that lookup() gave.
+  Result<> alter(Slot* known, Interest interest, Trigger trigger);
+  void change(Slot& slot) noexcept;
   void apply_changes() noexcept;
   void drained_emulated(Token token, Interest directions) noexcept;
   /// Puts what was found closed behind the `count` reports there are, as far as there is room; how
