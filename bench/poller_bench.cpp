@@ -74,7 +74,7 @@ std::vector<std::int64_t> sizes() {
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
   std::vector<std::int64_t> fitting;
-  for (const std::int64_t size : {10, 100, 1000, 10000})
+  for (const std::int64_t size : {10, 100, 1000, 10000, 15000})
     if (static_cast<rlim_t>(size) + 16 < limit.rlim_cur) fitting.push_back(size);
   return fitting;
 }

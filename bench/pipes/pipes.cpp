@@ -164,7 +164,7 @@ int run(int argc, char** argv) {
   for (const Size& size : sizes)
     for (const Way& way : ways())
       if (names.empty() || std::ranges::any_of(names, [&](std::string_view name) {
-            return way.name.starts_with(name);
+            return way.name == name || way.name.starts_with(std::string(name) + '/');
           }))
         print(way, size, measure(way, size, runs), json);
   return 0;

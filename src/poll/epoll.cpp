@@ -103,11 +103,14 @@ class EpollPoller final : public Poller {
 
   void update(std::uint32_t index) noexcept override {
     const Slot& s = slot(index);
-    if (kernel_bits(s) == s.backend && s.pending == Interest::none) return;
+    if (kernel_bits(s) != s.backend || s.pending != Interest::none) tell(index);
+  }
+
+  [[gnu::noinline]] void tell(std::uint32_t index) noexcept {
     if (control(EPOLL_CTL_MOD, index) >= 0) return;
     // EBADF, ENOENT: closed under us. While a dup lives the kernel goes on about the old file, so a
     // pause needs a new set; what was closed is told when it ends (P5).
-    if (wanted(s, false) == Interest::none)
+    if (wanted(slot(index), false) == Interest::none)
       needs_rebuild();
     else
       invalidate(index);

@@ -16,6 +16,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <new>
 #include <utility>
@@ -36,21 +37,38 @@ bool valid(Interest interest, Trigger trigger) noexcept {
   return (interest - all) == Interest::none && trigger <= Trigger::oneshot;
 }
 
-/// What may be reported of a registration (P5, P6).
-std::uint32_t accepted(const detail::Slot& slot) noexcept {
-  if (slot.interest == Interest::none) return 0;
-  // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
-  if (slot.dead) return invalid_bit;
-  std::uint32_t bits = static_cast<std::uint32_t>(slot.interest) | all_terminal;
-  if (any(slot.interest, Interest::readable))
-    bits |= static_cast<std::uint32_t>(Ready::read_closed);
+/// What may be reported for each interest (P5, P6).
+constexpr std::array<std::uint32_t, 8> accepted_for = [] {
+  std::array<std::uint32_t, 8> bits{};
+  for (std::uint32_t interest = 1; interest < bits.size(); ++interest) {
+    bits[interest] = interest | all_terminal;
+    if ((interest & static_cast<std::uint32_t>(Ready::readable)) != 0)
+      bits[interest] |= static_cast<std::uint32_t>(Ready::read_closed);
+  }
   return bits;
+}();
+
+/// What may be reported of a registration.
+std::uint32_t accepted(const detail::Slot& slot) noexcept {
+  const std::uint32_t bits = accepted_for[static_cast<std::uint8_t>(slot.interest)];
+  // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
+  return slot.dead ? bits & invalid_bit : bits;
 }
 
-/// What an event of this registration must not have to be handed out as it is.
-std::uint32_t unusual(const detail::Slot& slot) noexcept { return ~accepted(slot) | all_terminal; }
+/// What an event of a live registration must not have to be handed out as it is.
+std::uint32_t unusual_for(Interest interest) noexcept {
+  return ~accepted_for[static_cast<std::uint8_t>(interest)] | all_terminal;
+}
 
 }  // namespace
+
+void detail::SlotList::reserve(std::size_t capacity) {
+  if (capacity <= capacity_) return;
+  auto larger = std::make_unique_for_overwrite<std::uint32_t[]>(capacity);
+  std::copy(begin(), end(), larger.get());
+  numbers_ = std::move(larger);
+  capacity_ = capacity;
+}
 
 Poller::Poller(Kernel& kernel, PollerOptions options, bool emulates_edge)
     : kernel_(kernel),
@@ -125,7 +143,7 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
     fresh.data = data;
     fresh.interest = interest;
     fresh.trigger = trigger;
-    fresh.unusual = unusual(fresh);
+    fresh.unusual = unusual_for(interest);
     attached = attach(index, twin_lives ? twin : 0);
   } catch (const std::bad_alloc&) {
     attached = fail(ENOMEM);
@@ -144,6 +162,35 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
   return token_of(index);
 }
 
+inline void Poller::change(Slot& slot) noexcept {
+  if (slot.changed) return;
+  slot.changed = true;
+  changes_.push(static_cast<std::uint32_t>(slot.token));
+}
+
+inline Result<> Poller::alter(Slot* known, Interest interest, Trigger trigger) {
+  if (!valid(interest, trigger)) return fail(EINVAL);
+  if (known == nullptr) return fail(ENOENT);
+  if (known->dead) return fail(EBADF);
+  Slot& s = *known;
+  s.fired = false;
+  if (trigger == Trigger::level) {
+    s.pending = Interest::none;
+  } else {
+    // Which directions are to be reported again if they are ready (P22, P24).
+    const Interest again =
+        trigger == Trigger::oneshot || trigger != s.trigger || interest == s.interest
+            ? interest
+            : interest - s.interest;
+    s.pending = (emulates_edge_ ? s.pending - again : s.pending | again) & interest;
+  }
+  s.interest = interest;
+  s.trigger = trigger;
+  s.unusual = unusual_for(interest);
+  change(s);
+  return {};
+}
+
 Result<> Poller::modify(Token token, Interest interest) {
   Slot* known = lookup(token);
   return alter(known, interest, known != nullptr ? known->trigger : Trigger::level);
@@ -151,31 +198,6 @@ Result<> Poller::modify(Token token, Interest interest) {
 
 Result<> Poller::modify(Token token, Interest interest, Trigger trigger) {
   return alter(lookup(token), interest, trigger);
-}
-
-Result<> Poller::alter(Slot* known, Interest interest, Trigger trigger) {
-  if (!valid(interest, trigger)) return fail(EINVAL);
-  if (known == nullptr) return fail(ENOENT);
-  if (known->dead) return fail(EBADF);
-  Slot& s = *known;
-  // Which directions are to be reported again if they are ready (P22, P24).
-  const Interest again =
-      trigger == Trigger::oneshot || trigger != s.trigger || interest == s.interest
-          ? interest
-          : interest - s.interest;
-  s.fired = false;
-  if (emulates_edge_) {
-    s.pending = (s.pending - again) & interest;
-  } else if (trigger != Trigger::level) {
-    s.pending = (s.pending | again) & interest;
-  } else {
-    s.pending = Interest::none;
-  }
-  s.interest = interest;
-  s.trigger = trigger;
-  s.unusual = unusual(s);
-  change(s);
-  return {};
 }
 
 Result<> Poller::set_data(Token token, std::uint64_t data) {
@@ -205,12 +227,6 @@ void Poller::drained_emulated(Token token, Interest directions) noexcept {
 }
 
 // --- changes
-
-void Poller::change(Slot& slot) noexcept {
-  if (slot.changed) return;
-  slot.changed = true;
-  changes_.push_back(static_cast<std::uint32_t>(slot.token));
-}
 
 void Poller::apply_changes() noexcept {
   for (const std::uint32_t index : changes_) {
@@ -243,7 +259,7 @@ void Poller::invalidate(std::uint32_t index) noexcept {
   Slot& s = slots_[index];
   if (s.dead) return;
   s.dead = true;
-  s.unusual = unusual(s);
+  s.unusual = ~0U;
   invalid_.push_back(index);
 }
 

@@ -74,6 +74,22 @@ struct Slot {
   bool dead : 1 = false;     ///< Found closed: reported (or about to be) as invalid, paused.
 };
 
+/// Slot numbers, each at most once. push() never takes memory.
+class SlotList {
+ public:
+  /// Makes room for `capacity` numbers in all; may throw std::bad_alloc.
+  void reserve(std::size_t capacity);
+  void push(std::uint32_t index) noexcept { numbers_[count_++] = index; }
+  void clear() noexcept { count_ = 0; }
+  [[nodiscard]] const std::uint32_t* begin() const noexcept { return numbers_.get(); }
+  [[nodiscard]] const std::uint32_t* end() const noexcept { return numbers_.get() + count_; }
+
+ private:
+  std::unique_ptr<std::uint32_t[]> numbers_;
+  std::size_t count_ = 0;
+  std::size_t capacity_ = 0;
+};
+
 }  // namespace detail
 
 /// Watches descriptors for readiness. See the top of this file for threads, docs/contracts.md for
@@ -232,7 +248,7 @@ class Poller {
   std::uint32_t free_ = 0;      ///< First free slot, linked through Slot::data.
   std::size_t size_ = 0;
   std::vector<std::uint32_t> by_fd_;    ///< Descriptor number to slot; 0 for none.
-  std::vector<std::uint32_t> changes_;  ///< Slots to update before the next wait.
+  detail::SlotList changes_;            ///< Slots to update before the next wait.
   std::vector<std::uint32_t> invalid_;  ///< Slots to report as invalid.
   std::vector<RawEvent> raw_;           ///< One more than a batch, for the wake-up.
   Fd wake_in_;
