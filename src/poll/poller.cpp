@@ -26,10 +26,11 @@
 namespace duolu {
 namespace {
 
+static_assert(sizeof(detail::Slot) == 32);  // an index becomes an address by a shift
+
 constexpr auto invalid_bit = static_cast<std::uint32_t>(Ready::invalid);
 constexpr std::uint32_t all_terminal =
     static_cast<std::uint32_t>(Ready::error | Ready::hangup | Ready::invalid);
-
 constexpr auto both = static_cast<std::uint32_t>(Ready::readable | Ready::writable);
 
 bool valid(Interest interest, Trigger trigger) noexcept {
