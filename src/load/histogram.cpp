@@ -37,7 +37,7 @@ double Histogram::mean() const noexcept {
   double sum = 0;
   for (std::size_t place = 0; place < places_.size(); ++place)
     sum += static_cast<double>(places_[place]) *
-           (static_cast<double>(lowest_in(place)) + static_cast<double>(width_of(place) / 2));
+           static_cast<double>(lowest_in(place) + width_of(place) / 2);
   return sum / static_cast<double>(count_);
 }
 

@@ -206,7 +206,7 @@ class LoadRun {
     enter(options_.warmup > Duration::zero() ? Phase::warmup : Phase::measuring, begin);
     if (phase_ == Phase::measuring) begin_measurement(begin);
     if (is_open_loop()) {
-      schedule_.emplace(begin, options_.rate, options_.arrivals, options_.seed);
+      schedule_ = Schedule(begin, options_.rate, options_.arrivals, options_.seed);
       for (std::size_t i = 0; i < active_; ++i) set_free(i, begin);
     } else {
       for (std::size_t i = 0; i < active_; ++i) resume(i, begin);
@@ -272,7 +272,7 @@ class LoadRun {
   Instant next_deadline() const noexcept {
     Instant deadline = std::min(end_, phase_ == Phase::warmup ? start_ : never);
     // The schedule goes on while all connections are busy; what is due then is only noted.
-    if (schedule_ && left_to_schedule()) deadline = std::min(deadline, schedule_->next() - spin_);
+    if (left_to_schedule()) deadline = std::min(deadline, schedule_.next() - spin_);
     return deadline;
   }
 
@@ -611,7 +611,8 @@ class LoadRun {
   // --- the open loop
 
   bool left_to_schedule() const noexcept {
-    return options_.messages == 0 || phase_ == Phase::warmup || left_to_start_ > 0;
+    return is_open_loop() &&
+           (options_.messages == 0 || phase_ == Phase::warmup || left_to_start_ > 0);
   }
 
   void set_free(std::size_t index, Instant now) {
@@ -634,10 +635,10 @@ class LoadRun {
 
   /// Starts what is due, or notes that it waits for a connection. What time it is then.
   Instant start_due(Instant now) {
-    while (schedule_->next() <= now && schedule_->next() < end_ && left_to_schedule()) {
-      const Instant intended = schedule_->next();
+    while (schedule_.next() <= now && schedule_.next() < end_ && left_to_schedule()) {
+      const Instant intended = schedule_.next();
       if (phase_ == Phase::warmup && intended >= start_) return now;  // the measurement begins
-      schedule_->advance();
+      schedule_.advance();
       if (phase_ == Phase::measuring && options_.messages > 0) --left_to_start_;
       const std::size_t index = take_free();
       if (index == SIZE_MAX) {
@@ -658,7 +659,7 @@ class LoadRun {
   /// The last stretch before a start: a sleep would end too late.
   void spin() {
     if (!left_to_schedule() || free_.empty()) return;
-    const Instant until = std::min(schedule_->next(), end_);
+    const Instant until = std::min(schedule_.next(), end_);
     Instant now = kernel_.now();
     if (until - now > spin_) return;
     while (now < until && !stopped()) {
@@ -726,8 +727,8 @@ class LoadRun {
 
   std::uint64_t on_way_ = 0;         ///< Messages started and not answered.
   std::uint64_t left_to_start_ = 0;  ///< Of `messages`, in the measurement.
-  std::optional<Schedule> schedule_;
-  std::deque<Instant> backlog_;  ///< Due, and no connection was free.
+  Schedule schedule_;                ///< Closed loop: never.
+  std::deque<Instant> backlog_;      ///< Due, and no connection was free.
   std::deque<std::size_t> free_;
   Duration spin_{};
 };

@@ -13,6 +13,8 @@ namespace duolu {
 /// A sequence of intended starts. It never looks at a clock: being late does not move what follows.
 class Schedule {
  public:
+  /// Nothing ever starts.
+  Schedule() = default;
   /// `rate` starts a second from `start` on.
   Schedule(Instant start, double rate, Arrivals arrivals, std::uint64_t seed) noexcept
       : start_(start), gap_ns_(1e9 / rate), arrivals_(arrivals), prng_(seed) {
@@ -37,10 +39,10 @@ class Schedule {
     return -std::log(uniform) * gap_ns_;
   }
 
-  Instant start_;
-  double gap_ns_;
-  Arrivals arrivals_;
-  Prng prng_;
+  Instant start_ = never;
+  double gap_ns_ = 0;
+  Arrivals arrivals_ = Arrivals::constant;
+  Prng prng_{0};
   std::uint64_t count_ = 0;
   double offset_ns_ = 0;
 };

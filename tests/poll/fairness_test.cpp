@@ -118,6 +118,8 @@ TEST_P(FairnessTest, P34_F04_a_storm_of_connections_and_the_established_ones_do_
   std::vector<Attempt> clients;
   for (std::size_t i = 0; i < storm; ++i) {
     clients.push_back(begin_connect(listener.address));
+    ASSERT_TRUE(clients.back().result == 0 || clients.back().result == -EINPROGRESS)
+        << clients.back().result;
     ASSERT_TRUE(settled(clients.back().fd.get(), POLLOUT));
   }
   watch(listener.fd.get(), Interest::readable, door);
