@@ -61,7 +61,8 @@ LoadOptions load_options(const LoadArguments& arguments) {
     options.churn = count_argument("--churn", arguments.churn, "1 or 100");
   if (!arguments.rate.empty()) {
     options.rate = static_cast<double>(count_argument("--rate", arguments.rate, "1000 or 20k"));
-    if (options.rate > 1e8) throw Failure(exit_usage, "--rate: 100M at most");
+    if (options.rate > 1e6)
+      throw Failure(exit_usage, "--rate: 1M at most; one thread does not start more");
   }
   if (!arguments.arrivals.empty() && options.rate == 0)
     throw Failure(exit_usage, "--arrivals spaces the starts of an open loop: give a --rate");

@@ -4,8 +4,9 @@
 //   1. A connection's stream has three positions: received <= sent <= owed. Bytes up to `owed` are
 //      those of messages that were started.
 //   2. Between two events a connection has sent what it owes, or waits for room to do so.
-//   3. Open loop: a connection that could start a message is in free_, or backlog_ is not empty.
-//      free_ may also name some that no longer can.
+//   3. Open loop: a connection that could start a message is in free_, which may also name some
+//      that no longer can. What is due and waits for a connection is not kept anywhere: schedule_
+//      stands at the first of it, and goes on from there.
 //   4. Nothing is closed but by discard(), which takes the connection out of the poller first.
 //
 // Registered once, edge-triggered, for both directions: a message costs no system call but its send
@@ -13,10 +14,7 @@
 
 #include "duolu/load/load.hpp"
 
-#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/resource.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -25,13 +23,10 @@
 #include <system_error>
 #include <utility>
 
+#include "client.hpp"
 #include "duolu/base/check.hpp"
 #include "payload.hpp"
 #include "schedule.hpp"
-
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 
 namespace duolu {
 namespace {
@@ -46,14 +41,6 @@ constexpr std::size_t most_opening = 64;
 constexpr Duration tick = milliseconds(250);
 /// A full backlog of a Unix socket is EAGAIN, and nothing tells when it has room again.
 constexpr Duration retry_after = milliseconds(1);
-/// A loopback target can be reached from many local addresses (127.0.0.1 and up), each with ports
-/// of its own. They are changed long before the ports run out (28,232 by default, those in
-/// TIME_WAIT included), since connect(2) then searches long: 70 us instead of 20 us.
-constexpr std::uint32_t sources = 250;
-constexpr std::uint32_t connections_a_source = 8192;
-/// Bare sleeps measured before an open loop, and how long each is to last.
-constexpr int bare_sleeps = 100;
-constexpr Duration bare_sleep = microseconds(200);
 /// Bounds of the time before a start that is spun away instead of slept.
 constexpr Duration least_spin = microseconds(5);
 constexpr Duration most_spin = microseconds(200);
@@ -63,40 +50,6 @@ constexpr Duration late_limit = milliseconds(1);
 
 constexpr std::string_view error_names[] = {"refused",    "reset",      "closed", "timeout",
                                             "wrong_byte", "unanswered", "other"};
-
-std::uint64_t ns_between(Instant start, Instant end) noexcept {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>((end - start).count(), 0));
-}
-
-timespec to_timespec(Instant instant) noexcept {
-  const std::int64_t ns = instant.time_since_epoch().count();
-  return {.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
-          .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
-}
-
-/// Timers without slack while it lives: by default Linux may be 50 us late, to save power.
-class PreciseTimers {
- public:
-  explicit PreciseTimers(Kernel& kernel) : kernel_(kernel) {
-#ifdef __linux__
-    before_ = kernel_.prctl(PR_GET_TIMERSLACK, 0);
-#endif
-    set(1);
-  }
-  PreciseTimers(const PreciseTimers&) = delete;
-  PreciseTimers& operator=(const PreciseTimers&) = delete;
-  ~PreciseTimers() { set(before_); }
-
- private:
-  void set([[maybe_unused]] int slack_ns) noexcept {
-#ifdef __linux__
-    if (before_ > 0) kernel_.prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns));
-#endif
-  }
-
-  Kernel& kernel_;
-  int before_ = -1;
-};
 
 struct Message {
   Instant intended;  ///< Closed loop: when it was sent.
@@ -139,7 +92,8 @@ class LoadRun {
         payload_(options.seed),
         connections_(options.connections),
         messages_(active_ * options.pipeline),
-        buffer_(Payload::most) {
+        buffer_(Payload::most),
+        local_(kernel_, target_) {
     DUOLU_CHECK(active_ <= options.connections && options.size > 0 && options.pipeline > 0);
     DUOLU_CHECK(options.rate >= 0 && (options.messages > 0 || options.duration.count() > 0));
   }
@@ -151,7 +105,11 @@ class LoadRun {
 
   Result<LoadReport> run() {
     if (Result<> connected = connect_all(); !connected) return fail(connected.error());
-    if (is_open_loop()) measure_sleep();
+    if (is_open_loop()) {
+      report_.bare_sleep = measure_sleep(kernel_);
+      const auto late = static_cast<std::int64_t>(report_.bare_sleep.percentile(99));
+      spin_ = std::clamp<Duration>(nanoseconds(late), least_spin, most_spin);
+    }
     load();
     drain();
     judge();
@@ -183,20 +141,6 @@ class LoadRun {
     return {};
   }
 
-  /// How late a sleep ends when there is nothing else to do: the floor for everything that is timed
-  /// here.
-  void measure_sleep() {
-    for (int i = 0; i < bare_sleeps; ++i) {
-      const Instant until = kernel_.now() + bare_sleep;
-      const timespec ts = to_timespec(until);
-      if (kernel_.clock_nanosleep(&ts) != 0) continue;
-      report_.bare_sleep.record(ns_between(until, kernel_.now()));
-    }
-    spin_ = std::clamp<Duration>(
-        nanoseconds(static_cast<std::int64_t>(report_.bare_sleep.percentile(99))), least_spin,
-        most_spin);
-  }
-
   void load() {
     const PreciseTimers precise(kernel_);
     const Instant begin = kernel_.now();
@@ -214,14 +158,14 @@ class LoadRun {
     Instant now = begin;
     while (!stopped() && !is_over(now)) {
       if (phase_ == Phase::warmup && now >= start_) begin_measurement(now);
-      if (is_open_loop()) now = start_due(now);
+      start_due(now);
       turn(next_deadline());
-      if (is_open_loop()) spin();
+      spin();
       now = kernel_.now();
     }
     if (phase_ == Phase::warmup) begin_measurement(now);  // it was stopped: nothing was measured
     report_.elapsed = std::min(now, end_) - start_;
-    const Usage usage = read_usage();
+    const Usage usage = read_usage(kernel_);
     report_.cpu = usage.cpu - usage_.cpu;
     report_.preempted = usage.preempted - usage_.preempted;
     enter(Phase::draining, now);
@@ -240,15 +184,20 @@ class LoadRun {
     // Closed loop: those on their way will come back in the measurement.
     left_to_start_ = options_.messages;
     if (!is_open_loop()) left_to_start_ -= std::min<std::uint64_t>(left_to_start_, on_way_);
-    usage_ = read_usage();
+    usage_ = read_usage(kernel_);
     report_.spun = Duration::zero();
   }
 
   /// Waits for the answers that are still to come.
   void drain() {
     const Instant last = after(kernel_.now(), options_.timeout);
-    while (!stopped() && on_way_ + backlog_.size() > 0 && kernel_.now() < last) turn(last);
-    if (!stopped()) count(LoadError::unanswered, on_way_ + backlog_.size());
+    while (!stopped() && (on_way_ > 0 || is_due(last)) && kernel_.now() < last) turn(last);
+    if (!stopped()) count_unanswered(last);
+  }
+
+  void count_unanswered(Instant now) noexcept {
+    for (; is_due(now); take_due()) count(LoadError::unanswered);  // they never had their turn
+    count(LoadError::unanswered, on_way_);
   }
 
   void judge() {
@@ -271,8 +220,9 @@ class LoadRun {
 
   Instant next_deadline() const noexcept {
     Instant deadline = std::min(end_, phase_ == Phase::warmup ? start_ : never);
-    // The schedule goes on while all connections are busy; what is due then is only noted.
-    if (left_to_schedule()) deadline = std::min(deadline, schedule_.next() - spin_);
+    // While all connections are busy nothing could be started.
+    if (left_to_schedule() && !free_.empty())
+      deadline = std::min(deadline, schedule_.next() - spin_);
     return deadline;
   }
 
@@ -281,14 +231,25 @@ class LoadRun {
     // There is room to open more, and yet some are left: the server's backlog was full.
     if (!to_open_.empty() && opening_ + greeting_ < most_opening)
       deadline = std::min(deadline, retry_at_);
-    const Result<Poller::Batch> batch = poller_.wait(std::min(deadline, tick_at_));
-    if (!batch) return stop("waiting failed: " + batch.error().message());
+    serve(std::min(deadline, tick_at_));
+    if (const Instant now = kernel_.now(); now >= tick_at_) look_around(now);
+  }
+
+  /// One wait. Whether anything came of it.
+  bool serve(Instant deadline) {
+    const Result<Poller::Batch> batch = poller_.wait(deadline);
+    if (!batch) {
+      stop("waiting failed: " + batch.error().message());
+      return false;
+    }
+    bool any = false;
     for (const Event& event : *batch) {
       handle(event);
-      if (stopped()) return;
+      any = true;
+      if (stopped()) break;
     }
     if (batch->woken()) tick_at_ = immediately;
-    if (const Instant now = kernel_.now(); now >= tick_at_) look_around(now);
+    return any;
   }
 
   /// Four times a second: what no event tells.
@@ -302,7 +263,7 @@ class LoadRun {
     }
     const bool waits = on_way_ + opening_ + to_open_.size() > 0;
     if (phase_ != Phase::connecting && waits && now - last_answer_ >= options_.timeout) {
-      count(LoadError::unanswered, on_way_);
+      count_unanswered(now);
       stop("no answer came any more");
     }
     if (watch_ && !watch_({.phase = phase_,
@@ -348,7 +309,6 @@ class LoadRun {
   int open(std::size_t index) {
     Connection& c = connections_[index];
     c = Connection{.listed = c.listed, .opened_at = kernel_.now()};
-    if (opened_from_source_ >= connections_a_source) next_source();
     Fd fd;
     for (std::uint32_t tried = 0;; ++tried) {
       fd = Fd(kernel_, kernel_.socket(target_.family(), SOCK_STREAM, 0));
@@ -356,14 +316,13 @@ class LoadRun {
       const int one = 1;
       if (target_.family() != AF_UNIX)
         kernel_.setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-      int result = source_ != 0 ? bind_source(fd.get()) : 0;
+      int result = local_.bind(fd.get());
       if (result >= 0) result = kernel_.connect(fd.get(), target_.data(), target_.size());
       if (result >= 0 || result == -EINPROGRESS) break;
       // All local ports to the target are taken, from this address.
       const bool no_port = result == -EADDRNOTAVAIL || result == -EADDRINUSE;
-      if (!no_port || tried == sources || !next_source()) return result;
+      if (!no_port || tried == LocalAddresses::count || !local_.next()) return result;
     }
-    ++opened_from_source_;
     const Result<Token> token =
         poller_.add(fd.get(), Interest::readable | Interest::writable, Trigger::edge, index);
     if (!token) return -token.error().value();
@@ -372,28 +331,6 @@ class LoadRun {
     c.state = State::opening;
     ++opening_;
     return 0;
-  }
-
-  /// 127.0.0.2 and so on. The port is chosen by connect(2), which knows that the same port may
-  /// serve several destinations.
-  int bind_source(int fd) noexcept {
-    static_assert(sources < 255);
-#ifdef IP_BIND_ADDRESS_NO_PORT
-    const int one = 1;
-    kernel_.setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
-#endif
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + source_);
-    return kernel_.bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
-  }
-
-  /// Whether there is another local address to come from.
-  bool next_source() noexcept {
-    if (target_.family() != AF_INET || !target_.is_loopback()) return false;
-    source_ = (source_ + 1) % sources;
-    opened_from_source_ = 0;
-    return true;
   }
 
   /// Whether it is open.
@@ -508,10 +445,7 @@ class LoadRun {
   void resume(std::size_t index, Instant now) {
     Connection& c = connections_[index];
     if (is_open_loop()) {
-      while (!backlog_.empty() && may_start(c)) {
-        start(index, backlog_.front(), now);
-        backlog_.pop_front();
-      }
+      for (; may_start(c) && is_due(now); take_due()) start(index, schedule_.next(), now);
       set_free(index, now);
     } else {
       while (may_start(c) && closed_loop_goes_on()) start(index, now, now);
@@ -573,7 +507,7 @@ class LoadRun {
       record(messages_[index * options_.pipeline + c.answered % options_.pipeline], now);
     if (options_.churn == 0 || c.answered < options_.churn)
       resume(index, now);
-    else if (phase_ == Phase::draining && backlog_.empty())
+    else if (phase_ == Phase::draining && !is_due(now))
       discard(index);
     else
       reopen(index);
@@ -633,27 +567,29 @@ class LoadRun {
     return SIZE_MAX;
   }
 
-  /// Starts what is due, or notes that it waits for a connection. What time it is then.
-  Instant start_due(Instant now) {
-    while (schedule_.next() <= now && schedule_.next() < end_ && left_to_schedule()) {
-      const Instant intended = schedule_.next();
-      if (phase_ == Phase::warmup && intended >= start_) return now;  // the measurement begins
-      schedule_.advance();
-      if (phase_ == Phase::measuring && options_.messages > 0) --left_to_start_;
+  /// Whether a message is to start now, or was to start earlier.
+  bool is_due(Instant now) const noexcept {
+    const Instant next = schedule_.next();
+    return left_to_schedule() && next <= now && next < (phase_ == Phase::warmup ? start_ : end_);
+  }
+  void take_due() noexcept {
+    schedule_.advance();
+    if (phase_ == Phase::measuring && options_.messages > 0) --left_to_start_;
+  }
+
+  /// Starts what is due as long as there are free connections.
+  void start_due(Instant now) {
+    while (is_due(now)) {
       const std::size_t index = take_free();
-      if (index == SIZE_MAX) {
-        backlog_.push_back(intended);
-        continue;
-      }
+      if (index == SIZE_MAX) return;
       now = kernel_.now();
-      if (phase_ == Phase::measuring)
-        report_.start_error.record(
-            ns_between(std::max(intended, connections_[index].free_since), now));
-      start(index, intended, now);
+      const Instant possible = std::max(schedule_.next(), connections_[index].free_since);
+      if (phase_ == Phase::measuring) report_.start_error.record(ns_between(possible, now));
+      start(index, schedule_.next(), now);
+      take_due();
       set_free(index, now);
       push(index);
     }
-    return now;
   }
 
   /// The last stretch before a start: a sleep would end too late.
@@ -663,36 +599,10 @@ class LoadRun {
     Instant now = kernel_.now();
     if (until - now > spin_) return;
     while (now < until && !stopped()) {
-      bool idle = true;
-      if (on_way_ > 0) {
-        const Result<Poller::Batch> batch = poller_.wait(immediately);
-        if (!batch) return stop("waiting failed: " + batch.error().message());
-        for (const Event& event : *batch) {
-          handle(event);
-          idle = false;
-        }
-      }
+      const bool idle = on_way_ == 0 || !serve(immediately);
       const Instant before = std::exchange(now, kernel_.now());
       if (idle) report_.spun += now - before;
     }
-  }
-
-  // --- the client itself
-
-  struct Usage {
-    Duration cpu{};
-    std::uint64_t preempted = 0;
-  };
-
-  Usage read_usage() noexcept {
-#ifdef RUSAGE_THREAD
-    constexpr int who = RUSAGE_THREAD;
-#else
-    constexpr int who = RUSAGE_SELF;
-#endif
-    struct rusage usage{};
-    (void)kernel_.getrusage(who, &usage);  // all zero is no lie worth a failure
-    return {kernel_.thread_cpu_time(), static_cast<std::uint64_t>(usage.ru_nivcsw)};
   }
 
   Poller& poller_;
@@ -717,8 +627,7 @@ class LoadRun {
 
   std::deque<std::size_t> to_open_;
   Instant retry_at_ = immediately;  ///< Opening goes on.
-  std::uint32_t source_ = 0;        ///< Added to 127.0.0.1 for the local address; 0: not bound.
-  std::uint32_t opened_from_source_ = 0;
+  LocalAddresses local_;
   std::size_t opening_ = 0;
   std::size_t greeting_ = 0;
   std::size_t open_ = 0;
@@ -728,7 +637,6 @@ class LoadRun {
   std::uint64_t on_way_ = 0;         ///< Messages started and not answered.
   std::uint64_t left_to_start_ = 0;  ///< Of `messages`, in the measurement.
   Schedule schedule_;                ///< Closed loop: never.
-  std::deque<Instant> backlog_;      ///< Due, and no connection was free.
   std::deque<std::size_t> free_;
   Duration spin_{};
 };

@@ -193,6 +193,16 @@ TEST_F(LoadTest, answers_that_never_come_are_counted) {
   EXPECT_EQ(report.error_count(LoadError::unanswered), 4U);
 }
 
+TEST_F(LoadTest, what_could_not_even_be_sent_is_unanswered_too) {
+  server.goes_silent_at = VirtualServer::origin + 700ms;
+  const LoadReport report = run({.connections = 4, .rate = 1000, .duration = 1s, .timeout = 2s});
+  EXPECT_NEAR(static_cast<double>(report.messages), 480, 20);
+  EXPECT_EQ(report.messages + report.error_count(LoadError::unanswered), 1000U);
+  const LoadReport stopped = run({.connections = 4, .rate = 1000, .duration = 9s, .timeout = 2s});
+  EXPECT_EQ(stopped.stopped, "no answer came any more");
+  EXPECT_GT(stopped.error_count(LoadError::unanswered), 1900U);
+}
+
 TEST_F(LoadTest, nobody_there_is_a_failure_of_the_whole) {
   server.dies_at = immediately;
   const auto poller = make_poller(server, "poll").value();
