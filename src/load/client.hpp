@@ -1,0 +1,122 @@
+// Private. Layer: load. What the client's own thread needs and uses: precise timers, its CPU time,
+// and local addresses to come from.
+#pragma once
+
+#include <netinet/in.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "duolu/kernel/kernel.hpp"
+#include "duolu/load/histogram.hpp"
+#include "duolu/net/address.hpp"
+
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+namespace duolu {
+
+inline std::uint64_t ns_between(Instant start, Instant end) noexcept {
+  return static_cast<std::uint64_t>(std::max<std::int64_t>((end - start).count(), 0));
+}
+
+/// Timers without slack while it lives: by default Linux may be 50 us late, to save power.
+class PreciseTimers {
+ public:
+  explicit PreciseTimers(Kernel& kernel) : kernel_(kernel) {
+#ifdef __linux__
+    before_ = kernel_.prctl(PR_GET_TIMERSLACK, 0);
+#endif
+    set(1);
+  }
+  PreciseTimers(const PreciseTimers&) = delete;
+  PreciseTimers& operator=(const PreciseTimers&) = delete;
+  ~PreciseTimers() { set(before_); }
+
+ private:
+  void set([[maybe_unused]] int slack_ns) noexcept {
+#ifdef __linux__
+    if (before_ > 0) kernel_.prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns));
+#endif
+  }
+
+  Kernel& kernel_;
+  int before_ = -1;
+};
+
+/// How late a sleep ends when there is nothing else to do: the floor for everything that is timed
+/// here. Takes about 30 ms.
+inline Histogram measure_sleep(Kernel& kernel) {
+  constexpr int sleeps = 100;
+  constexpr Duration length = std::chrono::microseconds(200);
+  Histogram late;
+  for (int i = 0; i < sleeps; ++i) {
+    const Instant until = kernel.now() + length;
+    const std::int64_t ns = until.time_since_epoch().count();
+    const timespec ts{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
+                      .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+    if (kernel.clock_nanosleep(&ts) == 0) late.record(ns_between(until, kernel.now()));
+  }
+  return late;
+}
+
+/// What a thread has used so far.
+struct Usage {
+  Duration cpu{};
+  std::uint64_t preempted = 0;
+};
+
+inline Usage read_usage(Kernel& kernel) noexcept {
+#ifdef RUSAGE_THREAD
+  constexpr int who = RUSAGE_THREAD;
+#else
+  constexpr int who = RUSAGE_SELF;
+#endif
+  struct rusage usage{};
+  (void)kernel.getrusage(who, &usage);  // all zero is no lie worth a failure
+  return {kernel.thread_cpu_time(), static_cast<std::uint64_t>(usage.ru_nivcsw)};
+}
+
+/// Where connections to a loopback target come from: 127.0.0.1 and up, each with ports of its own.
+/// The address is changed long before its ports run out (28,232 by default, those in TIME_WAIT
+/// included), since connect(2) then searches long: 70 us instead of 20 us.
+class LocalAddresses {
+ public:
+  LocalAddresses(Kernel& kernel, const Address& target)
+      : kernel_(kernel), several_(target.family() == AF_INET && target.is_loopback()) {}
+
+  /// Binds a socket that is to be connected, unless the system may choose the address. 0 or -errno.
+  /// The port is left to connect(2), which knows that one may serve several destinations.
+  int bind(int fd) noexcept {
+    if (++used_ > connections_each) next();
+    if (number_ == 0) return 0;
+#ifdef IP_BIND_ADDRESS_NO_PORT
+    const int one = 1;
+    kernel_.setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+#endif
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + number_);
+    return kernel_.bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
+  }
+  /// Goes on to the next address. Whether there is one.
+  bool next() noexcept {
+    used_ = 0;
+    number_ = several_ ? (number_ + 1) % count : 0;
+    return several_;
+  }
+  static constexpr std::uint32_t count = 250;
+
+ private:
+  static constexpr std::uint32_t connections_each = 8192;
+
+  Kernel& kernel_;
+  bool several_;
+  std::uint32_t number_ = 0;  ///< Added to 127.0.0.1; 0: not bound.
+  std::uint32_t used_ = 0;
+};
+
+}  // namespace duolu
