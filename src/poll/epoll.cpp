@@ -179,8 +179,13 @@ class EpollPoller final : public Poller {
     if (Result<> opened = open_set(); !opened) return opened;
     for (std::uint32_t index = 1; index < slot_count(); ++index) {
       const Slot& s = slot(index);
-      if (s.fd < 0 || s.dead || control(EPOLL_CTL_ADD, index) >= 0) continue;
-      if (wanted(s, false) != Interest::none) invalidate(index);
+      if (s.fd < 0 || s.dead) continue;
+      const int result = control(EPOLL_CTL_ADD, index);
+      if (result == -ENOMEM || result == -ENOSPC) {  // it is there, but the kernel has no room
+        needs_rebuild();
+        return fail(-result);
+      }
+      if (result < 0 && wanted(s, false) != Interest::none) invalidate(index);
     }
     return {};
   }

@@ -506,6 +506,34 @@ TEST(EpollFaults, every_byte_arrives_without_epoll_pwait2_and_eventfd) {
     }
 }
 
+TEST(EpollFaults, P4_a_rebuild_that_runs_out_of_memory_is_finished_by_the_next_wait) {
+  FaultKernel kernel(real_kernel(), 1);
+  const auto poller = make_poller(kernel, "epoll").value();
+  const Pair gone = unix_pair();
+  const Pair live = unix_pair();
+  const Token removed = poller->add(gone.a.get(), Interest::readable).value();
+  const Token kept = poller->add(live.a.get(), Interest::readable).value();
+  put(gone.b.get(), "x");
+  put(live.b.get(), "x");
+  kernel.fail(Call::epoll_ctl, 1, EBADF);  // the kernel keeps it, as when a dup lives on
+  ASSERT_TRUE(poller->remove(removed));
+  for (const int error : {ENOMEM, ENOSPC}) {
+    // The wake-up is the first that a new set is told of, the live registration the second.
+    kernel.fail(Call::epoll_ctl, 2, error);
+    const auto failed = poller->wait(immediately);
+    ASSERT_FALSE(failed.has_value());
+    EXPECT_EQ(failed.error().value(), error);
+  }
+  const auto batch = poller->wait(immediately).value();
+  int seen = 0;
+  for (const Event& event : batch) {
+    EXPECT_EQ(event.token, kept);
+    EXPECT_TRUE(event.readable() && !event.invalid());
+    ++seen;
+  }
+  EXPECT_EQ(seen, 1);
+}
+
 TEST(EpollFaults, P4_a_dead_registration_is_got_rid_of_even_without_a_free_descriptor) {
   for (const bool no_descriptor : {false, true}) {
     FaultKernel kernel(real_kernel());

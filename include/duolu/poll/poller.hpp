@@ -145,7 +145,8 @@ class Poller {
   /// The batch is valid until the next wait(); visit it whole, since an edge or oneshot report that
   /// is not visited is lost.
   /// Errors: EINTR with `return_on_signal`; otherwise only what means that the poller is broken
-  /// (ENOMEM, or EINVAL where RLIMIT_NOFILE was lowered under poll's array).
+  /// (EINVAL where RLIMIT_NOFILE was lowered under poll's array) or that the kernel lacks memory
+  /// (ENOMEM, ENOSPC): registrations are kept, and a later wait() goes on.
   [[nodiscard]] Result<Batch> wait(Instant deadline);
 
   /// Makes the wait() under way, or else the next one, return. Any thread, any signal handler.
