@@ -1,4 +1,4 @@
-// Clauses T1 to T4 of timer_queue.hpp, against a model.
+// Clauses TI1 to TI4 of timer_queue.hpp, against a model.
 #include "duolu/loop/timer_queue.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 constexpr Instant at(Duration span) { return Instant(span); }
 
-TEST(TimerQueue, T1_timers_come_out_by_deadline_then_in_the_order_of_arming) {
+TEST(TimerQueue, TI1_timers_come_out_by_deadline_then_in_the_order_of_arming) {
   TimerQueue queue;
   std::array<Timer, 6> timers;
   const Duration deadlines[] = {5ms, 1ms, 5ms, 3ms, 1ms, 5ms};
@@ -32,7 +32,7 @@ TEST(TimerQueue, T1_timers_come_out_by_deadline_then_in_the_order_of_arming) {
   EXPECT_EQ(queue.next(), never);
 }
 
-TEST(TimerQueue, T2_a_cancelled_timer_does_not_come_out_and_can_be_armed_again) {
+TEST(TimerQueue, TI2_a_cancelled_timer_does_not_come_out_and_can_be_armed_again) {
   TimerQueue queue;
   Timer a;
   Timer b;
@@ -48,7 +48,7 @@ TEST(TimerQueue, T2_a_cancelled_timer_does_not_come_out_and_can_be_armed_again) 
   EXPECT_EQ(queue.take_due(immediately), &a);
 }
 
-TEST(TimerQueue, T3_arming_an_armed_timer_moves_it_behind_its_equals) {
+TEST(TimerQueue, TI3_arming_an_armed_timer_moves_it_behind_its_equals) {
   TimerQueue queue;
   Timer a;
   Timer b;
@@ -78,7 +78,7 @@ TEST(TimerQueueDeathTest, an_armed_timer_must_not_be_destroyed) {
   EXPECT_DEATH(destroy_while_armed(), "armed");
 }
 
-TEST(TimerQueue, T1_T2_T3_random_work_agrees_with_a_model) {
+TEST(TimerQueue, TI1_TI2_TI3_random_work_agrees_with_a_model) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
     Prng prng(seed);
     TimerQueue queue;

@@ -536,7 +536,7 @@ LAMBDA_HEAD = re.compile(
 def coroutine_braces(tree):
     for source in tree.cxx():
         code = source.code
-        for match in re.finditer(r"\bco_await\b", code):
+        for match in re.finditer(r"(?<!operator )\bco_await\b", code):
             depth, position = 0, match.end()
             while position < len(code):
                 letter = code[position]

@@ -5,11 +5,12 @@
 // cancelling move at most log4(n) entries of 24 bytes, and in a server they mostly move none: a new
 // deadline is later than most, and belongs near where it was put.
 //
-//   T1  Timers come out by deadline; those with the same deadline in the order they were armed.
-//   T2  A timer comes out once. Cancelled, it does not come out; then it may be armed again, from
+//   TI1  Timers come out by deadline; those with the same deadline in the order they were armed.
+//   TI2  A timer comes out once. Cancelled, it does not come out; then it may be armed again, from
 //       wherever.
-//   T3  Arming an armed timer moves it: it counts as armed just now.
-//   T4  Nothing but reserve() and arm() takes memory, and arm() only for more timers at a time than
+//   TI3  Arming an armed timer moves it: it counts as armed just now.
+//   TI4  Nothing but reserve() and arm() takes memory, and arm() only for more timers at a time
+//   than
 //       there have ever been.
 #pragma once
 

@@ -1,0 +1,307 @@
+// Public. Layer: task. Task<T>: a coroutine with one owner that runs while somebody awaits it.
+//
+//   TA1  A task is lazy: it begins when it is awaited. One that never was leaves no trace but its
+//       arguments' destruction.
+//   TA2  It is awaited once, by the task that owns it: co_await make() or co_await std::move(task).
+//       The awaiting task goes on when it has ended.
+//   TA3  co_await gives what the task returned, or throws what it threw.
+//   TA4  co_await try_(task), of a Task<Result<T>>, gives the T. If there is an error instead, the
+//       awaiting task, which must return a Result too, ends there with that error, as if it had
+//       said `return fail(error)`: what is in scope is destroyed when its owner destroys it.
+//       try_(result) does the same with a Result that is there already.
+//   TA5  A task that is destroyed after it began and before it has ended aborts. Scopes end
+//       first.
+//   TA6  Awaiting takes no stack that grows: neither with the number of tasks that one awaits after
+//       another, nor, when they wait for something outside, with how often they do. It grows
+//       with the depth of tasks awaiting tasks.
+//
+// How, and why not by symmetric transfer: docs/gcc12.md. A child runs inside await_ready of its
+// parent; when it ends later, the last line of its final_suspend resumes the parent by a plain
+// call.
+//
+// Frames come from frames.hpp. A task belongs to one thread at a time.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <optional>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "duolu/base/check.hpp"
+#include "duolu/base/result.hpp"
+#include "duolu/task/frames.hpp"
+
+namespace duolu {
+
+template <class T>
+class Task;
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_result = false;
+template <class T>
+inline constexpr bool is_result<Result<T>> = true;
+
+/// What all tasks have in common, whatever they return.
+class TaskPromise {
+ public:
+  TaskPromise(const TaskPromise&) = delete;
+  TaskPromise& operator=(const TaskPromise&) = delete;
+
+  static void* operator new(std::size_t size) { return take_frame(size); }
+  static void operator delete(void* frame, std::size_t size) noexcept { give_frame(frame, size); }
+
+  std::suspend_always initial_suspend() const noexcept { return {}; }
+
+  struct Final {
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> self) const noexcept {
+      finish(self.promise());
+    }
+    void await_resume() const noexcept {}
+  };
+  Final final_suspend() const noexcept { return {}; }
+  void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+
+  /// Whether it has begun.
+  [[nodiscard]] bool started() const noexcept { return started_; }
+  /// Whether it has ended: returned, thrown, or been ended by try_.
+  [[nodiscard]] bool done() const noexcept { return done_; }
+
+  /// The error it returned; none if it returned something else, or threw.
+  [[nodiscard]] std::error_code failure() const noexcept {
+    return exception_ ? std::error_code() : error();
+  }
+
+  /// Runs it until it waits for something, or has ended; then true.
+  bool run() {
+    DUOLU_CHECK(!started_);
+    started_ = true;
+    self_.resume();
+    return done_;
+  }
+  /// Has `waiter` go on when this has ended; with `propagates`, an error ends it instead (TA4).
+  void wait_in(TaskPromise& waiter, bool propagates) noexcept {
+    waiter_ = &waiter;
+    propagates_ = propagates;
+  }
+  /// Ends it where it is suspended, as if it had returned `error`.
+  void end_with(std::error_code error) noexcept {
+    take_error(error);
+    finish(*this);
+  }
+  /// Calls `ended(context)` when this has ended, in place of a waiter: for whoever runs tasks and
+  /// is none.
+  void on_end(void (*ended)(void*), void* context) noexcept {
+    ended_ = ended;
+    context_ = context;
+  }
+
+ protected:
+  explicit TaskPromise(std::coroutine_handle<> self) noexcept : self_(self) {}
+  ~TaskPromise() = default;
+
+  void rethrow() const {
+    if (exception_) [[unlikely]]
+      std::rethrow_exception(exception_);
+  }
+
+ private:
+  [[nodiscard]] virtual std::error_code error() const noexcept = 0;
+  virtual void take_error(std::error_code error) noexcept = 0;
+
+  /// Marks it as ended and goes on with whoever waits. A loop, not a recursion, through tasks that
+  /// an error ends one after the other. `ended` may be destroyed in it.
+  static void finish(TaskPromise& ended) noexcept {
+    TaskPromise* task = &ended;
+    for (;;) {
+      task->done_ = true;
+      TaskPromise* const waiter = task->waiter_;
+      if (waiter == nullptr) {
+        if (task->ended_ != nullptr) task->ended_(task->context_);
+        return;
+      }
+      const std::error_code error = task->propagates_ ? task->failure() : std::error_code();
+      if (!error) return waiter->self_.resume();
+      waiter->take_error(error);
+      task = waiter;
+    }
+  }
+
+  std::coroutine_handle<> self_;
+  TaskPromise* waiter_ = nullptr;
+  void (*ended_)(void*) = nullptr;
+  void* context_ = nullptr;
+  std::exception_ptr exception_;
+  bool started_ = false;
+  bool done_ = false;
+  bool propagates_ = false;
+};
+
+template <class T>
+class TaskResult : public TaskPromise {
+ public:
+  using TaskPromise::TaskPromise;
+  template <class U = T>
+    requires std::is_constructible_v<T, U&&>
+  void return_value(U&& value) {
+    value_.emplace(std::forward<U>(value));
+  }
+  T take() {
+    rethrow();
+    return *std::move(value_);
+  }
+
+ private:
+  std::error_code error() const noexcept final {
+    if constexpr (is_result<T>) {
+      if (!value_->has_value()) return value_->error();
+    }
+    return {};
+  }
+  void take_error(std::error_code error) noexcept final {
+    if constexpr (is_result<T>)
+      value_.emplace(std::unexpected(error));
+    else
+      DUOLU_CHECK(error == std::error_code());  // try_ does not compile there
+  }
+
+  std::optional<T> value_;
+};
+
+template <>
+class TaskResult<void> : public TaskPromise {
+ public:
+  using TaskPromise::TaskPromise;
+  void return_void() const noexcept {}
+  void take() const { rethrow(); }
+
+ private:
+  std::error_code error() const noexcept final { return {}; }
+  void take_error(std::error_code error) noexcept final { DUOLU_CHECK(error == std::error_code()); }
+};
+
+/// A promise whose coroutine try_ may end.
+template <class P>
+concept Fallible = std::is_base_of_v<TaskPromise, P> && P::returns_result;
+
+}  // namespace detail
+
+/// A coroutine that returns a T. Move-only. See the top of this file.
+template <class T = void>
+class [[nodiscard]] Task {
+ public:
+  class promise_type final : public detail::TaskResult<T> {
+   public:
+    static constexpr bool returns_result = detail::is_result<T>;
+    promise_type() noexcept
+        : detail::TaskResult<T>(std::coroutine_handle<promise_type>::from_promise(*this)) {}
+    Task get_return_object() noexcept { return Task(this); }
+  };
+
+  Task() = default;
+  Task(Task&& other) noexcept : promise_(std::exchange(other.promise_, nullptr)) {}
+  Task& operator=(Task&& other) noexcept {
+    if (this != &other) {
+      destroy();
+      promise_ = std::exchange(other.promise_, nullptr);
+    }
+    return *this;
+  }
+  ~Task() { destroy(); }
+
+  /// Whether there is a coroutine: not after a move.
+  [[nodiscard]] explicit operator bool() const noexcept { return promise_ != nullptr; }
+  /// For whoever runs tasks: the coroutine, still this task's.
+  [[nodiscard]] promise_type& promise() const noexcept {
+    DUOLU_CHECK(promise_ != nullptr);
+    return *promise_;
+  }
+
+  class Awaiter {
+   public:
+    explicit Awaiter(promise_type& task) noexcept : task_(&task) {}
+    bool await_ready() const { return task_->run(); }
+    template <class Waiter>
+    void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
+      task_->wait_in(waiter.promise(), false);
+    }
+    T await_resume() const { return task_->take(); }
+
+   private:
+    promise_type* task_;
+  };
+  Awaiter operator co_await() && noexcept { return Awaiter(promise()); }
+
+ private:
+  explicit Task(promise_type* promise) noexcept : promise_(promise) {}
+  void destroy() noexcept {
+    if (promise_ == nullptr) return;
+    DUOLU_CHECK(!promise_->started() || promise_->done());  // TA5
+    std::coroutine_handle<promise_type>::from_promise(*std::exchange(promise_, nullptr)).destroy();
+  }
+
+  promise_type* promise_ = nullptr;
+};
+
+namespace detail {
+
+/// Awaits a Task<Result<T>>, and gives the T or ends the awaiting task.
+template <class T>
+class TryTask {
+ public:
+  explicit TryTask(typename Task<Result<T>>::promise_type& task) noexcept : task_(&task) {}
+  bool await_ready() const { return task_->run() && !task_->failure(); }
+  template <Fallible Waiter>
+  void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
+    if (task_->done())
+      waiter.promise().end_with(task_->failure());
+    else
+      task_->wait_in(waiter.promise(), true);
+  }
+  T await_resume() const {
+    Result<T> outcome = task_->take();  // no error, or it would not be resumed
+    if constexpr (!std::is_void_v<T>) return *std::move(outcome);
+  }
+
+ private:
+  typename Task<Result<T>>::promise_type* task_;
+};
+
+/// Gives the T of a Result, or ends the awaiting task.
+template <class T>
+class TryResult {
+ public:
+  explicit TryResult(Result<T>&& result) noexcept : result_(std::move(result)) {}
+  bool await_ready() const noexcept { return result_.has_value(); }
+  template <Fallible Waiter>
+  void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
+    waiter.promise().end_with(result_.error());
+  }
+  T await_resume() {
+    if constexpr (!std::is_void_v<T>) return *std::move(result_);
+  }
+
+ private:
+  Result<T> result_;
+};
+
+}  // namespace detail
+
+/// `T value = co_await try_(task());` See TA4.
+template <class T>
+[[nodiscard]] detail::TryTask<T> try_(Task<Result<T>>&& task) noexcept {
+  return detail::TryTask<T>(task.promise());
+}
+/// `T value = co_await try_(result());`
+template <class T>
+[[nodiscard]] detail::TryResult<T> try_(Result<T>&& result) noexcept {
+  return detail::TryResult<T>(std::move(result));
+}
+
+}  // namespace duolu
