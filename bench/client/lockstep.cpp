@@ -1,6 +1,7 @@
-// lockstep PORT CONNECTIONS ROUNDS: sends 64 bytes on every connection, then reads every echo,
-// round after round, and checks each byte. For counting costs, not time: the server is given the
-// same work in every run.
+// lockstep PORT CONNECTIONS ROUNDS [CROWDS]: sends 64 bytes on every connection, then reads every
+// echo, round after round, and checks each byte; then closes them and starts again with the next
+// crowd of connections. For counting costs, not time: the server is given the same work in every
+// run.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -32,29 +33,37 @@ int connect_to(int port) {
   return fd;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 4) return 2;
-  std::vector<int> connections;
-  for (int i = 0; i < std::atoi(argv[2]); ++i)
-    connections.push_back(connect_to(std::atoi(argv[1])));
-  const int rounds = std::atoi(argv[3]);
+/// Whether every echo was right.
+bool visit(int port, int connections, int rounds) {
+  std::vector<int> fds;
+  for (int i = 0; i < connections; ++i) fds.push_back(connect_to(port));
   char sent[message_size];
   char received[message_size];
   for (int round = 0; round < rounds; ++round) {
     std::memset(sent, round, sizeof sent);
-    for (const int fd : connections)
-      if (::send(fd, sent, sizeof sent, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof sent))
-        return 1;
-    for (const int fd : connections) {
+    for (const int fd : fds)
+      if (::send(fd, sent, sizeof sent, MSG_NOSIGNAL) != static_cast<ssize_t>(sizeof sent)) {
+        std::perror("send");
+        return false;
+      }
+    for (const int fd : fds) {
       if (::recv(fd, received, sizeof received, MSG_WAITALL) !=
               static_cast<ssize_t>(sizeof received) ||
           std::memcmp(sent, received, sizeof sent) != 0) {
         std::fprintf(stderr, "round %d: a wrong echo, or none\n", round);
-        return 1;
+        return false;
       }
     }
   }
-  for (const int fd : connections) ::close(fd);
+  for (const int fd : fds) ::close(fd);
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4 && argc != 5) return 2;
+  const int crowds = argc == 5 ? std::atoi(argv[4]) : 1;
+  for (int crowd = 0; crowd < crowds; ++crowd)
+    if (!visit(std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]))) return 1;
 }
