@@ -1,5 +1,8 @@
-// poller_echo PORT [BACKEND [TRIGGER]]: the raw servers' program on a Poller, with a callback for
-// each registration, as a user of the bare Poller would write it.
+// The raw servers' program on a Poller, with a callback for each registration, as a user of the
+// bare Poller would write it. On the real kernel: poller_echo_main.cpp; on a scripted one:
+// ../scripted_cost.cpp.
+#include "poller_echo.hpp"
+
 #include <netinet/in.h>
 
 #include <cerrno>
@@ -112,15 +115,13 @@ Trigger trigger_of(std::string_view name) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc < 2) bench::usage(argv[0], "PORT [BACKEND [TRIGGER]]");
-  bench::prepare();
-  Kernel& kernel = real_kernel();
-  const auto poller = make_poller(kernel, argc > 2 ? argv[2] : "auto").value();
-  static Server server{{}, kernel, *poller, trigger_of(argc > 3 ? argv[3] : "level")};
+void bench::serve_echo(Kernel& kernel, int port, std::string_view backend,
+                       std::string_view trigger) {
+  const auto poller = make_poller(kernel, backend).value();
+  static Server server{{}, kernel, *poller, trigger_of(trigger)};
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<in_port_t>(std::atoi(argv[1])));
+  address.sin_port = htons(static_cast<in_port_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const Fd listener =
       listen_on(kernel, {reinterpret_cast<const sockaddr*>(&address), sizeof address}).value();
