@@ -1,0 +1,205 @@
+"""Costs that are counted, and so without spread: each is the difference of a short and a long run,
+which leaves out start, accepting and end.
+
+Server and client share a core, and the server is of the class that preempts nobody when it wakes
+up (SCHED_BATCH): so the client has sent all of a round before the server waits again, and how many
+messages one wait finds is not up to the scheduler."""
+
+import contextlib
+import os
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import counts
+from process import PORTS, Failure, NotObtained, Process, await_echo, cores, run_client
+
+MESSAGE = 64
+CROWD = 100  # connections
+AT_ONCE = 64  # of those that come and go
+
+
+class Bench:
+    """Where the programs are, and how long to look."""
+
+    def __init__(self, build, quick, descriptors):
+        self.build = build
+        self.core = cores()[0]
+        self.idle = (1_000, 4_000) if quick else (2_000, 10_000)
+        self.idle = tuple(min(count, descriptors - 1_000) for count in self.idle)
+        self.watch_s = 2 if quick else 5
+
+    def lockstep(self, port, connections, rounds, crowds=1):
+        run_client([self.build / "bench/lockstep", port, connections, rounds, crowds], self.core)
+
+
+@contextlib.contextmanager
+def served(bench, server, *tool, visitors=None):
+    """A server that runs under `tool` and has been found to echo; ended after the block. Told how
+    many connections the block makes, `visitors`, it ends after the last of them by itself."""
+    port = PORTS.take()
+    words = ["chrt", "--batch", "0", *tool, *server.words(bench.build, port)]
+    probes = 2
+    until = {"DUOLU_BENCH_UNTIL": str(visitors + probes)} if visitors else None
+    with Process(words, bench.core, until) as process:
+        await_echo(process, port)
+        yield process, port
+        await_echo(process, port)
+        if visitors:
+            process.wait(Process.GRACE)
+        else:
+            process.stop()
+
+
+def profile(bench, server, connections, rounds):
+    """Of a server that echoed so much, by callgrind. Inside io_uring_enter, valgrind lets no signal
+    through."""
+    visitors = connections if server.uses_uring else None
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out"
+        with served(bench, server, "valgrind", "--tool=callgrind",
+                    f"--callgrind-out-file={out}", visitors=visitors) as (_, port):
+            bench.lockstep(port, connections, rounds)
+        return counts.Profile(out.read_text())
+
+
+def calls(bench, server, *work):
+    """System calls by name of a server that was given `work`, by strace."""
+    with tempfile.NamedTemporaryFile("r") as out:
+        with served(bench, server, "strace", "-f", "-c", "-o", out.name) as (_, port):
+            bench.lockstep(port, *work)
+        return counts.strace_counts(out.read())
+
+
+def difference(more, less, units):
+    """By name, per unit; what did not change is left out."""
+    names = sorted(set(more) | set(less))
+    each = {name: (more.get(name, 0) - less.get(name, 0)) / units for name in names}
+    return {name: value for name, value in each.items() if value != 0}
+
+
+def instructions(bench, server):
+    """User instructions, libc included, and allocations."""
+    found = {}
+    for connections, short, long in ((CROWD, 100, 300), (1, 2_000, 6_000)):
+        if connections > server.most_connections:
+            continue
+        less = profile(bench, server, connections, short)
+        more = profile(bench, server, connections, long)
+        messages = connections * (long - short)
+        found[f"instructions_{connections}"] = (more.total() - less.total()) / messages
+        found["allocations"] = (more.allocations() - less.allocations()) / messages
+    return found
+
+
+def system_calls(bench, server):
+    connections = min(CROWD, server.most_connections)
+    short, long = 5_000 // connections, 15_000 // connections
+    kinds = difference(calls(bench, server, connections, long),
+                       calls(bench, server, connections, short), connections * (long - short))
+    found = {"calls_message": sum(kinds.values()), "calls_message_kinds": kinds}
+    if server.most_connections >= AT_ONCE:
+        kinds = difference(calls(bench, server, AT_ONCE, 1, 32),
+                           calls(bench, server, AT_ONCE, 1, 16), AT_ONCE * 16)
+        found |= {"calls_connection": sum(kinds.values()), "calls_connection_kinds": kinds}
+    return found
+
+
+def idle(bench, server):
+    """What connections cost that have echoed once and are silent: memory and wake-ups."""
+    few, many = bench.idle
+    if server.most_connections < many:
+        few, many = server.most_connections // 4, server.most_connections * 9 // 10
+    if few == 0:
+        raise NotObtained("one connection at a time")
+    with contextlib.ExitStack() as held, served(bench, server) as (process, port):
+        bytes_at = []
+        for more in (few, many - few):
+            for start in range(0, more, AT_ONCE):
+                connect(held, port, min(AT_ONCE, more - start))
+            bytes_at.append(anonymous_bytes(process.pid))
+        time.sleep(0.2)  # what is still to be done about the last of them
+        before = switches(process.pid)
+        time.sleep(bench.watch_s)
+        wakeups = switches(process.pid) - before
+    return {"bytes_idle": (bytes_at[1] - bytes_at[0]) / (many - few), "wakeups_idle": wakeups,
+            "idle_connections": [few, many]}
+
+
+def connect(held, port, count):
+    """Opens connections that have one echo behind them, and leaves them to `held` to close."""
+    message = os.urandom(MESSAGE)
+    clients = [held.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+               for _ in range(count)]
+    for client in clients:
+        client.sendall(message)
+    for client in clients:
+        if client.recv(MESSAGE, socket.MSG_WAITALL) != message:
+            raise Failure("a wrong echo, or none")
+
+
+def status_field(path, field):
+    for line in path.read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise Failure(f"no {field} in {path}")
+
+
+def anonymous_bytes(pid):
+    return status_field(Path(f"/proc/{pid}/status"), "RssAnon") * 1024
+
+
+def switches(pid):
+    return sum(status_field(task / "status", "voluntary_ctxt_switches")
+               for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+MEASURES = {"instructions": instructions, "system-calls": system_calls, "idle": idle}
+
+
+def count(bench, server, measures):
+    """{"figures": {...}, "notes": [...], "failures": [...]} of one server."""
+    result = {"server": server.name, "kind": server.kind, "figures": {}, "notes": [],
+              "failures": []}
+    if reason := server.missing(bench.build):
+        result["notes"].append(f"left out: {reason}")
+        return result
+    for name in measures:
+        try:
+            result["figures"] |= MEASURES[name](bench, server)
+        except NotObtained as why:
+            result["notes"].append(f"{name}: not obtained: {why}")
+        except (Failure, OSError, ValueError) as why:
+            result["failures"].append(f"{name}: {why}")
+    return result
+
+
+# --- on a kernel that is played from memory
+
+SCRIPTED = (("epoll", "level"), ("epoll", "edge"), ("epoll", "oneshot"), ("poll", "level"),
+            ("select", "level"))
+
+
+def scripted(bench, backend, trigger):
+    """Instructions of library and server alone, and their calls by kind, a message each."""
+    program = bench.build / "bench/scripted_cost"
+    few, many = 10_000, 30_000
+
+    def instructions_of(connections, messages):
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch) / "out"
+            run_client(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program,
+                        backend, trigger, connections, messages])
+            return counts.Profile(out.read_text()).total(without="ScriptedKernel::")
+
+    def calls_of(messages):
+        lines = run_client([program, backend, trigger, CROWD, messages, "count"]).splitlines()
+        return {name: int(number) for name, number in map(str.split, lines)}
+
+    found = {"backend": backend, "trigger": trigger,
+             "calls": difference(calls_of(many), calls_of(few), many - few)}
+    for connections in (CROWD, 1):
+        more, less = (instructions_of(connections, messages) for messages in (many, few))
+        found[f"instructions_{connections}"] = (more - less) / (many - few)
+    return found

@@ -1,0 +1,144 @@
+"""Tables, for the terminal and for Markdown, and the JSON."""
+
+import sys
+import time
+
+SCHEMA = "duolu.bench/1"
+MOST_COLUMNS = 100
+
+
+class Progress:
+    """One line on a terminal: what is under way, and how long it will still take."""
+
+    def __init__(self, steps):
+        self.steps, self.done, self.start = steps, 0, time.monotonic()
+        self.shown = sys.stderr.isatty()
+
+    def step(self, what):
+        if self.shown:
+            left = ""
+            if self.done:
+                seconds = (time.monotonic() - self.start) / self.done * (self.steps - self.done)
+                left = f", {seconds / 60:.0f} min left"
+            line = f"[{self.done + 1}/{self.steps}{left}] {what}"
+            print(f"\r\033[K{line[:MOST_COLUMNS]}", end="", file=sys.stderr, flush=True)
+        self.done += 1
+
+    def clear(self):
+        if self.shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+class Table:
+    def __init__(self, title, headings):
+        self.title, self.headings, self.rows, self.notes = title, headings, [], []
+
+    def add(self, *cells):
+        self.rows.append([str(cell) for cell in cells])
+
+    def footnote(self, text):
+        """Its mark. The same words have the same."""
+        text = text[:1].upper() + text[1:]
+        if text not in self.notes:
+            self.notes.append(text)
+        return f"[{self.notes.index(text) + 1}]"
+
+    def numbered_notes(self):
+        return [f"[{number}] {text}" for number, text in enumerate(self.notes, 1)]
+
+    def plain(self):
+        grid = [self.headings, *self.rows]
+        widths = [max(len(row[i]) for row in grid) for i in range(len(self.headings))]
+        gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= MOST_COLUMNS else " "
+        body = [gap.join(cell.rjust(width) if i else cell.ljust(width)
+                         for i, (cell, width) in enumerate(zip(row, widths))).rstrip()
+                for row in grid]
+        return "\n".join(["", self.title, *body, *self.numbered_notes()])
+
+    def markdown(self):
+        def line(cells):
+            return f"| {' | '.join(cells)} |"
+        rule = "|---" + "|---:" * (len(self.headings) - 1) + "|"
+        notes = [f"- {note}" for note in self.numbered_notes()]
+        return "\n".join([f"### {self.title}", "", line(self.headings), rule,
+                          *map(line, self.rows), "", *notes, *([""] if notes else [])])
+
+
+def number(value, digits=0):
+    """`-` for none."""
+    return "-" if value is None else f"{value + 0.0:,.{digits}f}"
+
+
+# --- counted
+
+COUNTED = (("instructions_100", "instr. c=100", 1), ("instructions_1", "c=1", 1),
+           ("allocations", "alloc.", 2), ("calls_message", "calls", 3),
+           ("calls_connection", "calls/conn.", 2), ("bytes_idle", "B/idle conn.", 0),
+           ("wakeups_idle", "wake-ups", 0))
+
+
+def counted_table(results):
+    table = Table("Counted: user instructions, allocations and system calls a message of 64 B; "
+                  "idle connections", ["server", *(heading for _, heading, _ in COUNTED), ""])
+    for result in results:
+        marks = "".join(map(table.footnote, result["notes"] +
+                            [f"failed: {result['server']}: {words}"
+                             for words in result["failures"]]))
+        table.add(result["server"], *(number(result["figures"].get(field), digits)
+                                      for field, _, digits in COUNTED), marks)
+    return table
+
+
+def scripted_table(results):
+    kinds = sorted({kind for result in results for kind in result.get("calls", {})})
+    table = Table("Counted on a scripted kernel: instructions of library and server, and calls, a "
+                  "message", ["poller", "instr. c=100", "c=1", *kinds, ""])
+    for result in results:
+        mark = table.footnote(f"failed: {result['failure']}") if "failure" in result else ""
+        table.add(f"{result['backend']}, {result['trigger']}",
+                  number(result.get("instructions_100"), 1),
+                  number(result.get("instructions_1"), 1),
+                  *(number(result.get("calls", {}).get(kind), 2) for kind in kinds), mark)
+    return table
+
+
+# --- timed
+
+def timed_table(timing, core_count, summary):
+    """Of a Timing; `summary(subject, runs)` says the medians."""
+    group = timing.group
+    table = Table(group.title, ["server", "messages/s", "spread", "ratio", "95 %", "CPU us",
+                                "ratio", "p50 us", "p99 us", "verdict"])
+
+    def row(result, ratio, interval, cpu_ratio, verdict):
+        table.add(result["server"], number(result["rate"]), f"{result['spread']:.0%}", ratio,
+                  interval, number(result["server_cpu_us"], 2), cpu_ratio,
+                  number(result["p50_us"], 0), number(result["p99_us"], 0), verdict)
+
+    if timing.baseline:
+        row(summary(group.baseline, timing.baseline), "1", "", "1", "baseline")
+    for subject in group.subjects:
+        result = timing.result(subject, core_count)
+        if result is None:
+            continue
+        ratio = result["ratio"]
+        known = ratio["pairs"] > 1 and ratio["high"] < 10
+        interval = f"{ratio['low']:.3f}-{ratio['high']:.3f}" if known else "-"
+        verdict = table.footnote(result["refusal"]) if result["refusal"] else result["verdict"]
+        row(result, f"{ratio['mean']:.3f}", interval, f"{result['cpu_ratio']['mean']:.3f}", verdict)
+    for subject, words in timing.failures.items():
+        table.footnote(f"failed: {(subject or group.baseline).server}: {words}")
+    return table
+
+
+def timed_json(timing, core_count):
+    group = timing.group
+    return {"name": group.name, "title": group.title, "at_least": group.at_least,
+            "baseline": {"server": group.baseline.server, "load": group.baseline.load._asdict(),
+                         "runs": timing.baseline, "failure": timing.failures.get(None)},
+            "subjects": [{"server": subject.server, "load": subject.load._asdict(),
+                          "result": timing.result(subject, core_count),
+                          "pairs": [{"baseline": mine, "subject": theirs}
+                                    for mine, theirs in timing.pairs[subject]],
+                          "failure": timing.failures.get(subject)}
+                         for subject in group.subjects]}

@@ -1,0 +1,84 @@
+"""What the servers are timed at: loads, and who is compared with whom under which."""
+
+import fnmatch
+from typing import NamedTuple, Optional
+
+from servers import BASELINE, QUICK, SERVERS
+
+
+class Load(NamedTuple):
+    active: int = 100
+    idle: int = 0
+    size: int = 64
+    pipeline: int = 1
+    churn: int = 0  # messages after which a connection is closed and the next one opened
+
+    @property
+    def connections(self):
+        return self.active + self.idle
+
+    def words(self):
+        words = ["--connections", self.connections, "--active", self.active, "--size", self.size,
+                 "--pipeline", self.pipeline]
+        return words + (["--churn", self.churn] if self.churn else [])
+
+
+class Subject(NamedTuple):
+    server: str
+    load: Load
+
+
+class Group(NamedTuple):
+    """Subjects that are compared with one baseline, run by run in turns."""
+    name: str
+    title: str
+    baseline: Subject
+    subjects: tuple
+    at_least: Optional[float] = None  # the claim: no ratio is below this
+
+
+ALL = tuple(server.name for server in SERVERS)
+CORE = ("raw-epoll-edge", "raw-uring-multishot", "raw-uring-own", "libuv", "libevent", "libev",
+        "asio-callbacks", "asio-coroutines", "poller-epoll", "poller-epoll-edge", "serve-epoll")
+FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "serve-epoll")
+MULTIPLEXERS = ("raw-poll", "raw-select", "poller-epoll", "poller-poll", "poller-select",
+                "serve-epoll")
+ECHO = (
+    ("c1", "64 B, 1 connection", Load(active=1), ("raw-blocking", *CORE)),
+    ("c10", "64 B, 10 connections", Load(active=10), FEW),
+    ("c100", "64 B, 100 connections", Load(), ALL),
+    ("c1000", "64 B, 1,000 connections", Load(active=1_000), CORE),
+    ("large", "16 KiB, 100 connections", Load(size=16_384), CORE),
+    ("deep", "64 B, 16 deep, 100 connections", Load(pipeline=16), CORE),
+    ("churn", "connect, one echo, close; 64 at a time", Load(active=64, churn=1), CORE),
+    ("idle1000", "64 B, 100 active and 1,000 idle connections", Load(idle=1_000), MULTIPLEXERS),
+    ("idle10000", "64 B, 100 active and 10,000 idle connections", Load(idle=10_000), MULTIPLEXERS),
+)
+QUICK_GROUPS = ("c1", "c100", "large", "deep", "churn", "keeps-poller-epoll")
+
+
+def groups(quick, chosen, most_connections):
+    """Those of the servers and groups `chosen` by patterns (all, if none); a server that cannot
+    hold a load's connections is left out of it."""
+    limits = {server.name: min(server.most_connections, most_connections) for server in SERVERS}
+    wanted_servers = matching(ALL, chosen) or (QUICK if quick else ALL)
+    found = [Group(name, title, Subject(BASELINE, load),
+                   tuple(Subject(server, load) for server in servers
+                         if server in wanted_servers and server != BASELINE
+                         and load.connections <= limits[server]))
+             for name, title, load, servers in ECHO]
+    crowd = Load(idle=10_000)
+    found += [Group(f"keeps-{server}", f"{server} with 10,000 idle connections, to itself without",
+                    Subject(server, Load()), (Subject(server, crowd),), at_least=0.97)
+              for server in ("raw-epoll", "poller-epoll", "serve-epoll")
+              if server in wanted_servers and crowd.connections <= limits[server]]
+    wanted = matching(NAMES, chosen) or (QUICK_GROUPS if quick else NAMES)
+    return [group for group in found if group.name in wanted and group.subjects]
+
+
+NAMES = (*(name for name, *_ in ECHO), "keeps-raw-epoll", "keeps-poller-epoll", "keeps-serve-epoll")
+
+
+def matching(names, patterns):
+    return [name for name in names
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]

@@ -1,0 +1,174 @@
+"""Times: each subject's runs alternate with its baseline's, and their ratio is taken pair by pair.
+
+A round of a group is A B C A D E A F G ...: every subject runs right before or after a run of the
+baseline A, which is its partner; every other round goes backwards. The machine's slow phases,
+longer than a run, so strike both of a pair. Each run has a server of its own, because what a
+process meets by chance (addresses, its place in the kernel's tables) would otherwise be part of
+the result and of no interval."""
+
+import json
+import time
+from typing import NamedTuple
+
+import stats
+from process import PORTS, Failure, NotObtained, Process, await_echo, cores, describe
+
+SAMPLE_S = 0.05
+START_S = 60  # for a client to connect and warm up
+
+
+class Pace(NamedTuple):
+    pairs: int
+    warmup_s: float
+    duration_s: float
+    overhead_s: float = 0.4  # start and end of both processes
+
+
+QUICK = Pace(pairs=3, warmup_s=0.3, duration_s=1.0)
+FULL = Pace(pairs=10, warmup_s=0.3, duration_s=1.2)
+
+
+def in_turns(subjects, backwards):
+    """The order of a round: (subject, its partner's number) and (None, number) for the baseline's
+    runs."""
+    order, number = [], 0
+    for start in range(0, len(subjects), 2):
+        order.append((None, number))
+        for subject in subjects[start:start + 2]:
+            # The second one of two is nearer to the baseline's next run.
+            follows = number + (subject is not subjects[start])
+            order.append((subject, follows))
+        number += 1
+    if len(subjects) % 2 == 0:
+        order.append((None, number))
+    return order[::-1] if backwards else order
+
+
+def runs_of(group, pace):
+    return pace.pairs * len(in_turns(group.subjects, False))
+
+
+class Meter:
+    """How much of its core a server used, and how much of the time server and client had to wait
+    for theirs, while the client measured: the last part of the client's time."""
+
+    def __init__(self, server, client):
+        self.server, self.client = server, client
+        self.samples = []
+
+    def watch(self, seconds):
+        deadline = time.monotonic() + seconds
+        while self.client.child.poll() is None:
+            if time.monotonic() > deadline:
+                raise Failure(f"the client is not done after {seconds:.0f} s")
+            self.server.expect_alive()
+            self.samples.append((time.monotonic(), self.server.cpu_ns() / 1e9,
+                                 max(self.server.waited_ns(), self.client.waited_ns()) / 1e9))
+            time.sleep(SAMPLE_S)
+
+    def shares(self, duration):
+        """Of the server's core used, and of the time waited."""
+        end = self.samples[-1][0]
+        inside = [sample for sample in self.samples
+                  if end - duration + SAMPLE_S <= sample[0] <= end - 2 * SAMPLE_S]
+        if len(inside) < 2:
+            raise Failure("the client's run was too short to measure the server's CPU time")
+        seconds, used, waited = (after - before for before, after in zip(inside[0], inside[-1]))
+        return {"server_share": used / seconds, "waited_share": waited / seconds}
+
+
+def run_once(build, server, load, pace):
+    """The figures of one run."""
+    server_core, client_core = (cores() * 2)[:2]
+    port = PORTS.take()
+    with Process(server.words(build, port), server_core) as process:
+        await_echo(process, port)
+        words = [build / "duolu", "load", f"tcp://127.0.0.1:{port}", *load.words(),
+                 "--duration", f"{pace.duration_s}s", "--warmup", f"{pace.warmup_s}s", "--json"]
+        with Process([str(word) for word in words], client_core) as client:
+            meter = Meter(process, client)
+            meter.watch(START_S + pace.warmup_s + pace.duration_s)
+            status = client.wait(1)
+            report, complaint = client.said(), client.complaint()
+        process.stop()
+    if status not in (0, 1) or not report.strip():
+        raise Failure(f"duolu load: {describe(status)}: {complaint}")
+    return figures(json.loads(report), status, meter)
+
+
+def figures(report, status, meter):
+    """What is kept of the client's report; a Failure if anything went wrong in it."""
+    wrong = [f"{count} {kind}" for kind, count in report["errors"].items() if count]
+    if wrong or status != 0:
+        raise Failure("; ".join(filter(None, [", ".join(wrong), report.get("stopped")]))
+                      or "the client failed without a word")
+    shares = meter.shares(report["elapsed_s"])
+    latency = report["latency_us"]["uncorrected"]
+    return {"rate": report["throughput"], "p50_us": latency["p50"], "p99_us": latency["p99"],
+            "messages": report["messages"], "elapsed_s": report["elapsed_s"],
+            **shares, "server_cpu_us": shares["server_share"] * 1e6 / report["throughput"],
+            "client_share": report["client"]["cpu_share"], "limit": report["limit"],
+            "limit_reason": report.get("limit_reason", "")}
+
+
+class Timing:
+    """The runs of one group, as far as they have come."""
+
+    def __init__(self, group):
+        self.group = group
+        self.baseline = []
+        self.pairs = {subject: [] for subject in group.subjects}  # of runs
+        self.failures = {}  # words by subject; None stands for the baseline
+
+    def round(self, run, backwards):
+        """One run of everything that has not failed, by `run(subject)`; the new pairs."""
+        alive = [subject for subject in self.group.subjects if subject not in self.failures]
+        mine, theirs = {}, {}
+        for subject, number in in_turns(alive, backwards):
+            try:
+                if subject is None:
+                    mine[number] = run(self.group.baseline)
+                    self.baseline.append(mine[number])
+                else:
+                    theirs[subject] = number, run(subject)
+            except (Failure, NotObtained, OSError, ValueError, KeyError) as why:
+                self.failures[subject] = str(why) or repr(why)
+                if subject is None:
+                    return
+        for subject, (number, result) in theirs.items():
+            self.pairs[subject].append((mine[number], result))
+
+    def result(self, subject, core_count):
+        """Everything that is said about a subject; None before its first pair."""
+        pairs = self.pairs[subject]
+        if not pairs:
+            return None
+        runs = [theirs for _, theirs in pairs]
+        partners = [mine for mine, _ in pairs]
+        ratio = stats.paired_ratio([(a["rate"], b["rate"]) for a, b in pairs])
+        cpu = stats.paired_ratio([(a["server_cpu_us"], b["server_cpu_us"]) for a, b in pairs])
+        refusal = stats.refusal(ratio, [run["rate"] for run in self.baseline],
+                                [side(self.group.baseline.server, partners),
+                                 side(subject.server, runs)], core_count)
+        return summary(subject, runs) | {
+            "ratio": ratio._asdict(), "cpu_ratio": cpu._asdict(), "refusal": refusal,
+            "verdict": "" if refusal else stats.verdict(ratio, self.group.at_least)}
+
+
+def side(name, runs):
+    return stats.Side(name, middle(runs, "server_share"), middle(runs, "client_share"),
+                      2 * sum(run["limit"] == "client" for run in runs) > len(runs),
+                      middle(runs, "waited_share"))
+
+
+def middle(runs, field):
+    return stats.median([run[field] for run in runs])
+
+
+def summary(subject, runs):
+    """The medians of a subject's runs."""
+    return {"server": subject.server, "load": subject.load._asdict(),
+            "spread": stats.quartile_spread([run["rate"] for run in runs]),
+            **{field: middle(runs, field)
+               for field in ("rate", "server_cpu_us", "p50_us", "p99_us", "server_share",
+                             "client_share", "waited_share")}}

@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""What bench/harness computes: statistics, refusals, what the tools print, whose turn it is."""
+
+import math
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/harness"))
+
+import counts  # noqa: E402
+import process  # noqa: E402
+import report  # noqa: E402
+import scenarios  # noqa: E402
+import servers  # noqa: E402
+import stats  # noqa: E402
+import timed  # noqa: E402
+
+
+class Statistics(unittest.TestCase):
+    def test_students_t(self):
+        known = {1: 12.706, 2: 4.303, 9: 2.262, 30: 2.042, 40: 2.021, 60: 2.000, 120: 1.980}
+        for degrees, t in known.items():
+            self.assertAlmostEqual(stats.t_95(degrees), t, delta=0.001)
+
+    def test_quantiles(self):
+        self.assertEqual(stats.median([3, 1, 2]), 2)
+        self.assertEqual(stats.median([4, 1, 3, 2]), 2.5)
+        self.assertEqual(stats.quantile([10, 20, 30, 40, 50], 0.25), 20)
+        self.assertEqual(stats.quartile_spread([10, 20, 30, 40, 50]), 20 / 30)
+        self.assertEqual(stats.quantile([7], 0.75), 7)
+
+    def test_the_interval_of_paired_ratios(self):
+        # Logarithms -0.1, 0, 0.1: mean 0, deviation 0.1, t of 2 degrees 4.303.
+        ratio = stats.paired_ratio([(1, math.exp(log)) for log in (-0.1, 0, 0.1)])
+        reach = 4.303 * 0.1 / math.sqrt(3)
+        self.assertAlmostEqual(ratio.mean, 1)
+        self.assertAlmostEqual(ratio.low, math.exp(-reach))
+        self.assertAlmostEqual(ratio.high, math.exp(reach))
+        self.assertAlmostEqual(ratio.half_width, math.exp(reach) - 1)
+
+    def test_slow_phases_that_strike_both_of_a_pair_cost_nothing(self):
+        ratio = stats.paired_ratio([(100, 90), (70, 63), (130, 117)])
+        self.assertAlmostEqual(ratio.mean, 0.9)
+        self.assertAlmostEqual(ratio.low, ratio.high)
+
+    def test_one_pair_has_no_interval(self):
+        self.assertEqual(stats.paired_ratio([(10, 20)])[1:], (0.0, math.inf, 1))
+
+
+def pairs(ratio, count=10, wobble=0.001):
+    return stats.paired_ratio([(1, ratio * (1 + wobble * (-1)**i)) for i in range(count)])
+
+
+class Verdicts(unittest.TestCase):
+    CALM = [100.0, 101.0, 99.0, 100.0]
+    BUSY = stats.Side("busy", 0.97, 0.99, True)
+
+    def refusal(self, ratio=None, rates=None, sides=None, cores=2):
+        return stats.refusal(ratio or pairs(1.1), rates or self.CALM, sides or [self.BUSY], cores)
+
+    def test_a_result(self):
+        self.assertEqual(self.refusal(), "")
+        self.assertEqual(stats.verdict(pairs(1.1)), "faster")
+        self.assertEqual(stats.verdict(pairs(0.9)), "slower")
+        self.assertEqual(stats.verdict(pairs(1.0)), "no difference")
+
+    def test_a_claim(self):
+        self.assertEqual(stats.verdict(pairs(0.98), 0.97), ">= 0.97: holds")
+        self.assertEqual(stats.verdict(pairs(0.90), 0.97), ">= 0.97: fails")
+        self.assertEqual(stats.verdict(pairs(0.97), 0.97), ">= 0.97: open")
+
+    def test_refused_on_one_core(self):
+        self.assertIn("one core", self.refusal(cores=1))
+
+    def test_refused_when_the_client_was_the_limit(self):
+        for side in (stats.Side("x", 0.8, 0.5, True), stats.Side("x", 0.8, 0.96, False)):
+            self.assertIn("the client was the limit: x", self.refusal(sides=[side]))
+
+    def test_idle_on_both_sides_is_no_reason(self):  # one connection: both wait for the other
+        self.assertEqual(self.refusal(sides=[stats.Side("x", 0.3, 0.3, False)]), "")
+
+    def test_refused_when_others_used_the_cores(self):
+        side = stats.Side("x", 0.6, 0.6, False, waited=0.3)
+        self.assertIn("others used the cores", self.refusal(sides=[side]))
+
+    def test_refused_with_few_pairs(self):
+        self.assertEqual(self.refusal(pairs(1.1, 9)), "9 pairs; a claim takes 10")
+
+    def test_refused_on_a_noisy_machine(self):
+        self.assertIn("too noisy", self.refusal(rates=[100, 100, 70, 130, 65]))
+
+    def test_refused_when_the_interval_is_wide(self):
+        self.assertIn("wider than ±5%", self.refusal(pairs(1.1, wobble=0.1)))
+
+
+STRACE = """strace: Process 12 attached
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 51.23    0.021000           2      9999           sendto
+ 48.77    0.020000           1     10100       100 recvfrom
+  0.00    0.000000           0         1           exit_group
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.041000           2     20100       100 total
+"""
+
+CALLGRIND = """# callgrind format
+version: 1
+creator: callgrind-3.19.0
+pid: 1
+cmd:  server 7000
+part: 1
+positions: line
+events: Ir
+summary: 141
+
+ob=(1) /server
+fl=(1) ???
+fn=(1) serve
+0 10
+cob=(2) /libc.so.6
+cfn=(2) malloc
+calls=3 0
+0 60
++0 5
+cfn=(3) (anonymous namespace)::ScriptedKernel::recv(int)
+calls=2 0
+* 6
+
+fn=(3)
+0 6
+
+ob=(2)
+fn=(2)
+0 40
+cfn=(4) _int_malloc
+calls=3 0
+0 20
+
+fn=(4)
+0 20
+totals: 81
+"""
+
+
+class Tools(unittest.TestCase):
+    def test_system_calls(self):
+        self.assertEqual(counts.strace_counts(STRACE),
+                         {"sendto": 9999, "recvfrom": 10100, "exit_group": 1})
+
+    def test_no_system_calls_are_an_error(self):
+        self.assertRaises(ValueError, counts.strace_counts, "strace: exec failed\n")
+
+    def test_instructions_without_those_of_callees(self):
+        profile = counts.Profile(CALLGRIND)
+        self.assertEqual(profile.instructions["serve"], 15)
+        self.assertEqual(profile.total(), 81)
+        self.assertEqual(profile.total(without="ScriptedKernel::"), 75)
+
+    def test_allocations(self):
+        self.assertEqual(counts.Profile(CALLGRIND).allocations(), 3)
+
+    def test_an_empty_profile_is_an_error(self):
+        self.assertRaises(ValueError, counts.Profile, "version: 1\nevents: Ir\n")
+
+
+def client_report(**changes):
+    return {"throughput": 1000.0, "messages": 1000, "elapsed_s": 1.0, "limit": None,
+            "latency_us": {"uncorrected": {"p50": 1.0, "p99": 2.0}}, "client": {"cpu_share": 0.5},
+            "errors": {"reset": 0, "wrong_byte": 0}, "stopped": None} | changes
+
+
+class Meter:
+    def shares(self, _duration):
+        return {"server_share": 0.5, "waited_share": 0.0}
+
+
+class Runs(unittest.TestCase):
+    def test_every_subject_is_next_to_its_partner(self):
+        for count in range(1, 8):
+            subjects = list(range(count))
+            for backwards in (False, True):
+                order = timed.in_turns(subjects, backwards)
+                self.assertEqual(sorted(who for who, _ in order if who is not None), subjects)
+                for place, (who, number) in enumerate(order):
+                    if who is not None:
+                        self.assertIn((None, number), order[max(place - 1, 0):place + 2])
+
+    def test_processor_time_a_message(self):
+        run = timed.figures(client_report(), 0, Meter())
+        self.assertEqual(run["server_cpu_us"], 500)
+
+    def test_wrong_bytes_are_a_failure(self):
+        broken = client_report(errors={"reset": 2, "wrong_byte": 1}, stopped="a wrong byte")
+        with self.assertRaisesRegex(process.Failure, "2 reset, 1 wrong_byte; a wrong byte"):
+            timed.figures(broken, 1, Meter())
+
+    def test_only_the_end_of_the_clients_time_is_metered(self):
+        meter = timed.Meter(None, None)
+        # Busy while connecting, which takes the first half; then a quarter of the core.
+        meter.samples = [(t / 20, t / 20 if t < 20 else 1 + (t - 20) / 80, t / 200)
+                         for t in range(41)]
+        shares = meter.shares(1.0)
+        self.assertAlmostEqual(shares["server_share"], 0.25)
+        self.assertAlmostEqual(shares["waited_share"], 0.1)
+
+    def test_a_run_without_samples_is_a_failure(self):
+        meter = timed.Meter(None, None)
+        meter.samples = [(0.0, 0.0, 0.0), (0.05, 0.0, 0.0)]
+        self.assertRaises(process.Failure, meter.shares, 1.0)
+
+    def test_a_failure_ends_its_server_and_no_other(self):
+        load = scenarios.Load()
+        good, bad = scenarios.Subject("good", load), scenarios.Subject("bad", load)
+        group = scenarios.Group("g", "t", scenarios.Subject("base", load), (bad, good))
+
+        def run(subject):
+            if subject is bad:
+                raise process.Failure("ended by itself")
+            return timed.figures(client_report(), 0, Meter())
+
+        timing = timed.Timing(group)
+        for number in range(10):
+            timing.round(run, number % 2 == 1)
+        self.assertEqual(timing.failures, {bad: "ended by itself"})
+        self.assertIsNone(timing.result(bad, 2))
+        self.assertEqual(timing.result(good, 2)["verdict"], "no difference")
+        table = report.timed_table(timing, 2, timed.summary)
+        self.assertEqual([row[0] for row in table.rows], ["base", "good"])
+        self.assertEqual(table.notes, ["Failed: bad: ended by itself"])
+
+
+class Plans(unittest.TestCase):
+    def test_a_server_is_not_asked_for_more_than_it_can(self):
+        found = {group.name: {subject.server for subject in group.subjects}
+                 for group in scenarios.groups(False, [], 1_000_000)}
+        self.assertIn("raw-blocking", found["c1"])
+        self.assertNotIn("raw-blocking", found["c100"])
+        self.assertIn("raw-select", found["c100"])
+        self.assertNotIn("raw-select", found["idle1000"])
+
+    def test_a_small_descriptor_table_leaves_crowds_out(self):
+        names = {group.name for group in scenarios.groups(False, [], 2_000)}
+        self.assertTrue({"c1000", "idle1000"} <= names)
+        self.assertFalse({"idle10000", "keeps-raw-epoll"} & names)
+
+    def test_chosen_names(self):
+        found = scenarios.groups(False, ["c1*", "poller-*"], 1_000_000)
+        self.assertEqual([group.name for group in found], ["c1", "c10", "c100", "c1000"])
+        self.assertEqual({subject.server for group in found for subject in group.subjects},
+                         {name for name in scenarios.ALL if name.startswith("poller-")})
+
+    def test_names_are_what_groups_there_are(self):
+        self.assertEqual([group.name for group in scenarios.groups(False, [], 1_000_000)],
+                         list(scenarios.NAMES))
+        self.assertLessEqual(servers.QUICK, set(scenarios.ALL))
+        self.assertLessEqual(set(scenarios.QUICK_GROUPS), set(scenarios.NAMES))
+
+
+class Tables(unittest.TestCase):
+    def test_notes_and_markdown(self):
+        table = report.Table("title", ["server", "value"])
+        table.add("a", report.number(1234.5, 1) + table.footnote("same words"))
+        table.add("b", report.number(None) + table.footnote("same words"))
+        self.assertEqual(table.plain().splitlines(),
+                         ["", "title", "server       value", "a       1,234.5[1]",
+                          "b             -[1]", "[1] Same words"])
+        self.assertIn("| a | 1,234.5[1] |", table.markdown())
+
+
+if __name__ == "__main__":
+    unittest.main()
