@@ -126,6 +126,7 @@ class Bench:
                 print(f"left out: {server.name}: {reason}")
         runs = sum(timed.runs_of(group, pace) for group in groups)
         progress = report.Progress(runs)
+        spare = timed.Spare(runs)
         for group in groups:
             timing = timed.Timing(group)
             self.timings.append(timing)
@@ -133,7 +134,8 @@ class Bench:
             def run(subject, title=group.title):
                 progress.step(f"{title}: {subject.server}")
                 server = next(each for each in SERVERS if each.name == subject.server)
-                return timed.run_once(self.options.build, server, subject.load, pace)
+                return spare.undisturbed(
+                    lambda: timed.run_once(self.options.build, server, subject.load, pace))
 
             try:
                 for number in range(pace.pairs):
@@ -142,6 +144,8 @@ class Bench:
                 progress.clear()
                 self.failed |= bool(timing.failures)
                 self.show(report.timed_table(timing, self.core_count, timed.summary))
+        if spare.used:
+            print(f"\n{spare.used} runs were made again: others had used the cores", flush=True)
 
     def write(self, interrupted):
         if self.options.json:

@@ -107,25 +107,26 @@ def scripted_table(results):
 def timed_table(timing, core_count, summary):
     """Of a Timing; `summary(subject, runs)` says the medians."""
     group = timing.group
-    table = Table(group.title, ["server", "messages/s", "spread", "ratio", "95 %", "CPU us",
-                                "ratio", "p50 us", "p99 us", "verdict"])
+    table = Table(group.title, ["server", "messages/s", "spread", "CPU us", "p50 us", "p99 us",
+                                "ratio", "CPU ratio", "95 %", "verdict"])
 
-    def row(result, ratio, interval, cpu_ratio, verdict):
-        table.add(result["server"], number(result["rate"]), f"{result['spread']:.0%}", ratio,
-                  interval, number(result["server_cpu_us"], 2), cpu_ratio,
-                  number(result["p50_us"], 0), number(result["p99_us"], 0), verdict)
+    def row(result, ratio, cpu_ratio, interval, verdict):
+        table.add(result["server"], number(result["rate"]), f"{result['spread']:.0%}",
+                  number(result["server_cpu_us"], 2), number(result["p50_us"]),
+                  number(result["p99_us"]), ratio, cpu_ratio, interval, verdict)
 
     if timing.baseline:
-        row(summary(group.baseline, timing.baseline), "1", "", "1", "baseline")
+        row(summary(group.baseline, timing.baseline), "1", "1", "", "baseline")
     for subject in group.subjects:
         result = timing.result(subject, core_count)
         if result is None:
             continue
-        ratio = result["ratio"]
-        known = ratio["pairs"] > 1 and ratio["high"] < 10
-        interval = f"{ratio['low']:.3f}-{ratio['high']:.3f}" if known else "-"
+        ratio, cpu = result["ratio"], result["cpu_ratio"]
+        judged = ratio if result["judged_by"] == "rate" else cpu
+        known = judged["pairs"] > 1 and judged["high"] < 10
+        interval = f"{judged['low']:.3f}-{judged['high']:.3f}" if known else "-"
         verdict = table.footnote(result["refusal"]) if result["refusal"] else result["verdict"]
-        row(result, f"{ratio['mean']:.3f}", interval, f"{result['cpu_ratio']['mean']:.3f}", verdict)
+        row(result, f"{ratio['mean']:.3f}", f"{cpu['mean']:.3f}", interval, verdict)
     for subject, words in timing.failures.items():
         table.footnote(f"failed: {(subject or group.baseline).server}: {words}")
     return table

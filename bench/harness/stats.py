@@ -77,18 +77,19 @@ class Side(NamedTuple):
         return self.server_share < BUSY and (self.client_was_limit or self.client_share > 0.95)
 
 
-def refusal(ratio, baseline_rates, sides, cores):
-    """Why these pairs allow no verdict; empty if they do."""
+def refusal(ratio, baseline_values, sides, cores, of_rates=True):
+    """Why these pairs allow no verdict; empty if they do. A client that is the limit spoils rates,
+    and nothing else."""
     if cores < 2:
         return "server and client shared one core"
     for side in sides:
-        if side.held_back():
+        if of_rates and side.held_back():
             return f"the client was the limit: {side.name} had time to spare"
         if side.waited > WAITED:
             return f"others used the cores for more than {WAITED:.0%} of the time"
     if ratio.pairs < PAIRS_FOR_A_CLAIM:
         return f"{ratio.pairs} pairs; a claim takes {PAIRS_FOR_A_CLAIM}"
-    spread = quartile_spread(baseline_rates)
+    spread = quartile_spread(baseline_values)
     if spread > BASELINE_SPREAD:
         return f"machine too noisy: the baseline's own quartiles are {spread:.0%} apart"
     if ratio.half_width > INTERVAL:
@@ -96,12 +97,13 @@ def refusal(ratio, baseline_rates, sides, cores):
     return ""
 
 
-def verdict(ratio, at_least=None):
-    """In a word; `at_least` is the claim that the ratio is no less."""
+def verdict(ratio, at_least=None, words=("slower", "faster")):
+    """In a word; `at_least` is the claim that the ratio is no less, `words` are for below and
+    above 1."""
     if at_least is not None:
         if ratio.low >= at_least:
             return f">= {at_least}: holds"
         return f">= {at_least}: " + ("fails" if ratio.high < at_least else "open")
     if ratio.low > 1:
-        return "faster"
-    return "slower" if ratio.high < 1 else "no difference"
+        return words[1]
+    return words[0] if ratio.high < 1 else "no difference"

@@ -65,6 +65,11 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(stats.verdict(pairs(0.9)), "slower")
         self.assertEqual(stats.verdict(pairs(1.0)), "no difference")
 
+    def test_processor_time_is_judged_whatever_the_client_had(self):
+        side = stats.Side("x", 0.5, 0.99, True)
+        self.assertEqual(stats.refusal(pairs(0.9), self.CALM, [side], 2, of_rates=False), "")
+        self.assertEqual(stats.verdict(pairs(0.9), words=("cheaper", "dearer")), "cheaper")
+
     def test_a_claim(self):
         self.assertEqual(stats.verdict(pairs(0.98), 0.97), ">= 0.97: holds")
         self.assertEqual(stats.verdict(pairs(0.90), 0.97), ">= 0.97: fails")
@@ -209,6 +214,13 @@ class Runs(unittest.TestCase):
         meter.samples = [(0.0, 0.0, 0.0), (0.05, 0.0, 0.0)]
         self.assertRaises(process.Failure, meter.shares, 1.0)
 
+    def test_disturbed_runs_are_made_again_within_bounds(self):
+        spare = timed.Spare(30)
+        results = iter([0.3, 0.2, 0.0, 0.3, 0.3])
+        waited = [spare.undisturbed(lambda: {"waited_share": next(results)})["waited_share"]
+                  for _ in range(2)]
+        self.assertEqual((waited, spare.used, spare.left), ([0.0, 0.3], 3, 0))
+
     def test_a_failure_ends_its_server_and_no_other(self):
         load = scenarios.Load()
         good, bad = scenarios.Subject("good", load), scenarios.Subject("bad", load)
@@ -243,6 +255,10 @@ class Plans(unittest.TestCase):
         names = {group.name for group in scenarios.groups(False, [], 2_000)}
         self.assertTrue({"c1000", "idle1000"} <= names)
         self.assertFalse({"idle10000", "keeps-raw-epoll"} & names)
+
+    def test_coming_and_going_is_judged_by_processor_time(self):
+        by = {group.name: group.judged_by for group in scenarios.groups(False, [], 1_000_000)}
+        self.assertEqual([name for name in by if by[name] != "rate"], ["churn"])
 
     def test_chosen_names(self):
         found = scenarios.groups(False, ["c1*", "poller-*"], 1_000_000)
