@@ -39,20 +39,19 @@ class Group(NamedTuple):
 
 
 ALL = tuple(server.name for server in SERVERS)
-CORE = ("raw-epoll-edge", "raw-uring-multishot", "raw-uring-own", "libuv", "libevent", "libev",
-        "asio-callbacks", "asio-coroutines", "poller-epoll", "poller-epoll-edge", "serve-epoll")
+SOME = ("raw-uring-own", "libuv", "libevent", "libev", "asio-coroutines", "poller-epoll",
+        "poller-epoll-edge", "serve-epoll")
 FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "serve-epoll")
-MULTIPLEXERS = ("raw-poll", "raw-select", "poller-epoll", "poller-poll", "poller-select",
-                "serve-epoll")
+MULTIPLEXERS = ("raw-poll", "raw-select", "poller-epoll", "poller-poll", "poller-select")
 ECHO = (
-    ("c1", "64 B, 1 connection", Load(active=1), ("raw-blocking", *CORE)),
+    ("c1", "64 B, 1 connection", Load(active=1), ("raw-blocking", *SOME)),
     ("c10", "64 B, 10 connections", Load(active=10), FEW),
     ("c100", "64 B, 100 connections", Load(), ALL),
-    ("c1000", "64 B, 1,000 connections", Load(active=1_000), CORE),
-    ("large", "16 KiB, 100 connections", Load(size=16_384), CORE),
-    ("deep", "64 B, 16 deep, 100 connections", Load(pipeline=16), CORE),
+    ("c1000", "64 B, 1,000 connections", Load(active=1_000), SOME),
+    ("large", "16 KiB, 100 connections", Load(size=16_384), SOME),
+    ("deep", "64 B, 16 deep, 100 connections", Load(pipeline=16), SOME),
     ("churn", "connect, one echo, close; 64 at a time (judged by CPU time)",
-     Load(active=64, churn=1), CORE),
+     Load(active=64, churn=1), SOME),
     ("idle1000", "64 B, 100 active and 1,000 idle connections", Load(idle=1_000), MULTIPLEXERS),
     ("idle10000", "64 B, 100 active and 10,000 idle connections", Load(idle=10_000), MULTIPLEXERS),
 )

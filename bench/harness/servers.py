@@ -52,7 +52,7 @@ SERVERS = (
     raw("epoll", "epoll PORT level"),
     raw("epoll-edge", "epoll PORT edge"),
     raw("poll", "poll PORT"),
-    raw("select", "select PORT", most_connections=1_000),  # FD_SETSIZE
+    raw("select", "select PORT"),
     raw("blocking", "blocking PORT", most_connections=1),
     raw("threads", "threads PORT"),
     raw("uring-multishot", "uring PORT multishot", uses_uring=True),
