@@ -1,0 +1,150 @@
+// Public. Layer: engine. Completion: a request is made, and later it has ended, with a result.
+//
+// This is the seam between waiting and everything above it. Two families implement it: one over any
+// Poller (readiness: try, and if it would block wait until trying makes sense), and, later, one
+// over io_uring (the kernel does it and tells). From above they cannot be told apart, but for the
+// order in which different channels go on.
+//
+//   EN1  A request ends exactly once. Functions that make one return true if it ended at once: its
+//        result is there. False: it is outstanding, and will be handed out by take_finished(),
+//        after some wait().
+//   EN2  A channel has two directions, and in each at most one request outstanding; a second one
+//        aborts. Results are those of the system call: bytes, 0 for the end, a descriptor, -errno,
+//        but never -EAGAIN and never -EINTR.
+//   EN3  A buffer belongs to the engine while its request is outstanding.
+//   EN4  Nobody is called back. wait() collects; the caller takes what has finished, in the order
+//   it
+//        finished, whenever it likes.
+//   EN5  cancel() is a request too: an outstanding op ends with -ECANCELED, or with its real result
+//        if that came first. Nothing that was received is lost: -ECANCELED means that no byte was
+//        taken, or, of a send(), that Op::moved bytes were sent.
+//   EN6  Requests that end at once have a budget from one wait() to the next; what exceeds it ends
+//        too, but is handed out by take_finished(), so that one busy peer does not keep the others
+//        waiting.
+//   EN7  send() ends when everything was sent, or with an error; Op::moved says how much went out.
+//   EN8  One thread makes all calls, except wake().
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "duolu/base/result.hpp"
+#include "duolu/base/time.hpp"
+#include "duolu/kernel/kernel.hpp"
+
+namespace duolu {
+
+class Poller;
+
+/// One direction of a channel, and the request outstanding in it.
+struct Op {
+  enum class Code : std::uint8_t { none, recv, accept, send, connect };
+  enum class State : std::uint8_t {
+    idle,      ///< No request, or it has ended and was handed out.
+    parked,    ///< Outstanding.
+    finished,  ///< Ended, to be handed out by take_finished().
+  };
+
+  void* waiter = nullptr;   ///< The caller's own: who is to go on.
+  Op* next = nullptr;       ///< The engine's: the list of finished ones.
+  char* data = nullptr;     ///< Of the request.
+  std::uint32_t size = 0;   ///< Of the request.
+  std::uint32_t moved = 0;  ///< send: bytes sent so far.
+  std::int32_t result = 0;  ///< Once it has ended.
+  Code code = Code::none;
+  State state = State::idle;
+  bool maybe = true;  ///< The engine's: trying could succeed (readiness only).
+};
+
+/// What is known of a descriptor that helps to wait for it.
+enum class ChannelKind : std::uint8_t {
+  tcp,    ///< A TCP socket: a short transfer means that there is no more for now.
+  other,  ///< Anything else that can be watched: only EAGAIN means it.
+};
+
+/// One descriptor, opened in an Engine. Its address stays the same until it is closed.
+struct Channel {
+  Op in;   ///< recv, accept.
+  Op out;  ///< send, connect.
+  int fd = -1;
+  /// The engine's: a short transfer means that there is no more for now (readiness only).
+  bool trusts_short = false;
+  std::uint64_t token = 0;  ///< The engine's.
+};
+
+/// Makes requests on channels and tells when they have ended. See the clauses at the top.
+class Engine {
+ public:
+  /// Sizes of buffers and results are below this.
+  static constexpr std::size_t most_bytes = 0x7fff'ffff;
+
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+  /// All channels must be closed.
+  virtual ~Engine() = default;
+
+  /// Takes over a non-blocking descriptor. On failure (EMFILE, ENOSPC, ENOMEM; EPERM for what
+  /// cannot be waited for, such as a regular file) it stays the caller's. May throw std::bad_alloc.
+  virtual Result<Channel*> open(int fd, ChannelKind kind) = 0;
+  /// Closes the descriptor and ends the channel. No request may be outstanding in it: cancel, and
+  /// take what has finished, first.
+  virtual void close(Channel& channel) noexcept = 0;
+
+  /// Receives up to `size` bytes (1 at least; more than most_bytes counts as that). Result: as
+  /// recv(2), or read(2) of what is no socket.
+  virtual bool recv(Channel& channel, void* data, std::size_t size) = 0;
+  /// Sends all of `size` bytes. Result: 0, or -errno.
+  virtual bool send(Channel& channel, const void* data, std::size_t size) = 0;
+  /// Accepts one connection. Result: its descriptor, or -errno.
+  virtual bool accept(Channel& channel) = 0;
+  /// Connects a socket, as the first request of its channel. Result: 0, or -errno.
+  virtual bool connect(Channel& channel, const sockaddr* address, socklen_t size) = 0;
+  /// See EN5. Does nothing if nothing is outstanding.
+  virtual void cancel(Channel& channel, Op& op) noexcept = 0;
+
+  /// Waits until a request has ended, wake() was called, or `deadline` has passed; not at all while
+  /// there is something to take. Whether wake() was called. Errors: as Poller::wait().
+  virtual Result<bool> wait(Instant deadline) = 0;
+  /// Makes the wait() under way, or the next one, return. Any thread, any signal handler.
+  virtual void wake() noexcept = 0;
+  /// Readable when wait(immediately) would find something; -1 if there is no such descriptor.
+  [[nodiscard]] virtual int fd() const noexcept = 0;
+
+  /// The request that has finished first, now handed out; null if there is none.
+  Op* take_finished() noexcept {
+    Op* const op = first_;
+    if (op == nullptr) return nullptr;
+    first_ = op->next;
+    if (first_ == nullptr) last_ = &first_;
+    op->state = Op::State::idle;
+    return op;
+  }
+  [[nodiscard]] bool has_finished() const noexcept { return first_ != nullptr; }
+
+ protected:
+  Engine() = default;
+
+  /// Has `op` handed out with `result`.
+  void finish(Op& op, std::int32_t result) noexcept {
+    op.result = result;
+    op.state = Op::State::finished;
+    op.next = nullptr;
+    *last_ = &op;
+    last_ = &op.next;
+  }
+
+ private:
+  Op* first_ = nullptr;
+  Op** last_ = &first_;
+};
+
+/// How many requests may end at once between two waits (EN6).
+inline constexpr int default_budget = 256;
+
+/// An engine over any Poller, which is then used by nobody else and outlives it. Every channel is
+/// registered once, edge-triggered, for both directions.
+[[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
+                                                            int budget = default_budget);
+
+}  // namespace duolu
