@@ -93,7 +93,7 @@ class ReadinessEngine final : public Engine {
     return false;
   }
 
-  void cancel(Channel&, Op& op) noexcept override {
+  void cancel(Op& op) noexcept override {
     if (op.state == Op::State::parked) finish(op, -ECANCELED);
   }
 

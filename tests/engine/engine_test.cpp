@@ -173,11 +173,11 @@ TEST_P(EngineTest, EN5_a_cancelled_request_ends_once_and_takes_no_byte) {
   Pair pair = tcp_pair();
   Channel& channel = open(std::move(pair.a));
   std::string got(8, ' ');
-  engine->cancel(channel, channel.in);  // nothing to cancel
+  engine->cancel(channel.in);  // nothing to cancel
   EXPECT_EQ(engine->take_finished(), nullptr);
   ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
-  engine->cancel(channel, channel.in);
-  engine->cancel(channel, channel.in);
+  engine->cancel(channel.in);
+  engine->cancel(channel.in);
   put(pair.b.get(), "kept");
   EXPECT_EQ(result_of(channel.in), -ECANCELED);
   EXPECT_EQ(engine->take_finished(), nullptr);
@@ -188,7 +188,7 @@ TEST_P(EngineTest, EN5_a_cancelled_request_ends_once_and_takes_no_byte) {
   ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
   put(pair.b.get(), "too late");
   while (!engine->has_finished()) ASSERT_TRUE(engine->wait(never));
-  engine->cancel(channel, channel.in);
+  engine->cancel(channel.in);
   EXPECT_EQ(result_of(channel.in), 8);
 }
 
@@ -197,7 +197,7 @@ TEST_P(EngineTest, EN5_a_cancelled_send_says_how_much_went_out) {
   Channel& channel = open(std::move(pair.a));
   const std::string sent(32 << 20, 'x');
   ASSERT_FALSE(engine->send(channel, sent.data(), sent.size()));
-  engine->cancel(channel, channel.out);
+  engine->cancel(channel.out);
   EXPECT_EQ(result_of(channel.out), -ECANCELED);
   const std::uint32_t moved = channel.out.moved;
   EXPECT_GT(moved, 0U);
@@ -248,7 +248,7 @@ TEST_P(EngineTest, accepts_and_connects) {
     EXPECT_EQ(got, "hello");
   }
   ASSERT_FALSE(engine->accept(door));
-  engine->cancel(door, door.in);
+  engine->cancel(door.in);
   EXPECT_EQ(result_of(door.in), -ECANCELED);
 
   const sockaddr_in nobody = closed_port();

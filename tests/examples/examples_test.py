@@ -26,7 +26,8 @@ class Examples(unittest.TestCase):
     maxDiff = None
 
     def test_every_example_is_run_here(self):
-        run_here = {"01_poller", "02_edge", "03_select", "04_echo", "readme"}
+        run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
+                    "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -94,11 +95,16 @@ a closed descriptor
     def test_04_echo_returns_everything_to_everybody(self):
         for backend in backends():
             with self.subTest(backend=backend):
-                self.echo(backend)
+                self.echo("04_echo", backend)
 
-    def echo(self, backend):
+    def test_05_coroutine_echo_does_the_same(self):
+        for backend in backends():
+            with self.subTest(backend=backend):
+                self.echo("05_coroutine_echo", backend)
+
+    def echo(self, name, backend):
         message = bytes(i * 7 % 251 for i in range(251)) * (32 << 12)  # 32 MiB
-        with subprocess.Popen([PROGRAMS / "04_echo", backend], stdin=subprocess.PIPE,
+        with subprocess.Popen([PROGRAMS / name, backend], stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True) as server:
             try:
                 port = int(server.stdout.readline().split()[-1])
@@ -123,8 +129,10 @@ a closed descriptor
                     self.assertGreater(sent, 0)
                     self.assertEqual(len(got), sent)
                     self.assertTrue(got == message[:sent])
-                server.stdin.close()  # the end of its input ends it
-                self.assertEqual(server.wait(HANG), 0)
+                if name == "04_echo":
+                    server.stdin.close()  # the end of its input ends it
+                    self.assertEqual(server.wait(HANG), 0)
+                self.assertIn(server.poll(), (None, 0))
             finally:
                 server.kill()
 

@@ -587,6 +587,8 @@ def coroutine_capture(tree):
     for source in tree.cxx():
         code = source.code
         for match in pattern.finditer(code):
+            if re.search(r"\bwith_scope\(\s*$", code[:match.start()]):
+                continue  # which keeps the closure alive
             end = skip_forward(code, match.end() - 1)
             if re.match(r"\s*(?:(?:mutable|noexcept|static)\s*)*->\s*(?:\w+::)*Task\b", code[end:]):
                 yield source, source.line_of(match.start()), \

@@ -54,13 +54,14 @@ struct Op {
   std::int32_t result = 0;  ///< Once it has ended.
   Code code = Code::none;
   State state = State::idle;
-  bool maybe = true;  ///< The engine's: trying could succeed (readiness only).
+  bool propagates = false;  ///< The caller's own: an error ends who waits, instead of going on.
+  bool maybe = true;        ///< The engine's: trying could succeed (readiness only).
 };
 
 /// What is known of a descriptor that helps to wait for it.
 enum class ChannelKind : std::uint8_t {
   tcp,    ///< A TCP socket: a short transfer means that there is no more for now.
-  other,  ///< Anything else that can be watched: only EAGAIN means it.
+  other,  ///< Any other socket: only EAGAIN means it.
 };
 
 /// One descriptor, opened in an Engine. Its address stays the same until it is closed.
@@ -84,7 +85,7 @@ class Engine {
   /// All channels must be closed.
   virtual ~Engine() = default;
 
-  /// Takes over a non-blocking descriptor. On failure (EMFILE, ENOSPC, ENOMEM; EPERM for what
+  /// Takes over a non-blocking socket. On failure (EMFILE, ENOSPC, ENOMEM; EPERM for what
   /// cannot be waited for, such as a regular file) it stays the caller's. May throw std::bad_alloc.
   virtual Result<Channel*> open(int fd, ChannelKind kind) = 0;
   /// Closes the descriptor and ends the channel. No request may be outstanding in it: cancel, and
@@ -92,7 +93,7 @@ class Engine {
   virtual void close(Channel& channel) noexcept = 0;
 
   /// Receives up to `size` bytes (1 at least; more than most_bytes counts as that). Result: as
-  /// recv(2), or read(2) of what is no socket.
+  /// recv(2).
   virtual bool recv(Channel& channel, void* data, std::size_t size) = 0;
   /// Sends all of `size` bytes. Result: 0, or -errno.
   virtual bool send(Channel& channel, const void* data, std::size_t size) = 0;
@@ -101,7 +102,7 @@ class Engine {
   /// Connects a socket, as the first request of its channel. Result: 0, or -errno.
   virtual bool connect(Channel& channel, const sockaddr* address, socklen_t size) = 0;
   /// See EN5. Does nothing if nothing is outstanding.
-  virtual void cancel(Channel& channel, Op& op) noexcept = 0;
+  virtual void cancel(Op& op) noexcept = 0;
 
   /// Waits until a request has ended, wake() was called, or `deadline` has passed; not at all while
   /// there is something to take. Whether wake() was called. Errors: as Poller::wait().
@@ -116,11 +117,12 @@ class Engine {
     Op* const op = first_;
     if (op == nullptr) return nullptr;
     first_ = op->next;
-    if (first_ == nullptr) last_ = &first_;
     op->state = Op::State::idle;
     return op;
   }
   [[nodiscard]] bool has_finished() const noexcept { return first_ != nullptr; }
+  /// The request that has finished last, if has_finished().
+  [[nodiscard]] const Op* last_finished() const noexcept { return last_; }
 
  protected:
   Engine() = default;
@@ -130,13 +132,13 @@ class Engine {
     op.result = result;
     op.state = Op::State::finished;
     op.next = nullptr;
-    *last_ = &op;
-    last_ = &op.next;
+    (first_ == nullptr ? first_ : last_->next) = &op;
+    last_ = &op;
   }
 
  private:
   Op* first_ = nullptr;
-  Op** last_ = &first_;
+  Op* last_ = nullptr;
 };
 
 /// How many requests may end at once between two waits (EN6).

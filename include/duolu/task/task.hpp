@@ -33,6 +33,7 @@
 #include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/task/frames.hpp"
+#include "duolu/task/strand.hpp"
 
 namespace duolu {
 
@@ -45,6 +46,21 @@ template <class T>
 inline constexpr bool is_result = false;
 template <class T>
 inline constexpr bool is_result<Result<T>> = true;
+
+/// An awaiter of somebody else's, where it is.
+template <class Awaiter>
+class Borrowed {
+ public:
+  explicit Borrowed(Awaiter& awaiter) noexcept : awaiter_(awaiter) {}
+  bool await_ready() const { return awaiter_.await_ready(); }
+  auto await_suspend(std::coroutine_handle<> waiter) const {
+    return awaiter_.await_suspend(waiter);
+  }
+  decltype(auto) await_resume() const { return awaiter_.await_resume(); }
+
+ private:
+  Awaiter& awaiter_;
+};
 
 /// What all tasks have in common, whatever they return.
 class TaskPromise {
@@ -68,6 +84,18 @@ class TaskPromise {
   Final final_suspend() const noexcept { return {}; }
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
+  /// What is awaited learns on which strand: `on(strand)` of an awaitable gives its awaiter. By
+  /// value: g++ 12 copies an awaiter that comes by reference into the frame.
+  template <class Awaitable>
+  auto await_transform(Awaitable&& awaitable) const {
+    if constexpr (requires { std::forward<Awaitable>(awaitable).on(strand_); })
+      return std::forward<Awaitable>(awaitable).on(strand_);
+    else
+      return Borrowed<std::remove_reference_t<Awaitable>>(awaitable);
+  }
+  /// The strand it runs on; to be set before it begins, and not null by then.
+  void enter(Strand* strand) noexcept { strand_ = strand; }
+
   /// Whether it has begun.
   [[nodiscard]] bool started() const noexcept { return started_; }
   /// Whether it has ended: returned, thrown, or been ended by try_.
@@ -90,8 +118,11 @@ class TaskPromise {
     waiter_ = &waiter;
     propagates_ = propagates;
   }
+  /// Has it go on from where it is suspended.
+  void resume() const { self_.resume(); }
   /// Ends it where it is suspended, as if it had returned `error`.
   void end_with(std::error_code error) noexcept {
+    if (strand_ != nullptr) strand_->resumed();
     take_error(error);
     finish(*this);
   }
@@ -134,6 +165,7 @@ class TaskPromise {
   }
 
   std::coroutine_handle<> self_;
+  Strand* strand_ = nullptr;
   TaskPromise* waiter_ = nullptr;
   void (*ended_)(void*) = nullptr;
   void* context_ = nullptr;
@@ -236,7 +268,11 @@ class [[nodiscard]] Task {
    private:
     promise_type* task_;
   };
-  Awaiter operator co_await() && noexcept { return Awaiter(promise()); }
+  /// What co_await asks for.
+  Awaiter on(Strand* strand) && noexcept {
+    promise().enter(strand);
+    return Awaiter(promise());
+  }
 
  private:
   explicit Task(promise_type* promise) noexcept : promise_(promise) {}
@@ -256,6 +292,10 @@ template <class T>
 class TryTask {
  public:
   explicit TryTask(typename Task<Result<T>>::promise_type& task) noexcept : task_(&task) {}
+  TryTask on(Strand* strand) const noexcept {
+    task_->enter(strand);
+    return *this;
+  }
   bool await_ready() const { return task_->run() && !task_->failure(); }
   template <Fallible Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
@@ -278,6 +318,7 @@ template <class T>
 class TryResult {
  public:
   explicit TryResult(Result<T>&& result) noexcept : result_(std::move(result)) {}
+  TryResult on(Strand*) && noexcept { return std::move(*this); }
   bool await_ready() const noexcept { return result_.has_value(); }
   template <Fallible Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {

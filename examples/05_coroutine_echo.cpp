@@ -1,0 +1,41 @@
+// The same echo server in coroutines: each connection is a function that reads like a blocking one.
+//   05_coroutine_echo [BACKEND]        then, with the port it prints:   nc 127.0.0.1 PORT
+#include <cstdio>
+#include <string_view>
+
+#include "duolu/loop/scope.hpp"
+#include "duolu/net/stream.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace {
+
+using namespace duolu;
+
+Task<Result<>> echo(Stream stream) {
+  char buffer[4096];
+  // try_ ends this coroutine when there is an error, and with it the connection.
+  while (const std::size_t size = co_await try_(stream.read(buffer)))
+    co_await try_(stream.write_all(std::string_view(buffer, size)));
+  co_return {};
+}
+
+Task<> handle(Stream stream) { (void)co_await echo(std::move(stream)); }
+
+Task<> serve(Listener& listener, Scope& scope) {
+  while (Result<Stream> stream = co_await listener.accept())
+    scope.spawn(handle(std::move(*stream)));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto poller = make_poller(real_kernel(), argc > 1 ? argv[1] : "auto").value();
+  const auto engine = make_readiness_engine(*poller);
+  Loop loop(real_kernel(), *engine);
+  const Endpoint anywhere = parse_endpoint("127.0.0.1:0").value();
+  Listener listener =
+      Listener::open(loop, resolve(real_kernel(), anywhere).value().front()).value();
+  std::printf("listening on 127.0.0.1, port %d\n", listener.address().port());
+  std::fflush(stdout);
+  loop.run(with_scope([&](Scope& scope) { return serve(listener, scope); }));
+}

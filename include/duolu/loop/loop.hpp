@@ -1,0 +1,119 @@
+// Public. Layer: loop. The event loop: runs tasks, and waits when none can go on.
+//
+//   LO1  A turn waits for what is next (a request that ends, a deadline, a post). Then everything
+//        goes on that could when the wait was over, once: what becomes ready meanwhile waits for
+//        the next turn.
+//   LO2  Of deadlines that have passed, the earlier goes first. None is early.
+//   LO3  One thread makes all calls but post().
+#pragma once
+
+#include <coroutine>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "duolu/base/check.hpp"
+#include "duolu/engine/engine.hpp"
+#include "duolu/loop/timer_queue.hpp"
+#include "duolu/task/task.hpp"
+
+namespace duolu {
+
+/// Runs tasks over an engine, which it has for itself. See the top of this file.
+class Loop {
+ public:
+  /// `engine` and its kernel outlive this.
+  Loop(Kernel& kernel, Engine& engine) noexcept : kernel_(kernel), engine_(engine) {}
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+
+  /// Runs `task`, and whatever it starts, until it has ended. What it returned, or threw. Aborts if
+  /// waiting fails for good: see Poller::wait().
+  template <class T>
+  T run(Task<T> task) {
+    Strand strand;
+    return run(std::move(task), strand);
+  }
+  /// The same on a strand of the caller's, to cancel it by.
+  template <class T>
+  T run(Task<T> task, Strand& strand) {
+    task.promise().enter(&strand);
+    task.promise().run();
+    while (!task.promise().done()) DUOLU_CHECK(turn(never).has_value());
+    return task.promise().take();
+  }
+
+  /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own.
+  Result<> turn(Instant deadline);
+
+  /// Has `work` called in a later turn. Any thread.
+  void post(std::move_only_function<void()> work);
+
+  class [[nodiscard]] Sleep {
+   public:
+    Sleep(Loop& loop, Instant until) noexcept : loop_(loop), until_(until) {}
+    class Awaiter;
+    Awaiter on(Strand* strand) const noexcept;
+
+   private:
+    Loop& loop_;
+    Instant until_;
+  };
+  /// `co_await loop.sleep_until(instant)`: true when it has come, false if the strand was cancelled
+  /// before.
+  Sleep sleep_until(Instant instant) noexcept { return Sleep(*this, instant); }
+  Sleep sleep_for(Duration span) noexcept { return Sleep(*this, after(kernel_.now(), span)); }
+
+  [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
+  [[nodiscard]] Engine& engine() const noexcept { return engine_; }
+
+ private:
+  /// What the timers of the queue are part of.
+  struct Alarm : Timer {
+    std::coroutine_handle<> waiter;
+  };
+
+  void run_timers();
+  void run_finished();
+  void run_posted();
+
+  Kernel& kernel_;
+  Engine& engine_;
+  TimerQueue timers_;
+  std::mutex mutex_;  ///< Of posted_.
+  std::vector<std::move_only_function<void()>> posted_;
+};
+
+class Loop::Sleep::Awaiter {
+ public:
+  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
+      : loop_(loop), until_(until), strand_(strand) {}
+  bool await_ready() const noexcept { return strand_.cancelled(); }
+  void await_suspend(std::coroutine_handle<> waiter) {
+    alarm_.waiter = waiter;
+    loop_.timers_.arm(alarm_, until_);
+    strand_.suspended(
+        [](void* self, void*) noexcept {
+          auto& sleep = *static_cast<Awaiter*>(self);
+          sleep.loop_.timers_.arm(sleep.alarm_, immediately);
+        },
+        this, nullptr);
+  }
+  bool await_resume() const noexcept {
+    strand_.resumed();
+    return !strand_.cancelled();
+  }
+
+ private:
+  Loop& loop_;
+  Instant until_;
+  Strand& strand_;
+  Alarm alarm_;
+};
+
+inline Loop::Sleep::Awaiter Loop::Sleep::on(Strand* strand) const noexcept {
+  return Awaiter(loop_, until_, *strand);
+}
+
+}  // namespace duolu

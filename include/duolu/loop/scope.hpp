@@ -1,0 +1,106 @@
+// Public. Layer: loop. Structured concurrency: tasks that run side by side, and end before the
+// block that started them.
+//
+//   SC1  with_scope(body) ends when the body and every task spawned in its scope have ended.
+//   SC2  cancel() asks all of them, and those spawned later, to end; they go on from where they
+//   wait. SC3  When the body throws, or a spawned task does, the others are cancelled; with_scope
+//   throws
+//        the first exception when all have ended. With on_error() the scope takes exceptions of
+//        spawned tasks for itself instead, and nobody is cancelled: a server outlives its handlers.
+//   SC4  When the strand that runs with_scope is cancelled, the scope is.
+//   SC5  spawn() runs the task at once, until it waits for something.
+#pragma once
+
+#include <coroutine>
+#include <exception>
+#include <functional>
+#include <utility>
+
+#include "duolu/task/task.hpp"
+
+namespace duolu {
+
+/// Where tasks are spawned. Made by with_scope().
+class Scope {
+ public:
+  Scope() = default;
+  Scope(const Scope&) = delete;
+  Scope& operator=(const Scope&) = delete;
+  /// Nothing runs in it any more, or it aborts.
+  ~Scope();
+
+  /// Runs a task beside the caller. It ends before the scope does.
+  void spawn(Task<> task);
+  /// See SC2.
+  void cancel() noexcept;
+  /// See SC3. `report` is called with each exception, and must not throw.
+  void on_error(std::move_only_function<void(std::exception_ptr)> report) {
+    report_ = std::move(report);
+  }
+  /// How many spawned tasks have not ended.
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  /// For with_scope(): waits until size() is 0; cancels the scope with the strand (SC4).
+  class [[nodiscard]] Join;
+  Join join() noexcept;
+  /// For with_scope(): an exception of the body.
+  void failed(std::exception_ptr exception) noexcept;
+  void rethrow() const {
+    if (exception_) std::rethrow_exception(exception_);
+  }
+
+ private:
+  /// A spawned task, in the memory of frames.
+  struct Child;
+
+  void ended(Child& child) noexcept;
+
+  Child* first_ = nullptr;
+  std::size_t size_ = 0;
+  bool cancelled_ = false;
+  std::coroutine_handle<> joiner_;
+  std::exception_ptr exception_;
+  std::move_only_function<void(std::exception_ptr)> report_;
+};
+
+class Scope::Join {
+ public:
+  explicit Join(Scope& scope) noexcept : scope_(scope) {}
+  Join on(Strand* strand) const noexcept {
+    Join join(scope_);
+    join.strand_ = strand;
+    return join;
+  }
+  bool await_ready() const noexcept {
+    if (strand_->cancelled()) scope_.cancel();
+    return scope_.size_ == 0;
+  }
+  void await_suspend(std::coroutine_handle<> waiter) const noexcept {
+    scope_.joiner_ = waiter;
+    strand_->suspended([](void* scope, void*) noexcept { static_cast<Scope*>(scope)->cancel(); },
+                       &scope_, nullptr);
+  }
+  void await_resume() const noexcept { strand_->resumed(); }
+
+ private:
+  Scope& scope_;
+  Strand* strand_ = nullptr;
+};
+
+inline Scope::Join Scope::join() noexcept { return Join(*this); }
+
+/// Runs `body(scope)`, a Task<>, and waits for everything spawned in the scope. The body is kept
+/// alive meanwhile, so it may be a lambda with captures.
+template <class Body>
+Task<> with_scope(Body body) {
+  Scope scope;
+  try {
+    co_await body(scope);
+  } catch (...) {
+    scope.failed(std::current_exception());
+  }
+  co_await scope.join();
+  scope.rethrow();
+}
+
+}  // namespace duolu

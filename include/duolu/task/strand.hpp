@@ -1,0 +1,43 @@
+// Public. Layer: task. A strand: one line of execution, and how it is cancelled.
+#pragma once
+
+#include <utility>
+
+namespace duolu {
+
+/// One line of execution: a task that is run for itself, with everything it awaits. At any time it
+/// runs, or it waits for one thing. Kept by whoever runs the task, longer than the task.
+///
+/// Cancelling is a request, and it stays: what the strand waits for ends early, with ECANCELED, and
+/// so does whatever it begins to wait for from then on. The task goes on from there and ends
+/// itself.
+class Strand {
+ public:
+  Strand() = default;
+  Strand(const Strand&) = delete;
+  Strand& operator=(const Strand&) = delete;
+
+  [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
+  void cancel() noexcept {
+    cancelled_ = true;
+    if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(subject_, context_);
+  }
+
+  /// For awaiters, when they suspend: `abandon(subject, context)` has what they wait for end early,
+  /// if the strand is cancelled. Called once at most, and not after resumed().
+  void suspended(void (*abandon)(void*, void*) noexcept, void* subject, void* context) noexcept {
+    abandon_ = abandon;
+    subject_ = subject;
+    context_ = context;
+  }
+  /// For awaiters, when they go on.
+  void resumed() noexcept { abandon_ = nullptr; }
+
+ private:
+  void (*abandon_)(void*, void*) noexcept = nullptr;
+  void* subject_ = nullptr;
+  void* context_ = nullptr;
+  bool cancelled_ = false;
+};
+
+}  // namespace duolu

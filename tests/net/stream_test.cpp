@@ -1,0 +1,183 @@
+// Streams and listeners awaited by tasks, on every backend.
+#include "duolu/net/stream.hpp"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <chrono>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "duolu/base/prng.hpp"
+#include "support/endpoints.hpp"
+#include "support/loop_fixture.hpp"
+
+namespace duolu::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class StreamTest : public LoopFixture {
+ protected:
+  std::pair<Stream, Stream> pair() {
+    Pair fds = tcp_pair();
+    return {adopt(fds.a), adopt(fds.b)};
+  }
+  Stream adopt(Fd& fd) {
+    Channel& channel = *engine->open(fd.get(), ChannelKind::tcp).value();
+    (void)fd.release();
+    return {*engine, channel};
+  }
+  duolu::Listener listen() {
+    const Endpoint endpoint = parse_endpoint("127.0.0.1:0").value();
+    return duolu::Listener::open(loop, resolve(real_kernel(), endpoint).value().front()).value();
+  }
+};
+DUOLU_EVERY_BACKEND(StreamTest);
+
+Task<Result<>> echo(Stream stream) {
+  char buffer[1000];
+  for (;;) {
+    const std::size_t size = co_await try_(stream.read(buffer));
+    if (size == 0) co_return {};
+    co_await try_(stream.write_all(std::string_view(buffer, size)));
+  }
+}
+
+Task<> handle(Stream stream) { (void)co_await echo(std::move(stream)); }
+
+Task<> serve(duolu::Listener& listener, Scope& scope) {
+  while (Result<Stream> stream = co_await listener.accept())
+    scope.spawn(handle(std::move(*stream)));
+}
+
+Task<Result<std::string>> read_all(Stream& stream, std::size_t size) {
+  std::string all;
+  std::string piece(777, ' ');
+  while (all.size() < size) {
+    const std::size_t got = co_await try_(stream.read(piece));
+    if (got == 0) break;
+    all.append(piece, 0, got);
+  }
+  co_return all;
+}
+
+std::string random_bytes(std::uint64_t seed, std::size_t size) {
+  Prng prng(seed);
+  std::string bytes(size, ' ');
+  for (char& byte : bytes) byte = static_cast<char>(prng.next());
+  return bytes;
+}
+
+Task<> client(Stream stream, std::uint64_t seed, int& right) {
+  const std::string sent = random_bytes(seed, 1 + seed * 20'011);
+  co_await with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Stream& to, const std::string* bytes) -> Task<> {
+      EXPECT_TRUE(co_await to.write_all(*bytes));
+    }(stream, &sent));
+    const Result<std::string> back = co_await read_all(stream, sent.size());
+    if (back && *back == sent) ++right;
+  });
+}
+
+TEST_P(StreamTest, many_clients_are_echoed_every_byte) {
+  duolu::Listener listener = listen();
+  const Address address = listener.address();
+  int right = 0;
+  loop.run(with_scope([&](Scope& server) -> Task<> {
+    server.spawn(serve(listener, server));
+    co_await with_scope([&](Scope& clients) -> Task<> {
+      for (std::uint64_t i = 0; i < 30; ++i) {
+        Fd fd(real_kernel(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        EXPECT_EQ(::connect(fd.get(), address.data(), address.size()), 0);
+        EXPECT_EQ(::fcntl(fd.get(), F_SETFL, O_NONBLOCK), 0);
+        clients.spawn(client(adopt(fd), i, right));
+      }
+      co_return;
+    });
+    server.cancel();
+  }));
+  EXPECT_EQ(right, 30);
+}
+
+TEST_P(StreamTest, the_end_and_errors_are_results) {
+  Pair fds = tcp_pair();
+  Stream stream = adopt(fds.a);
+  fds.b.reset();
+  loop.run([](Stream& ended) -> Task<> {
+    char byte = 0;
+    EXPECT_EQ(co_await ended.read(std::span(&byte, 1)), 0U);
+  }(stream));
+  Pair others = tcp_pair();
+  Stream broken = adopt(others.a);
+  close_with_reset(others.b);
+  loop.run([](Stream& reset) -> Task<> {
+    char byte = 0;
+    const Result<std::size_t> got = co_await reset.read(std::span(&byte, 1));
+    EXPECT_EQ(got.error().value(), ECONNRESET);
+    const Result<> sent = co_await reset.write_all("x");
+    EXPECT_EQ(sent.error().value(), EPIPE);
+  }(broken));
+}
+
+TEST_P(StreamTest, a_cancelled_read_takes_no_byte) {
+  auto [a, b] = pair();
+  loop.run(with_scope([&](Scope& outer) -> Task<> {
+    std::string got;
+    co_await with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([](Stream& stream) -> Task<> {
+        char buffer[8];
+        const Result<std::size_t> read = co_await stream.read(buffer);
+        EXPECT_EQ(read.error().value(), ECANCELED);
+      }(a));
+      scope.cancel();
+      EXPECT_TRUE(co_await b.write_all("kept"));
+    });
+    const Result<std::string> kept = co_await read_all(a, 4);
+    EXPECT_EQ(kept.value(), "kept");
+    EXPECT_EQ(outer.size(), 0U);
+  }));
+}
+
+// What is cancelled after any number of turns, wherever everybody is by then, ends, leaves no task
+// and no descriptor behind, and has received only what was sent.
+TEST_P(StreamTest, cancelled_after_any_number_of_turns_nothing_is_left) {
+  for (int turns = 0; turns < 40; ++turns) {
+    auto [a, b] = pair();
+    const std::string sent = random_bytes(1, 1'500'000);
+    std::string back;
+    Strand strand;
+    Task<> all = with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn(handle(std::move(b)));
+      scope.spawn([](Stream& stream, const std::string* bytes) -> Task<> {
+        (void)co_await stream.write_all(*bytes);
+      }(a, &sent));
+      char buffer[5000];
+      while (back.size() < sent.size()) {
+        const Result<std::size_t> got = co_await a.read(buffer);
+        if (!got) co_return;
+        back.append(buffer, *got);
+      }
+      scope.cancel();
+    });
+    all.promise().enter(&strand);
+    bool ended = all.promise().run();
+    for (int i = 0; i < turns && !all.promise().done(); ++i)
+      ASSERT_TRUE(loop.turn(after(real_kernel().now(), 10ms)));
+    strand.cancel();
+    for (int guard = 0; !all.promise().done(); ++guard) {
+      ASSERT_LT(guard, 100) << "not everything was cancelled";
+      ASSERT_TRUE(loop.turn(after(real_kernel().now(), 1s)));
+    }
+    ended = ended || all.promise().done();
+    all.promise().take();
+    EXPECT_TRUE(ended);
+    EXPECT_TRUE(sent.starts_with(back));
+  }
+  EXPECT_EQ(poller->size(), 0U);
+}
+
+}  // namespace
+}  // namespace duolu::test
