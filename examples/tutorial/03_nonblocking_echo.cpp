@@ -3,10 +3,9 @@
 //   03_nonblocking_echo [--port 8888]
 //
 // Try: `nc localhost 8888` in two terminals, and `top` in a third. Notice: both are served at once,
-// by one thread; and with nobody saying anything, a processor is busy hearing "not yet" (EAGAIN) a
-// million times a second. What is missing is a call that sleeps until one of many has something:
-// select, poll and epoll.
-#include <cerrno>
+// by one thread; and with nobody saying anything, a processor is busy hearing "not yet" (EAGAIN),
+// as the report of each second shows. What is missing is a call that sleeps until one of many has
+// something: select, poll and epoll.
 #include <list>
 
 #include "tutorial.hpp"

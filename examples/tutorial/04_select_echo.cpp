@@ -4,9 +4,8 @@
 //
 // Try: `nc -C localhost 5000` in two terminals; an empty line after a line ends that conversation,
 // a line typed here ends the program. Notice: one call waits for new clients, for what clients say,
-// for room to answer them, and for the keyboard; an idle server costs nothing.
+// for room to answer them, and for the keyboard; an idle server sleeps.
 #include <algorithm>
-#include <cerrno>
 #include <map>
 
 #include "tutorial.hpp"

@@ -24,9 +24,8 @@ struct Client {
 bool receive(Client& client) {
   char bytes[1024];
   const ssize_t size = kernel.recv(client.fd.get(), bytes, sizeof bytes, 0);
-  if (size == -EAGAIN) return true;
-  client.ended = size <= 0;
-  if (client.ended) return size == 0 && !client.queue.empty();
+  client.ended = size <= 0 && size != -EAGAIN;
+  if (size <= 0) return size == -EAGAIN || (size == 0 && !client.queue.empty());
   const auto& message = client.queue.emplace_back(bytes, static_cast<std::size_t>(size));
   std::printf("received \"%s\" from %s\n", printable(message).c_str(), client.name.c_str());
   return true;
@@ -54,13 +53,13 @@ int main(int, char** argv) {
     std::printf("closing %s after %s no data\n", clients.at(fd).name.c_str(), found);
     clients.erase(fd);
   };
-  for (;;) {
+  for (std::size_t most = SIZE_MAX;;) {
     std::vector<int> inputs, outputs;
     for (const auto& [fd, client] : clients) {
       if (!client.ended && client.queue.size() < 64) inputs.push_back(fd);  // backpressure
       if (!client.queue.empty()) outputs.push_back(fd);
     }
-    if (clients.size() < 500) inputs.push_back(listener.get());  // more of them have to wait
+    if (clients.size() < most) inputs.push_back(listener.get());
     std::printf("\nwaiting for the next event\n");
     const duolu::Selected ready = duolu::select(inputs, outputs, inputs).value();
     for (const int fd : ready.readable)
@@ -73,6 +72,7 @@ int main(int, char** argv) {
     if (ready.readable.empty() || ready.readable.back() != listener.get()) continue;
     duolu::Address peer;  // last, because a new client may get the number of one just closed
     const int fd = kernel.accept(listener.get(), peer.data(), peer.size_slot());
+    if (fd == -EMFILE) most = clients.size();  // one more has to wait until another goes
     if (fd < 0) continue;
     std::printf("new connection from %s\n", name_of(peer).c_str());
     clients.try_emplace(fd, duolu::Fd(kernel, fd), name_of(peer));

@@ -6,7 +6,6 @@
 // sent back to back may arrive in one piece, or one in two, and every byte is answered all the
 // same; and what the kernel does not take now is kept.
 #include <cctype>
-#include <cerrno>
 #include <map>
 
 #include "tutorial.hpp"

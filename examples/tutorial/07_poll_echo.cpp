@@ -5,7 +5,6 @@
 // Try: `nc localhost 8080`, twice. Notice: the interest of a connection says what is missing:
 // something to read, or room for what was read. The kernel still goes through all registrations in
 // every call: poll has no limit of 1024, but its cost grows with the idle ones as select's does.
-#include <cerrno>
 #include <map>
 
 #include "duolu/poll/backends.hpp"

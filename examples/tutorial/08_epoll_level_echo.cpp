@@ -6,7 +6,6 @@
 // `curl --http0.9 localhost:8080`. Notice: a request accumulates over as many reports as it takes,
 // and the connection turns from reading to writing and back. What one report leaves unread, the
 // next one reports again: that is level-triggered.
-#include <cerrno>
 #include <map>
 
 #include "duolu/poll/backends.hpp"

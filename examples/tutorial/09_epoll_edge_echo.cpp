@@ -5,7 +5,6 @@
 // Try: as with 08; then with --forget-to-drain `(seq 9999; echo) | nc localhost 8080`. Notice what
 // has changed: accept, recv and send are repeated until the kernel says "not now" (EAGAIN). Who
 // stops sooner is not told of the rest: that client waits for ever.
-#include <cerrno>
 #include <map>
 
 #include "duolu/poll/backends.hpp"
@@ -43,10 +42,11 @@ bool receive(Connection& connection, bool only_once) {
 
 /// Writes until all is sent, or until there is no room: the next report says that there is.
 bool respond(Connection& connection) {
-  for (std::size_t before = 0; before != connection.response.size();) {
+  std::size_t before = 0;
+  do {
     before = connection.response.size();
-    if (before > 0 && !send_some(connection.fd, connection.response)) return false;
-  }
+    if (!send_some(connection.fd, connection.response)) return false;
+  } while (!connection.response.empty() && connection.response.size() < before);
   return true;
 }
 

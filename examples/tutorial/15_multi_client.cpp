@@ -4,7 +4,6 @@
 //
 // Try: it against `05_select_queues`, and watch both. Notice: each message is sent on every
 // connection before the first reply is read; and a reply may come in pieces, in any order.
-#include <cerrno>
 #include <map>
 
 #include "tutorial.hpp"

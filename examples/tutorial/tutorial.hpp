@@ -66,7 +66,9 @@ inline duolu::Fd listen_on_localhost(std::uint16_t port) {
 /// A non-blocking socket, connected.
 inline duolu::Fd connect_to_localhost(std::uint16_t port) {
   const duolu::Address server = localhost(port);
-  duolu::Fd fd(kernel, kernel.socket(server.family(), SOCK_STREAM, 0));
+  const int socket = kernel.socket(server.family(), SOCK_STREAM, 0);
+  if (socket < 0) fail("cannot make a socket", -socket);
+  duolu::Fd fd(kernel, socket);
   int error = -kernel.connect(fd.get(), server.data(), server.size());
   if (error == EINPROGRESS) {
     const int connecting[] = {fd.get()};

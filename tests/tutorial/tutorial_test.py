@@ -9,6 +9,7 @@ import contextlib
 import os
 import pathlib
 import re
+import resource
 import select
 import shutil
 import signal
@@ -22,6 +23,7 @@ import unittest
 SOURCES = pathlib.Path(__file__).resolve().parents[2] / "examples" / "tutorial"
 PROGRAMS = None  # set below, from the command line
 HANG = 60  # seconds: long after anything that works has ended, on a loaded machine too
+SANITIZED = os.environ.get("DUOLU_SANITIZED", "")
 SILENCE = 0.5  # seconds: how long to see that nothing comes; not a bound on what is right
 MEBIBYTE = (bytes(i * 7 % 251 for i in range(251)) * 4200)[:1 << 20]
 DASHES = "-" * 40
@@ -307,6 +309,25 @@ class Multiplexed:
                 sent += stuck.send(text[sent:sent + 65536])
             for number in range(20):
                 self.exchange(other, number)
+
+    @unittest.skipIf("undefined" in SANITIZED, "UBSan needs descriptors of its own")
+    def test_out_of_descriptors(self):
+        with self.serve() as server, contextlib.ExitStack() as clients:
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (16, 16))
+            everybody = [clients.enter_context(server.connect()) for _ in range(20)]
+            for client in everybody:
+                client.sendall(self.message())
+            time.sleep(SILENCE)
+            served = select.select(everybody, [], [], 0)[0]
+            self.assertTrue(served)
+            self.assertLess(len(served), 16)
+            before = server.cpu()
+            time.sleep(SILENCE)
+            self.assertLess(server.cpu() - before, 0.2)  # it does not try again and again
+            for client in everybody:
+                answer = self.answer(self.message())
+                self.assertEqual(receive(client, len(answer)), answer)
+                client.close()  # which makes room for the next one
 
     def test_an_idle_server_sleeps(self):
         with self.serve() as server, server.connect() as one, server.connect() as other:
