@@ -20,7 +20,7 @@ namespace {
 bool send_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t sent = send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent > 0)
+    if (sent >= 0)
       bytes.remove_prefix(static_cast<std::size_t>(sent));
     else if (errno != EINTR)
       return false;

@@ -18,7 +18,7 @@ using namespace tutorial;
 namespace {
 
 /// Talks with one client until it closes or fails. printf takes whole lines from any thread.
-void serve(const duolu::Fd client, const std::string name) {
+void serve(const duolu::Fd client, const std::string& name) {
   std::printf("new connection from %s\n", name.c_str());
   char buffer[4096];
   for (bool open = true; open;) {
@@ -28,8 +28,8 @@ void serve(const duolu::Fd client, const std::string name) {
     for (ssize_t done = 0; open && done < size;) {
       const auto left = static_cast<std::size_t>(size - done);
       const ssize_t sent = send(client.get(), buffer + done, left, MSG_NOSIGNAL);
-      if (sent > 0) done += sent;
-      open = sent > 0 || errno == EINTR;
+      if (sent >= 0) done += sent;
+      open = sent >= 0 || errno == EINTR;
     }
   }
   std::printf("closing %s\n", name.c_str());
