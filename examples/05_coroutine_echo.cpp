@@ -21,9 +21,9 @@ Task<Result<>> echo(Stream stream) {
 
 Task<> handle(Stream stream) { (void)co_await echo(std::move(stream)); }
 
-Task<> serve(Listener& listener, Scope& scope) {
-  while (Result<Stream> stream = co_await listener.accept())
-    scope.spawn(handle(std::move(*stream)));
+Task<> serve(Listener* listener, Scope* scope) {
+  while (Result<Stream> stream = co_await listener->accept())
+    scope->spawn(handle(std::move(*stream)));
 }
 
 }  // namespace
@@ -37,5 +37,5 @@ int main(int argc, char** argv) {
       Listener::open(loop, resolve(real_kernel(), anywhere).value().front()).value();
   std::printf("listening on 127.0.0.1, port %d\n", listener.address().port());
   std::fflush(stdout);
-  loop.run(with_scope([&](Scope& scope) { return serve(listener, scope); }));
+  loop.run(with_scope([&](Scope& scope) { return serve(&listener, &scope); }));
 }

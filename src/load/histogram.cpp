@@ -36,8 +36,7 @@ double Histogram::mean() const noexcept {
   if (count_ == 0) return 0;
   double sum = 0;
   for (std::size_t place = 0; place < places_.size(); ++place)
-    sum += static_cast<double>(places_[place]) *
-           static_cast<double>(lowest_in(place) + width_of(place) / 2);
+    sum += static_cast<double>(places_[place]) * static_cast<double>(middle_of(place));
   return sum / static_cast<double>(count_);
 }
 

@@ -34,6 +34,10 @@ constexpr std::uint64_t lowest_in(std::size_t place) noexcept {
   return (half_places + place % half_places) * width_of(place);
 }
 
+constexpr std::uint64_t middle_of(std::size_t place) noexcept {
+  return lowest_in(place) + width_of(place) / 2;
+}
+
 static_assert(place_of(0) == 0 && place_of(2047) == 2047);
 static_assert(place_of(2048) == 2048 && place_of(2049) == 2048 && width_of(2048) == 2);
 static_assert(lowest_in(place_of(1'000'000)) <= 1'000'000);

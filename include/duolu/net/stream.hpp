@@ -107,10 +107,11 @@ struct ReadRequest {
 };
 
 struct WriteRequest {
-  const void* data;
-  std::size_t size;
+  std::string_view bytes;
   static Op& op(Channel& channel) noexcept { return channel.out; }
-  bool start(Engine& engine, Channel& channel) const { return engine.send(channel, data, size); }
+  bool start(Engine& engine, Channel& channel) const {
+    return engine.send(channel, bytes.data(), bytes.size());
+  }
   static Result<> value(std::int32_t result) noexcept {
     if (result < 0) return fail(-result);
     return {};
@@ -151,7 +152,7 @@ class Stream {
   }
   /// Sends all of `bytes`, which stay as they are until it has ended.
   auto write_all(std::string_view bytes) noexcept {
-    return detail::Awaitable<detail::WriteRequest>{engine_, channel_, {bytes.data(), bytes.size()}};
+    return detail::Awaitable<detail::WriteRequest>{engine_, channel_, {bytes}};
   }
   void close() noexcept {
     if (channel_ != nullptr) engine_->close(*std::exchange(channel_, nullptr));

@@ -89,6 +89,7 @@ class TaskPromise {
   template <class Awaitable>
   auto await_transform(Awaitable&& awaitable) const {
     if constexpr (requires { std::forward<Awaitable>(awaitable).on(strand_); })
+      // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): it does not see that strand_ is set
       return std::forward<Awaitable>(awaitable).on(strand_);
     else
       return Borrowed<std::remove_reference_t<Awaitable>>(awaitable);
@@ -186,13 +187,14 @@ class TaskResult : public TaskPromise {
   }
   T take() {
     rethrow();
+    DUOLU_CHECK(value_.has_value());
     return *std::move(value_);
   }
 
  private:
   std::error_code error() const noexcept final {
     if constexpr (is_result<T>) {
-      if (!value_->has_value()) return value_->error();
+      if (value_ && !value_->has_value()) return value_->error();
     }
     return {};
   }
