@@ -76,6 +76,27 @@ bool is_absent(std::error_code error) {
          error == std::errc::address_not_available;
 }
 
+/// A port that is free on every address of a name: one that the system chooses for one of them may
+/// be in use on another. 0 if none was found.
+std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
+  constexpr int tries = 32;
+  for (int i = 0; i < tries; ++i) {
+    std::vector<Fd> held;
+    Address bound;
+    bool taken = false;
+    for (Address address : addresses) {
+      if (!held.empty()) address.set_port(bound.port());
+      Result<Fd> fd = listen_on(kernel, address);
+      if (!fd && is_absent(fd.error())) continue;
+      taken = !fd || kernel.getsockname(fd->get(), bound.data(), bound.size_slot()) < 0;
+      if (taken) break;
+      held.push_back(std::move(*fd));
+    }
+    if (!taken && !held.empty()) return bound.port();
+  }
+  return 0;
+}
+
 /// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
 std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
                                        const std::vector<std::string>& texts) {
@@ -89,8 +110,10 @@ std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
                                                     addresses.error().message()));
     const std::size_t before = bound.size();
     std::error_code last;
+    std::uint16_t port = endpoint->port;
+    if (port == 0 && addresses->size() > 1) port = free_port(kernel, *addresses);
     for (Address& address : *addresses) {
-      if (bound.size() > before && endpoint->port == 0) address.set_port(bound.back().port());
+      if (address.family() != AF_UNIX) address.set_port(port);
       const Result<Address> listening = server.listen(address);
       if (listening)
         bound.push_back(*listening);
