@@ -26,7 +26,7 @@ namespace {
 class ReadinessEngine final : public Engine {
  public:
   ReadinessEngine(Poller& poller, int budget)
-      : poller_(poller), kernel_(poller.kernel()), budget_(budget), left_(budget) {}
+      : Engine(poller.kernel()), poller_(poller), budget_(budget), left_(budget) {}
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
   ~ReadinessEngine() override { DUOLU_CHECK(free_.size() == channels_.size()); }
@@ -45,7 +45,9 @@ class ReadinessEngine final : public Engine {
     if (!token) return fail(token.error());
     free_.pop_back();
     channel = Channel{};
+    channel.engine = this;
     channel.fd = fd;
+    channel.kind = kind;
     channel.trusts_short = kind == ChannelKind::tcp;
     channel.token = static_cast<std::uint64_t>(*token);
     return &channel;
@@ -54,7 +56,7 @@ class ReadinessEngine final : public Engine {
   void close(Channel& channel) noexcept override {
     DUOLU_CHECK(channel.in.state == Op::State::idle && channel.out.state == Op::State::idle);
     (void)poller_.remove(token_of(channel));
-    kernel_.close(std::exchange(channel.fd, -1));
+    kernel().close(std::exchange(channel.fd, -1));
     free_.push_back(&channel);
   }
 
@@ -64,17 +66,26 @@ class ReadinessEngine final : public Engine {
     begin(op, Op::Code::recv);
     op.data = static_cast<char*>(data);
     op.size = static_cast<std::uint32_t>(std::min(size, most_bytes));
-    return attempt(channel, op);
+    if (op.maybe) [[unlikely]]  // mostly the last one has emptied it
+      return attempt(channel, op);
+    op.state = Op::State::parked;
+    return false;
   }
 
   bool send(Channel& channel, const void* data, std::size_t size) override {
     DUOLU_CHECK(size <= most_bytes);
     Op& op = channel.out;
     begin(op, Op::Code::send);
-    op.data = static_cast<char*>(const_cast<void*>(data));
-    op.size = static_cast<std::uint32_t>(size);
-    op.moved = 0;
-    return attempt(channel, op);
+    if (op.maybe && left_ > 0) [[likely]] {
+      const ssize_t took = kernel().send(channel.fd, data, size, MSG_NOSIGNAL);
+      if (took == static_cast<ssize_t>(size)) [[likely]] {
+        --left_;
+        op.result = 0;
+        return true;
+      }
+      return go_on_sending(channel, data, size, took);
+    }
+    return go_on_sending(channel, data, size, 0);
   }
 
   bool accept(Channel& channel) override {
@@ -85,7 +96,7 @@ class ReadinessEngine final : public Engine {
   bool connect(Channel& channel, const sockaddr* address, socklen_t size) override {
     Op& op = channel.out;
     begin(op, Op::Code::connect);
-    const int result = kernel_.connect(channel.fd, address, size);
+    const int result = kernel().connect(channel.fd, address, size);
     // Interrupted, it goes on in the background, and its end is reported as of one in progress.
     if (result != -EINPROGRESS && result != -EINTR) return end(op, result);
     op.maybe = false;
@@ -101,7 +112,10 @@ class ReadinessEngine final : public Engine {
     left_ = budget_;
     const Result<Poller::Batch> batch = poller_.wait(has_finished() ? immediately : deadline);
     if (!batch) return fail(batch.error());
-    for (const Event& event : *batch) look_at(*reinterpret_cast<Channel*>(event.data), event);
+    for (const Event& event : *batch) {
+      Channel& channel = *reinterpret_cast<Channel*>(event.data);
+      if (!receive_message(channel, event)) look_at(channel, event);
+    }
     return batch->woken();
   }
 
@@ -134,6 +148,47 @@ class ReadinessEngine final : public Engine {
     return false;
   }
 
+  /// What most events are: a whole message for somebody who waits for it, and nothing else. False
+  /// if it is another thing; then nothing has been done.
+  bool receive_message(Channel& channel, const Event& event) {
+    constexpr Ready plain = Ready::readable | Ready::writable;
+    Op& op = channel.in;
+    if ((event.ready - plain) != Ready::none || !event.readable() || !channel.trusts_short ||
+        op.state != Op::State::parked || op.code != Op::Code::recv ||
+        channel.out.state == Op::State::parked)
+      return false;
+    const ssize_t got = kernel().recv(channel.fd, op.data, op.size, 0);
+    if (got <= 0 || got == static_cast<ssize_t>(op.size)) [[unlikely]]
+      return take_rest(channel, op, event, got);
+    channel.out.maybe = channel.out.maybe || event.writable();
+    poller_.drained(token_of(channel), Interest::readable);
+    finish(op, static_cast<std::int32_t>(got));
+    return true;
+  }
+
+  [[gnu::noinline, gnu::cold]] bool take_rest(Channel& channel, Op& op, const Event& event,
+                                              ssize_t got) {
+    if (got == -EINTR || got == -EAGAIN) return false;
+    channel.out.maybe = channel.out.maybe || event.writable();
+    op.maybe = true;
+    finish(op, static_cast<std::int32_t>(got));
+    return true;
+  }
+
+  /// A send that did not go out at once and whole: `took` is what the first attempt gave.
+  [[gnu::noinline, gnu::cold]] bool go_on_sending(Channel& channel, const void* data,
+                                                  std::size_t size, ssize_t took) {
+    Op& op = channel.out;
+    op.data = static_cast<char*>(const_cast<void*>(data));
+    op.size = static_cast<std::uint32_t>(size);
+    op.moved = took > 0 ? static_cast<std::uint32_t>(took) : 0;
+    if (took < 0 && took != -EAGAIN && took != -EINTR)
+      return end(op, static_cast<std::int32_t>(took));
+    if (took == -EAGAIN || (took > 0 && channel.trusts_short))
+      drained(channel, op, Interest::writable);
+    return attempt(channel, op);
+  }
+
   void look_at(Channel& channel, const Event& event) {
     if (!event.short_means_drained()) channel.trusts_short = false;
     if (event.readable() || event.priority()) revive(channel, channel.in);
@@ -159,8 +214,8 @@ class ReadinessEngine final : public Engine {
   }
 
   bool advance_recv(Channel& channel, Op& op) {
-    ssize_t got = kernel_.recv(channel.fd, op.data, op.size, 0);
-    while (got == -EINTR) got = kernel_.recv(channel.fd, op.data, op.size, 0);
+    ssize_t got = kernel().recv(channel.fd, op.data, op.size, 0);
+    while (got == -EINTR) got = kernel().recv(channel.fd, op.data, op.size, 0);
     if (got == -EAGAIN) return drained(channel, op, Interest::readable);
     // A full buffer says nothing about what is behind it, and nor does any other kind of file.
     if (got > 0 && static_cast<std::uint32_t>(got) < op.size && channel.trusts_short)
@@ -173,7 +228,7 @@ class ReadinessEngine final : public Engine {
     op.result = 0;
     while (op.moved < op.size) {
       const ssize_t took =
-          kernel_.send(channel.fd, op.data + op.moved, op.size - op.moved, MSG_NOSIGNAL);
+          kernel().send(channel.fd, op.data + op.moved, op.size - op.moved, MSG_NOSIGNAL);
       if (took == -EINTR) continue;
       if (took == -EAGAIN) return drained(channel, op, Interest::writable);
       if (took < 0) {
@@ -188,8 +243,8 @@ class ReadinessEngine final : public Engine {
   }
 
   bool advance_accept(Channel& channel, Op& op) {
-    int result = kernel_.accept(channel.fd, nullptr, nullptr);
-    while (result == -EINTR) result = kernel_.accept(channel.fd, nullptr, nullptr);
+    int result = kernel().accept(channel.fd, nullptr, nullptr);
+    while (result == -EINTR) result = kernel().accept(channel.fd, nullptr, nullptr);
     if (result == -EAGAIN) return drained(channel, op, Interest::readable);
     op.result = result;
     return true;
@@ -198,7 +253,7 @@ class ReadinessEngine final : public Engine {
   bool advance_connect(Channel& channel, Op& op) {
     int error = 0;
     socklen_t size = sizeof error;
-    const int result = kernel_.getsockopt(channel.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    const int result = kernel().getsockopt(channel.fd, SOL_SOCKET, SO_ERROR, &error, &size);
     op.result = result < 0 ? result : -error;
     return true;
   }
@@ -211,7 +266,6 @@ class ReadinessEngine final : public Engine {
   }
 
   Poller& poller_;
-  Kernel& kernel_;
   const int budget_;
   int left_;
   std::deque<Channel> channels_;  ///< Never move.

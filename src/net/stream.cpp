@@ -1,16 +1,14 @@
 #include "duolu/net/stream.hpp"
 
+#include <netinet/in.h>
+
 #include <cerrno>
 #include <new>
 
 namespace duolu {
 namespace {
 
-ChannelKind kind_of(const Address& address) noexcept {
-  return address.family() == AF_UNIX ? ChannelKind::other : ChannelKind::tcp;
-}
-
-/// A channel for a descriptor, which is closed on failure.
+/// A channel for a socket, which is closed on failure.
 Result<Channel*> open_channel(Engine& engine, Fd fd, ChannelKind kind) noexcept {
   try {
     Result<Channel*> channel = engine.open(fd.get(), kind);
@@ -23,24 +21,26 @@ Result<Channel*> open_channel(Engine& engine, Fd fd, ChannelKind kind) noexcept 
 
 }  // namespace
 
-Result<Stream> detail::AcceptRequest::value(std::int32_t result) const noexcept {
+Result<Stream> detail::AcceptRequest::value(Channel& channel, std::int32_t result) noexcept {
   if (result < 0) return fail(-result);
-  const Result<Channel*> channel = open_channel(loop->engine(), Fd(loop->kernel(), result), kind);
-  if (!channel) return fail(channel.error());
-  return Stream(loop->engine(), **channel);
+  Engine& engine = *channel.engine;
+  const Result<Channel*> opened = open_channel(engine, Fd(engine.kernel(), result), channel.kind);
+  if (!opened) return fail(opened.error());
+  return Stream(**opened);
 }
 
 Result<Listener> Listener::open(Loop& loop, const Address& address) {
   Result<Fd> fd = listen_on(loop.kernel(), address);
   if (!fd) return fail(fd.error());
-  const Result<Channel*> channel = open_channel(loop.engine(), std::move(*fd), ChannelKind::other);
+  const ChannelKind kind = address.family() == AF_UNIX ? ChannelKind::other : ChannelKind::tcp;
+  const Result<Channel*> channel = open_channel(loop.engine(), std::move(*fd), kind);
   if (!channel) return fail(channel.error());
-  return Listener(loop, kind_of(address), **channel);
+  return Listener(**channel);
 }
 
 Address Listener::address() const {
   Address bound;
-  (void)loop_.kernel().getsockname(channel_->fd, bound.data(), bound.size_slot());
+  (void)channel_->engine->kernel().getsockname(channel_->fd, bound.data(), bound.size_slot());
   return bound;
 }
 

@@ -28,7 +28,7 @@ class StreamTest : public LoopFixture {
   Stream adopt(Fd& fd) {
     Channel& channel = *engine->open(fd.get(), ChannelKind::tcp).value();
     (void)fd.release();
-    return {*engine, channel};
+    return Stream(channel);
   }
   duolu::Listener listen() {
     const Endpoint endpoint = parse_endpoint("127.0.0.1:0").value();

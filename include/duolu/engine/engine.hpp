@@ -21,7 +21,8 @@
 //   EN6  Requests that end at once have a budget from one wait() to the next; what exceeds it ends
 //        too, but is handed out by take_finished(), so that one busy peer does not keep the others
 //        waiting.
-//   EN7  send() ends when everything was sent, or with an error; Op::moved says how much went out.
+//   EN7  send() ends when everything was sent, or with an error; then Op::moved says how much went
+//        out.
 //   EN8  One thread makes all calls, except wake().
 #pragma once
 
@@ -35,6 +36,7 @@
 
 namespace duolu {
 
+class Engine;
 class Poller;
 
 /// One direction of a channel, and the request outstanding in it.
@@ -68,7 +70,9 @@ enum class ChannelKind : std::uint8_t {
 struct Channel {
   Op in;   ///< recv, accept.
   Op out;  ///< send, connect.
+  Engine* engine = nullptr;
   int fd = -1;
+  ChannelKind kind = ChannelKind::other;
   /// The engine's: a short transfer means that there is no more for now (readiness only).
   bool trusts_short = false;
   std::uint64_t token = 0;  ///< The engine's.
@@ -111,6 +115,8 @@ class Engine {
   virtual void wake() noexcept = 0;
   /// Readable when wait(immediately) would find something; -1 if there is no such descriptor.
   [[nodiscard]] virtual int fd() const noexcept = 0;
+  /// The kernel that it makes requests to.
+  [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
 
   /// The request that has finished first, now handed out; null if there is none.
   Op* take_finished() noexcept {
@@ -125,7 +131,7 @@ class Engine {
   [[nodiscard]] const Op* last_finished() const noexcept { return last_; }
 
  protected:
-  Engine() = default;
+  explicit Engine(Kernel& kernel) noexcept : kernel_(kernel) {}
 
   /// Has `op` handed out with `result`.
   void finish(Op& op, std::int32_t result) noexcept {
@@ -137,6 +143,7 @@ class Engine {
   }
 
  private:
+  Kernel& kernel_;
   Op* first_ = nullptr;
   Op* last_ = nullptr;
 };

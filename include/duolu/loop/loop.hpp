@@ -94,11 +94,11 @@ class Loop::Sleep::Awaiter {
     alarm_.waiter = waiter;
     loop_.timers_.arm(alarm_, until_);
     strand_.suspended(
-        [](void* self, void*) noexcept {
+        [](void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
           sleep.loop_.timers_.arm(sleep.alarm_, immediately);
         },
-        this, nullptr);
+        this);
   }
   bool await_resume() const noexcept {
     strand_.resumed();

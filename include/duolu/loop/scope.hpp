@@ -77,8 +77,7 @@ class Scope::Join {
   }
   void await_suspend(std::coroutine_handle<> waiter) const noexcept {
     scope_.joiner_ = waiter;
-    strand_->suspended([](void* scope, void*) noexcept { static_cast<Scope*>(scope)->cancel(); },
-                       &scope_, nullptr);
+    strand_->suspended([](void* scope) noexcept { static_cast<Scope*>(scope)->cancel(); }, &scope_);
   }
   void await_resume() const noexcept { strand_->resumed(); }
 

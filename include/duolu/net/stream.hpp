@@ -23,46 +23,48 @@ namespace duolu {
 
 namespace detail {
 
-/// Awaits one request of a channel. `Request` starts it and says what its result means.
+/// Awaits a request of a channel that has been made. `Request` says in which direction, and what
+/// its result means.
 template <class Request>
 class OpAwaiter {
  public:
-  OpAwaiter(Engine& engine, Channel& channel, Request request, Strand& strand) noexcept
-      : engine_(engine), channel_(channel), strand_(strand), request_(request) {}
-  bool await_ready() {
-    if (strand_.cancelled()) [[unlikely]] {
+  /// Makes the request, unless the strand is cancelled.
+  OpAwaiter(Channel& channel, const Request& request, Strand& strand)
+      : channel_(channel), strand_(strand), ended_(true) {
+    if (strand.cancelled()) [[unlikely]]
       op().result = -ECANCELED;
-      return true;
-    }
-    return request_.start(engine_, channel_);
+    else
+      ended_ = request.start(channel);
   }
+  bool await_ready() const noexcept { return ended_; }
   template <class Waiter>
-  void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
+  void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
     park(waiter.promise(), false);
   }
-  auto await_resume() noexcept {
+  auto await_resume() const noexcept {
     strand_.resumed();
-    return request_.value(op().result);
+    return Request::value(channel_, op().result);
   }
 
  protected:
-  [[nodiscard]] Op& op() const noexcept { return request_.op(channel_); }
-  void park(TaskPromise& waiter, bool propagates) noexcept {
+  [[nodiscard]] Op& op() const noexcept { return Request::op(channel_); }
+  [[nodiscard]] bool ended() const noexcept { return ended_; }
+  void park(TaskPromise& waiter, bool propagates) const noexcept {
     Op& waited = op();
     waited.waiter = &waiter;
     waited.propagates = propagates;
     strand_.suspended(
-        [](void* one, void* engine) noexcept {
-          static_cast<Engine*>(engine)->cancel(*static_cast<Op*>(one));
+        [](void* channel) noexcept {
+          auto& waited_for = *static_cast<Channel*>(channel);
+          waited_for.engine->cancel(Request::op(waited_for));
         },
-        &waited, &engine_);
+        &channel_);
   }
 
  private:
-  Engine& engine_;
   Channel& channel_;
   Strand& strand_;
-  Request request_;
+  bool ended_;
 };
 
 /// The same for try_: gives what is in the Result, or ends the awaiting task.
@@ -70,37 +72,34 @@ template <class Request>
 class TryOpAwaiter : public OpAwaiter<Request> {
  public:
   using OpAwaiter<Request>::OpAwaiter;
-  bool await_ready() { return OpAwaiter<Request>::await_ready() && this->op().result >= 0; }
+  bool await_ready() const noexcept { return this->ended() && this->op().result >= 0; }
   template <Fallible Waiter>
-  void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
-    if (this->op().state == Op::State::idle)  // it ended at once
+  void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
+    if (this->ended())
       waiter.promise().end_with(errno_code(-this->op().result));
     else
       this->park(waiter.promise(), true);
   }
-  auto await_resume() noexcept {
+  auto await_resume() const noexcept {
     auto result = OpAwaiter<Request>::await_resume();  // no error, or nobody would have gone on
     if constexpr (!std::is_same_v<decltype(result), Result<>>) return *std::move(result);
   }
 };
 
-/// A request that is not made before it is awaited.
+/// A request that is made when it is awaited.
 template <class Request, template <class> class Awaiter = OpAwaiter>
 struct [[nodiscard]] Awaitable {
-  Engine* engine;
   Channel* channel;
   Request request;
-  Awaiter<Request> on(Strand* strand) const noexcept {
-    return Awaiter<Request>(*engine, *channel, request, *strand);
-  }
+  Awaiter<Request> on(Strand* strand) const { return {*channel, request, *strand}; }
 };
 
 struct ReadRequest {
   void* data;
   std::size_t size;
   static Op& op(Channel& channel) noexcept { return channel.in; }
-  bool start(Engine& engine, Channel& channel) const { return engine.recv(channel, data, size); }
-  static Result<std::size_t> value(std::int32_t result) noexcept {
+  bool start(Channel& channel) const { return channel.engine->recv(channel, data, size); }
+  static Result<std::size_t> value(Channel&, std::int32_t result) noexcept {
     if (result < 0) return fail(-result);
     return static_cast<std::size_t>(result);
   }
@@ -109,10 +108,10 @@ struct ReadRequest {
 struct WriteRequest {
   std::string_view bytes;
   static Op& op(Channel& channel) noexcept { return channel.out; }
-  bool start(Engine& engine, Channel& channel) const {
-    return engine.send(channel, bytes.data(), bytes.size());
+  bool start(Channel& channel) const {
+    return channel.engine->send(channel, bytes.data(), bytes.size());
   }
-  static Result<> value(std::int32_t result) noexcept {
+  static Result<> value(Channel&, std::int32_t result) noexcept {
     if (result < 0) return fail(-result);
     return {};
   }
@@ -123,8 +122,7 @@ struct WriteRequest {
 /// `std::size_t size = co_await try_(stream.read(buffer));` See Task, TA4.
 template <class Request>
 [[nodiscard]] auto try_(const detail::Awaitable<Request>& awaitable) noexcept {
-  return detail::Awaitable<Request, detail::TryOpAwaiter>{awaitable.engine, awaitable.channel,
-                                                          awaitable.request};
+  return detail::Awaitable<Request, detail::TryOpAwaiter>{awaitable.channel, awaitable.request};
 }
 
 /// A connected byte stream: TCP or a Unix socket. Move-only; closes when destroyed, which must not
@@ -132,13 +130,12 @@ template <class Request>
 class Stream {
  public:
   Stream() = default;
-  Stream(Engine& engine, Channel& channel) noexcept : engine_(&engine), channel_(&channel) {}
-  Stream(Stream&& other) noexcept
-      : engine_(other.engine_), channel_(std::exchange(other.channel_, nullptr)) {}
+  /// Takes over an open channel of a connected socket.
+  explicit Stream(Channel& channel) noexcept : channel_(&channel) {}
+  Stream(Stream&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)) {}
   Stream& operator=(Stream&& other) noexcept {
     if (this != &other) {
       close();
-      engine_ = other.engine_;
       channel_ = std::exchange(other.channel_, nullptr);
     }
     return *this;
@@ -147,61 +144,52 @@ class Stream {
 
   /// Up to buffer.size() bytes, which is 1 at least; 0 at the end of the stream.
   auto read(std::span<char> buffer) noexcept {
-    return detail::Awaitable<detail::ReadRequest>{
-        engine_, channel_, {buffer.data(), buffer.size()}};
+    return detail::Awaitable<detail::ReadRequest>{channel_, {buffer.data(), buffer.size()}};
   }
   /// Sends all of `bytes`, which stay as they are until it has ended.
   auto write_all(std::string_view bytes) noexcept {
-    return detail::Awaitable<detail::WriteRequest>{engine_, channel_, {bytes}};
+    return detail::Awaitable<detail::WriteRequest>{channel_, {bytes}};
   }
   void close() noexcept {
-    if (channel_ != nullptr) engine_->close(*std::exchange(channel_, nullptr));
+    if (channel_ != nullptr) channel_->engine->close(*std::exchange(channel_, nullptr));
   }
   [[nodiscard]] explicit operator bool() const noexcept { return channel_ != nullptr; }
 
  private:
-  Engine* engine_ = nullptr;
   Channel* channel_ = nullptr;
 };
 
 namespace detail {
 
 struct AcceptRequest {
-  Loop* loop;
-  ChannelKind kind;
   static Op& op(Channel& channel) noexcept { return channel.in; }
-  static bool start(Engine& engine, Channel& channel) { return engine.accept(channel); }
-  Result<Stream> value(std::int32_t result) const noexcept;
+  static bool start(Channel& channel) { return channel.engine->accept(channel); }
+  static Result<Stream> value(Channel& channel, std::int32_t result) noexcept;
 };
 
 }  // namespace detail
 
-/// A listening socket. Move-only; closes when destroyed.
+/// A listening socket. Move-only; closes when destroyed, which must not happen while accept() is
+/// awaited.
 class Listener {
  public:
   /// Listens; errors as listen_on() and Engine::open().
   static Result<Listener> open(Loop& loop, const Address& address);
-  Listener(Listener&& other) noexcept
-      : loop_(other.loop_), kind_(other.kind_), channel_(std::exchange(other.channel_, nullptr)) {}
+  Listener(Listener&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)) {}
   Listener& operator=(Listener&&) = delete;
   ~Listener() {
-    if (channel_ != nullptr) loop_.engine().close(*channel_);
+    if (channel_ != nullptr) channel_->engine->close(*channel_);
   }
 
   /// The next connection. Errors are accept(2)'s, EMFILE and its like among them: pause before the
   /// next one.
-  auto accept() noexcept {
-    return detail::Awaitable<detail::AcceptRequest>{&loop_.engine(), channel_, {&loop_, kind_}};
-  }
+  auto accept() noexcept { return detail::Awaitable<detail::AcceptRequest>{channel_, {}}; }
   /// Where it listens, with the port that the system chose.
   [[nodiscard]] Address address() const;
 
  private:
-  Listener(Loop& loop, ChannelKind kind, Channel& channel) noexcept
-      : loop_(loop), kind_(kind), channel_(&channel) {}
+  explicit Listener(Channel& channel) noexcept : channel_(&channel) {}
 
-  Loop& loop_;
-  ChannelKind kind_;
   Channel* channel_;
 };
 

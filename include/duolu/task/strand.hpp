@@ -20,23 +20,21 @@ class Strand {
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
   void cancel() noexcept {
     cancelled_ = true;
-    if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(subject_, context_);
+    if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(subject_);
   }
 
-  /// For awaiters, when they suspend: `abandon(subject, context)` has what they wait for end early,
-  /// if the strand is cancelled. Called once at most, and not after resumed().
-  void suspended(void (*abandon)(void*, void*) noexcept, void* subject, void* context) noexcept {
+  /// For awaiters, when they suspend: `abandon(subject)` has what they wait for end early, if the
+  /// strand is cancelled. Called once at most, and not after resumed().
+  void suspended(void (*abandon)(void*) noexcept, void* subject) noexcept {
     abandon_ = abandon;
     subject_ = subject;
-    context_ = context;
   }
   /// For awaiters, when they go on.
   void resumed() noexcept { abandon_ = nullptr; }
 
  private:
-  void (*abandon_)(void*, void*) noexcept = nullptr;
+  void (*abandon_)(void*) noexcept = nullptr;
   void* subject_ = nullptr;
-  void* context_ = nullptr;
   bool cancelled_ = false;
 };
 
