@@ -55,6 +55,7 @@ ECHO = (
     ("idle1000", "64 B, 100 active and 1,000 idle connections", Load(idle=1_000), MULTIPLEXERS),
     ("idle10000", "64 B, 100 active and 10,000 idle connections", Load(idle=10_000), MULTIPLEXERS),
 )
+ON_DEMAND = ("c10", "idle1000")  # between others; only where they are named
 QUICK_GROUPS = ("c1", "c100", "large", "deep", "churn", "keeps-poller-epoll")
 
 
@@ -74,7 +75,8 @@ def groups(quick, chosen, most_connections):
                     Subject(server, Load()), (Subject(server, crowd),), at_least=0.97)
               for server in ("raw-epoll", "poller-epoll", "serve-epoll")
               if server in wanted_servers and crowd.connections <= limits[server]]
-    wanted = matching(NAMES, chosen) or (QUICK_GROUPS if quick else NAMES)
+    wanted = matching(NAMES, chosen) or (
+        QUICK_GROUPS if quick else [name for name in NAMES if name not in ON_DEMAND])
     return [group for group in found if group.name in wanted and group.subjects]
 
 

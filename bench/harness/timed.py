@@ -24,7 +24,7 @@ class Pace(NamedTuple):
 
 
 QUICK = Pace(pairs=3)
-FULL = Pace(pairs=stats.PAIRS_FOR_A_CLAIM, warmup_s=0.2, duration_s=0.8)
+FULL = Pace(pairs=stats.PAIRS_FOR_A_CLAIM, warmup_s=0.15, duration_s=0.7)
 
 
 def in_turns(subjects, backwards):

@@ -137,12 +137,21 @@ def a_server_that_dies():
         need(report["errors"]["refused"] > 0, report)
 
 
+def catches(process, number):
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        caught = next(line.split()[1] for line in file if line.startswith("SigCgt"))
+    return int(caught, 16) >> (number - 1) & 1
+
+
 def ctrl_c_shows_the_figures_so_far():
     with Server() as server:
         for number in (signal.SIGINT, signal.SIGTERM):
             process = subprocess.Popen(
                 [TOOL, "load", server.addresses[0], "--duration", "60s", "--warmup", "0", "--json"],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+            end = time.monotonic() + GUARD
+            while not catches(process, number) and time.monotonic() < end:
+                time.sleep(0.01)
             time.sleep(1)
             process.send_signal(number)
             output, _ = process.communicate(timeout=GUARD)
