@@ -3,8 +3,8 @@
 //
 // `maybe` of a direction: trying could succeed. A report sets it; EAGAIN clears it, and on TCP a
 // short transfer does too, so that a message costs no system call to learn that there is no other.
-// Not after an end, an error or urgent data was reported (`ended`): then more can follow a short
-// read that no new edge announces.
+// Not after an end, an error or urgent data was reported: then more can follow a short read that no
+// new edge announces, and that channel's short transfers are never trusted again (`trusts_short`).
 //
 // Whenever `maybe` goes, the poller is told (`drained`), or backends that emulate edges would stay
 // silent.

@@ -8,27 +8,30 @@ namespace duolu {
 Result<> Loop::turn(Instant deadline) {
   const Result<bool> woken = engine_.wait(std::min(deadline, timers_.next()));
   if (!woken) return fail(woken.error());
+  // What finishes while the others go on has its turn in the next one.
+  const Op* const last = engine_.has_finished() ? engine_.last_finished() : nullptr;
   run_timers();
-  run_finished();
+  run_finished(last);
   if (*woken) run_posted();
   return {};
 }
 
 void Loop::run_timers() {
   if (timers_.size() == 0) return;
-  // One look at the clock: what is armed now and is due at once waits for the next turn.
   const Instant now = kernel_.now();
-  for (std::size_t left = timers_.size(); left > 0; --left) {
-    Timer* const due = timers_.take_due(now);
-    if (due == nullptr) return;
-    static_cast<Alarm*>(due)->waiter.resume();
+  // All that are due first: who goes on may arm one that is due at once, and it waits.
+  Alarm* first = nullptr;
+  Alarm** end = &first;
+  while (Timer* const due = timers_.take_due(now)) {
+    auto* const alarm = static_cast<Alarm*>(due);
+    alarm->next = nullptr;
+    *end = alarm;
+    end = &alarm->next;
   }
+  while (first != nullptr) std::exchange(first, first->next)->waiter.resume();
 }
 
-void Loop::run_finished() {
-  if (!engine_.has_finished()) return;
-  // Those that finish while these go on have their turn in the next one.
-  const Op* const last = engine_.last_finished();
+void Loop::run_finished(const Op* last) {
   for (const Op* op = nullptr; op != last;) {
     op = engine_.take_finished();
     auto& task = *static_cast<detail::TaskPromise*>(op->waiter);

@@ -71,6 +71,25 @@ TEST_P(LoopTest, LO1_what_is_ready_again_waits_for_the_next_turn) {
   EXPECT_EQ(b, 100);
 }
 
+TEST_P(LoopTest, LO1_a_turn_wakes_a_sleeper_once_however_many_sleep) {
+  int count = 0;
+  Strand strand;
+  const Task<> task = with_scope([&](Scope& scope) -> Task<> {
+    for (int i = 0; i < 50; ++i)
+      scope.spawn([](Loop* on) -> Task<> { co_await on->sleep_for(far); }(&loop));
+    scope.spawn(count_turns(loop, 20, count));
+    co_return;
+  });
+  task.promise().enter(&strand);
+  task.promise().run();
+  for (int turn = 1; turn <= 10; ++turn) {
+    ASSERT_TRUE(loop.turn(immediately));
+    EXPECT_EQ(count, turn);
+  }
+  strand.cancel();
+  while (!task.promise().done()) ASSERT_TRUE(loop.turn(after(real_kernel().now(), far)));
+}
+
 TEST_P(LoopTest, LO3_posts_of_other_threads_are_run_here) {
   constexpr int threads = 4;
   constexpr int posts = 500;

@@ -12,9 +12,8 @@
 //        aborts. Results are those of the system call: bytes, 0 for the end, a descriptor, -errno,
 //        but never -EAGAIN and never -EINTR.
 //   EN3  A buffer belongs to the engine while its request is outstanding.
-//   EN4  Nobody is called back. wait() collects; the caller takes what has finished, in the order
-//   it
-//        finished, whenever it likes.
+//   EN4  Nobody is called back. wait() collects; the caller takes what has finished, whenever it
+//        likes, in the order in which it finished.
 //   EN5  cancel() is a request too: an outstanding op ends with -ECANCELED, or with its real result
 //        if that came first. Nothing that was received is lost: -ECANCELED means that no byte was
 //        taken, or, of a send(), that Op::moved bytes were sent.

@@ -72,10 +72,12 @@ class Loop {
   /// What the timers of the queue are part of.
   struct Alarm : Timer {
     std::coroutine_handle<> waiter;
+    Alarm* next = nullptr;  ///< Of those that are due.
   };
 
   void run_timers();
-  void run_finished();
+  /// Those that have finished up to `last`.
+  void run_finished(const Op* last);
   void run_posted();
 
   Kernel& kernel_;
@@ -96,7 +98,8 @@ class Loop::Sleep::Awaiter {
     strand_.suspended(
         [](void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
-          sleep.loop_.timers_.arm(sleep.alarm_, immediately);
+          // One that is not armed is due already, and about to go on.
+          if (sleep.alarm_.armed()) sleep.loop_.timers_.arm(sleep.alarm_, immediately);
         },
         this);
   }

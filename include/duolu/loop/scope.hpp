@@ -2,11 +2,12 @@
 // block that started them.
 //
 //   SC1  with_scope(body) ends when the body and every task spawned in its scope have ended.
-//   SC2  cancel() asks all of them, and those spawned later, to end; they go on from where they
-//   wait. SC3  When the body throws, or a spawned task does, the others are cancelled; with_scope
-//   throws
-//        the first exception when all have ended. With on_error() the scope takes exceptions of
-//        spawned tasks for itself instead, and nobody is cancelled: a server outlives its handlers.
+//   SC2  cancel() asks the spawned tasks, and those spawned later, to end; they go on from where
+//        they wait.
+//   SC3  When the body throws, or a spawned task does, the others are cancelled, and with_scope
+//        throws the first exception when all have ended. With on_error() the scope takes exceptions
+//        of spawned tasks for itself instead, and nobody is cancelled: a server outlives its
+//        handlers.
 //   SC4  When the strand that runs with_scope is cancelled, the scope is.
 //   SC5  spawn() runs the task at once, until it waits for something.
 #pragma once
