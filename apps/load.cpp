@@ -84,27 +84,37 @@ LoadOptions load_options(const LoadArguments& arguments) {
   return options;
 }
 
+/// The options that take a value, as --help and the line to repeat a run have them.
+struct LoadOption {
+  const char* name;
+  std::string LoadArguments::* value;
+  const char* type;
+  const char* help;
+};
+constexpr LoadOption load_option_table[] = {
+    {"--connections", &LoadArguments::connections, "N", "Connections to make [10]"},
+    {"--active", &LoadArguments::active, "N", "How many of them send; the rest idles [all]"},
+    {"--duration", &LoadArguments::duration, "D", "How long to measure [10s]"},
+    {"--messages", &LoadArguments::messages, "N", "Measure so many messages instead"},
+    {"--size", &LoadArguments::size, "B", "Bytes in a message [64]"},
+    {"--pipeline", &LoadArguments::pipeline, "P",
+     "Messages on their way at a time on a connection [1]"},
+    {"--rate", &LoadArguments::rate, "R",
+     "Open loop: start R messages a second, whatever the\nserver does [closed loop]"},
+    {"--arrivals", &LoadArguments::arrivals, "HOW", "constant, poisson (with --rate) [constant]"},
+    {"--churn", &LoadArguments::churn, "K", "Connect anew after K messages [never]"},
+    {"--warmup", &LoadArguments::warmup, "D", "Load before measuring [500ms; 0 with --messages]"},
+    {"--timeout", &LoadArguments::timeout, "D", "Give up when nothing comes back so long [5s]"},
+    {"--seed", &LoadArguments::seed, "N", "Of payload and random arrivals [1]"}};
+
 /// What to type to have the same again; only what differs from the defaults.
 std::string command_line(const LoadArguments& arguments) {
   std::string line = "duolu load " + escape(arguments.address);
   const LoadArguments defaults;
-  const auto add = [&](const char* option, std::string LoadArguments::* member) {
-    if (arguments.*member != defaults.*member)
-      line += fmt::format(" {} {}", option, escape(arguments.*member));
-  };
-  add("--connections", &LoadArguments::connections);
-  add("--active", &LoadArguments::active);
-  add("--duration", &LoadArguments::duration);
-  add("--messages", &LoadArguments::messages);
-  add("--size", &LoadArguments::size);
-  add("--pipeline", &LoadArguments::pipeline);
-  add("--rate", &LoadArguments::rate);
-  add("--arrivals", &LoadArguments::arrivals);
-  add("--churn", &LoadArguments::churn);
-  add("--warmup", &LoadArguments::warmup);
-  add("--timeout", &LoadArguments::timeout);
-  add("--seed", &LoadArguments::seed);
-  add("--backend", &LoadArguments::backend);
+  for (const LoadOption& option : load_option_table)
+    if (arguments.*option.value != defaults.*option.value)
+      line += fmt::format(" {} {}", option.name, escape(arguments.*option.value));
+  if (arguments.backend != defaults.backend) line += " --backend " + arguments.backend;
   if (arguments.allow_remote) line += " --allow-remote";
   return line;
 }
@@ -370,29 +380,10 @@ void add_load(CLI::App& app, Action& action) {
   verb->add_option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
       ->required()
       ->type_name("ADDRESS");
-  const auto option = [&](const char* name, std::string LoadArguments::* member, const char* type,
-                          const char* help) {
-    return verb->add_option(name, (*arguments).*member, help)->type_name(type);
-  };
-  option("--connections", &LoadArguments::connections, "N", "Connections to make [10]");
-  option("--active", &LoadArguments::active, "N", "How many of them send; the rest idles [all]");
-  CLI::Option* duration =
-      option("--duration", &LoadArguments::duration, "D", "How long to measure [10s]");
-  option("--messages", &LoadArguments::messages, "N", "Measure so many messages instead")
-      ->excludes(duration);
-  option("--size", &LoadArguments::size, "B", "Bytes in a message [64]");
-  option("--pipeline", &LoadArguments::pipeline, "P",
-         "Messages on their way at a time on a connection [1]");
-  option("--rate", &LoadArguments::rate, "R",
-         "Open loop: start R messages a second, whatever the\nserver does [closed loop]");
-  option("--arrivals", &LoadArguments::arrivals, "HOW",
-         "constant, poisson (with --rate) [constant]")
-      ->check(CLI::IsMember({"constant", "poisson"}).description(""));
-  option("--churn", &LoadArguments::churn, "K", "Connect anew after K messages [never]");
-  option("--warmup", &LoadArguments::warmup, "D",
-         "Load before measuring [500ms; 0 with --messages]");
-  option("--timeout", &LoadArguments::timeout, "D", "Give up when nothing comes back so long [5s]");
-  option("--seed", &LoadArguments::seed, "N", "Of payload and random arrivals [1]");
+  for (const LoadOption& option : load_option_table)
+    verb->add_option(option.name, (*arguments).*option.value, option.help)->type_name(option.type);
+  verb->get_option("--messages")->excludes(verb->get_option("--duration"));
+  verb->get_option("--arrivals")->check(CLI::IsMember({"constant", "poisson"}).description(""));
   add_backend_option(*verb, arguments->backend);
   verb->add_flag("--allow-remote", arguments->allow_remote, "Load another machine than this one");
   verb->add_flag("--json", arguments->json, "One JSON object on standard output");

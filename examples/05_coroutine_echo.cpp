@@ -31,7 +31,7 @@ Task<> serve(Listener* listener, Scope* scope) {
 int main(int argc, char** argv) {
   const auto poller = make_poller(real_kernel(), argc > 1 ? argv[1] : "auto").value();
   const auto engine = make_readiness_engine(*poller);
-  Loop loop(real_kernel(), *engine);
+  Loop loop(*engine);
   const Endpoint anywhere = parse_endpoint("127.0.0.1:0").value();
   Listener listener =
       Listener::open(loop, resolve(real_kernel(), anywhere).value().front()).value();

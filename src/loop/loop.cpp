@@ -18,7 +18,7 @@ Result<> Loop::turn(Instant deadline) {
 
 void Loop::run_timers() {
   if (timers_.size() == 0) return;
-  const Instant now = kernel_.now();
+  const Instant now = kernel().now();
   // All that are due first: who goes on may arm one that is due at once, and it waits.
   Alarm* first = nullptr;
   Alarm** end = &first;

@@ -19,7 +19,7 @@ class LoopFixture : public testing::TestWithParam<const Backend*> {
   explicit LoopFixture(Kernel& kernel)
       : poller(GetParam()->make(kernel, {}).value()),
         engine(make_readiness_engine(*poller)),
-        loop(kernel, *engine) {}
+        loop(*engine) {}
   ~LoopFixture() override { EXPECT_EQ(frames_in_use(), 0); }
 
   std::unique_ptr<Poller> poller;

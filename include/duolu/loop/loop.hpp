@@ -23,8 +23,8 @@ namespace duolu {
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
  public:
-  /// `engine` and its kernel outlive this.
-  Loop(Kernel& kernel, Engine& engine) noexcept : kernel_(kernel), engine_(engine) {}
+  /// `engine` outlives this.
+  explicit Loop(Engine& engine) noexcept : engine_(engine) {}
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
@@ -63,9 +63,9 @@ class Loop {
   /// `co_await loop.sleep_until(instant)`: true when it has come, false if the strand was cancelled
   /// before.
   Sleep sleep_until(Instant instant) noexcept { return Sleep(*this, instant); }
-  Sleep sleep_for(Duration span) noexcept { return Sleep(*this, after(kernel_.now(), span)); }
+  Sleep sleep_for(Duration span) noexcept { return Sleep(*this, after(kernel().now(), span)); }
 
-  [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
+  [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
 
  private:
@@ -80,7 +80,6 @@ class Loop {
   void run_finished(const Op* last);
   void run_posted();
 
-  Kernel& kernel_;
   Engine& engine_;
   TimerQueue timers_;
   std::mutex mutex_;  ///< Of posted_.
