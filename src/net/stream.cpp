@@ -8,12 +8,12 @@
 namespace duolu {
 namespace {
 
-/// A channel for a socket, which is closed on failure.
-Result<Channel*> open_channel(Engine& engine, Fd fd, ChannelKind kind) noexcept {
+/// A descriptor for a socket, which is closed on failure.
+Result<Descriptor*> open_descriptor(Engine& engine, Fd fd, DescriptorKind kind) noexcept {
   try {
-    Result<Channel*> channel = engine.open(fd.get(), kind);
-    if (channel) (void)fd.release();
-    return channel;
+    Result<Descriptor*> descriptor = engine.open(fd.get(), kind);
+    if (descriptor) (void)fd.release();
+    return descriptor;
   } catch (const std::bad_alloc&) {
     return fail(ENOMEM);
   }
@@ -21,10 +21,11 @@ Result<Channel*> open_channel(Engine& engine, Fd fd, ChannelKind kind) noexcept 
 
 }  // namespace
 
-Result<Stream> detail::AcceptRequest::value(Channel& channel, std::int32_t result) noexcept {
+Result<Stream> detail::AcceptRequest::value(Descriptor& descriptor, std::int32_t result) noexcept {
   if (result < 0) return fail(-result);
-  Engine& engine = *channel.engine;
-  const Result<Channel*> opened = open_channel(engine, Fd(engine.kernel(), result), channel.kind);
+  Engine& engine = *descriptor.engine;
+  const Result<Descriptor*> opened =
+      open_descriptor(engine, Fd(engine.kernel(), result), descriptor.kind);
   if (!opened) return fail(opened.error());
   return Stream(**opened);
 }
@@ -32,15 +33,16 @@ Result<Stream> detail::AcceptRequest::value(Channel& channel, std::int32_t resul
 Result<Listener> Listener::open(Loop& loop, const Address& address) {
   Result<Fd> fd = listen_on(loop.kernel(), address);
   if (!fd) return fail(fd.error());
-  const ChannelKind kind = address.family() == AF_UNIX ? ChannelKind::other : ChannelKind::tcp;
-  const Result<Channel*> channel = open_channel(loop.engine(), std::move(*fd), kind);
-  if (!channel) return fail(channel.error());
-  return Listener(**channel);
+  const DescriptorKind kind =
+      address.family() == AF_UNIX ? DescriptorKind::other : DescriptorKind::tcp;
+  const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(*fd), kind);
+  if (!descriptor) return fail(descriptor.error());
+  return Listener(**descriptor);
 }
 
 Address Listener::address() const {
   Address bound;
-  (void)channel_->engine->kernel().getsockname(channel_->fd, bound.data(), bound.size_slot());
+  (void)descriptor_->engine->kernel().getsockname(descriptor_->fd, bound.data(), bound.size_slot());
   return bound;
 }
 

@@ -22,7 +22,7 @@ class EngineTest : public testing::TestWithParam<const Backend*> {
  protected:
   EngineTest() { start(real_kernel()); }
   ~EngineTest() override {
-    for (Channel* channel : open_) engine->close(*channel);
+    for (Descriptor* descriptor : open_) engine->close(*descriptor);
   }
 
   void start(Kernel& with, int budget = default_budget) {
@@ -31,15 +31,15 @@ class EngineTest : public testing::TestWithParam<const Backend*> {
     poller = GetParam()->make(with, {}).value();
     engine = make_readiness_engine(*poller, budget);
   }
-  Channel& open(Fd fd, ChannelKind kind = ChannelKind::tcp) {
-    Channel* const channel = engine->open(fd.get(), kind).value();
+  Descriptor& open(Fd fd, DescriptorKind kind = DescriptorKind::tcp) {
+    Descriptor* const descriptor = engine->open(fd.get(), kind).value();
     (void)fd.release();
-    open_.push_back(channel);
-    return *channel;
+    open_.push_back(descriptor);
+    return *descriptor;
   }
-  void close(Channel& channel) {
-    engine->close(channel);
-    std::erase(open_, &channel);
+  void close(Descriptor& descriptor) {
+    engine->close(descriptor);
+    std::erase(open_, &descriptor);
   }
   /// Waits until this one has ended; its result. Nothing else may end.
   int result_of(const Op& op) {
@@ -54,22 +54,22 @@ class EngineTest : public testing::TestWithParam<const Backend*> {
     EXPECT_EQ(engine->take_finished(), &op);
     return op.result;
   }
-  int receive(Channel& channel, std::string& out, std::size_t size = 4096) {
+  int receive(Descriptor& descriptor, std::string& out, std::size_t size = 4096) {
     out.resize(size);
-    const int got =
-        engine->recv(channel, out.data(), size) ? channel.in.result : result_of(channel.in);
+    const int got = engine->recv(descriptor, out.data(), size) ? descriptor.in.result
+                                                               : result_of(descriptor.in);
     out.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
     return got;
   }
-  int transmit(Channel& channel, const std::string& bytes) {
-    return engine->send(channel, bytes.data(), bytes.size()) ? channel.out.result
-                                                             : result_of(channel.out);
+  int transmit(Descriptor& descriptor, const std::string& bytes) {
+    return engine->send(descriptor, bytes.data(), bytes.size()) ? descriptor.out.result
+                                                                : result_of(descriptor.out);
   }
 
   Kernel* kernel = nullptr;
   std::unique_ptr<Poller> poller;
   std::unique_ptr<Engine> engine;
-  std::vector<Channel*> open_;
+  std::vector<Descriptor*> open_;
 };
 
 INSTANTIATE_TEST_SUITE_P(, EngineTest, testing::ValuesIn([] {
@@ -81,32 +81,32 @@ INSTANTIATE_TEST_SUITE_P(, EngineTest, testing::ValuesIn([] {
 
 TEST_P(EngineTest, EN1_what_is_there_is_received_at_once_and_what_is_not_later) {
   Pair pair = tcp_pair();
-  Channel& channel = open(std::move(pair.a));
+  Descriptor& descriptor = open(std::move(pair.a));
   put(pair.b.get(), "one");
-  ASSERT_TRUE(settled(channel.fd, POLLIN));
+  ASSERT_TRUE(settled(descriptor.fd, POLLIN));
   std::string got;
-  EXPECT_EQ(receive(channel, got), 3);
+  EXPECT_EQ(receive(descriptor, got), 3);
   EXPECT_EQ(got, "one");
   got.resize(8);
-  ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
+  ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
   ASSERT_TRUE(engine->wait(immediately));
   EXPECT_EQ(engine->take_finished(), nullptr);
   put(pair.b.get(), "two");
-  EXPECT_EQ(result_of(channel.in), 3);
+  EXPECT_EQ(result_of(descriptor.in), 3);
   EXPECT_EQ(got.substr(0, 3), "two");
   EXPECT_EQ(engine->take_finished(), nullptr);
 }
 
 TEST_P(EngineTest, EN2_the_end_and_errors_are_results) {
   Pair ends = tcp_pair();
-  Channel& ended = open(std::move(ends.a));
+  Descriptor& ended = open(std::move(ends.a));
   ends.b.reset();
   std::string got;
   EXPECT_EQ(receive(ended, got), 0);
   EXPECT_EQ(receive(ended, got), 0);
 
   Pair broken = tcp_pair();
-  Channel& reset = open(std::move(broken.a));
+  Descriptor& reset = open(std::move(broken.a));
   got.resize(8);
   ASSERT_FALSE(engine->recv(reset, got.data(), got.size()));
   close_with_reset(broken.b);
@@ -116,30 +116,30 @@ TEST_P(EngineTest, EN2_the_end_and_errors_are_results) {
 
 // The trap of edge-triggering: the data and the end come as one edge, and the read is short.
 TEST_P(EngineTest, EN2_the_end_behind_data_is_found) {
-  for (const ChannelKind kind : {ChannelKind::tcp, ChannelKind::other}) {
+  for (const DescriptorKind kind : {DescriptorKind::tcp, DescriptorKind::other}) {
     Pair pair = tcp_pair();
-    Channel& channel = open(std::move(pair.a), kind);
+    Descriptor& descriptor = open(std::move(pair.a), kind);
     std::string got(64, ' ');
-    ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
+    ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
     put(pair.b.get(), "last words");
     pair.b.reset();
-    ASSERT_TRUE(settled(channel.fd, POLLIN | POLLRDHUP));
-    EXPECT_EQ(result_of(channel.in), 10);
-    EXPECT_EQ(receive(channel, got), 0);
+    ASSERT_TRUE(settled(descriptor.fd, POLLIN | POLLRDHUP));
+    EXPECT_EQ(result_of(descriptor.in), 10);
+    EXPECT_EQ(receive(descriptor, got), 0);
   }
 }
 
 TEST_P(EngineTest, EN2_what_is_behind_urgent_data_is_found) {
   Pair pair = tcp_pair();
-  Channel& channel = open(std::move(pair.a));
+  Descriptor& descriptor = open(std::move(pair.a));
   std::string got(64, ' ');
-  ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
+  ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
   put(pair.b.get(), "before");
   ASSERT_EQ(::send(pair.b.get(), "!", 1, MSG_OOB), 1);
   put(pair.b.get(), "behind");
-  std::string all = got.substr(0, static_cast<std::size_t>(result_of(channel.in)));
+  std::string all = got.substr(0, static_cast<std::size_t>(result_of(descriptor.in)));
   while (all.size() < 12) {
-    ASSERT_GT(receive(channel, got), 0);
+    ASSERT_GT(receive(descriptor, got), 0);
     all += got;
   }
   EXPECT_EQ(all, "beforebehind");
@@ -147,12 +147,12 @@ TEST_P(EngineTest, EN2_what_is_behind_urgent_data_is_found) {
 
 TEST_P(EngineTest, EN7_a_send_ends_when_all_of_it_is_gone) {
   Pair pair = tcp_pair();
-  Channel& channel = open(std::move(pair.a));
+  Descriptor& descriptor = open(std::move(pair.a));
   std::string sent(8 << 20, ' ');
   Prng prng(1);
   for (char& byte : sent) byte = static_cast<char>(prng.next());
-  ASSERT_FALSE(engine->send(channel, sent.data(), sent.size()));
-  EXPECT_LT(channel.out.moved, sent.size());
+  ASSERT_FALSE(engine->send(descriptor, sent.data(), sent.size()));
+  EXPECT_LT(descriptor.out.moved, sent.size());
   std::string received;
   std::jthread reader([&, fd = pair.b.get()] {
     char buffer[65'536];
@@ -163,45 +163,45 @@ TEST_P(EngineTest, EN7_a_send_ends_when_all_of_it_is_gone) {
       if (got > 0) received.append(buffer, static_cast<std::size_t>(got));
     }
   });
-  EXPECT_EQ(result_of(channel.out), 0);
-  EXPECT_EQ(channel.out.moved, sent.size());
+  EXPECT_EQ(result_of(descriptor.out), 0);
+  EXPECT_EQ(descriptor.out.moved, sent.size());
   reader.join();
   EXPECT_EQ(received, sent);
 }
 
 TEST_P(EngineTest, EN5_a_cancelled_request_ends_once_and_takes_no_byte) {
   Pair pair = tcp_pair();
-  Channel& channel = open(std::move(pair.a));
+  Descriptor& descriptor = open(std::move(pair.a));
   std::string got(8, ' ');
-  engine->cancel(channel.in);  // nothing to cancel
+  engine->cancel(descriptor.in);  // nothing to cancel
   EXPECT_EQ(engine->take_finished(), nullptr);
-  ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
-  engine->cancel(channel.in);
-  engine->cancel(channel.in);
+  ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
+  engine->cancel(descriptor.in);
+  engine->cancel(descriptor.in);
   put(pair.b.get(), "kept");
-  EXPECT_EQ(result_of(channel.in), -ECANCELED);
+  EXPECT_EQ(result_of(descriptor.in), -ECANCELED);
   EXPECT_EQ(engine->take_finished(), nullptr);
-  EXPECT_EQ(receive(channel, got), 4);
+  EXPECT_EQ(receive(descriptor, got), 4);
   EXPECT_EQ(got, "kept");
   // Finished before it is cancelled: the result is the real one.
   got.resize(8);
-  ASSERT_FALSE(engine->recv(channel, got.data(), got.size()));
+  ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
   put(pair.b.get(), "too late");
   while (!engine->has_finished()) ASSERT_TRUE(engine->wait(never));
-  engine->cancel(channel.in);
-  EXPECT_EQ(result_of(channel.in), 8);
+  engine->cancel(descriptor.in);
+  EXPECT_EQ(result_of(descriptor.in), 8);
 }
 
 TEST_P(EngineTest, EN5_a_cancelled_send_says_how_much_went_out) {
   Pair pair = tcp_pair();
-  Channel& channel = open(std::move(pair.a));
+  Descriptor& descriptor = open(std::move(pair.a));
   const std::string sent(32 << 20, 'x');
-  ASSERT_FALSE(engine->send(channel, sent.data(), sent.size()));
-  engine->cancel(channel.out);
-  EXPECT_EQ(result_of(channel.out), -ECANCELED);
-  const std::uint32_t moved = channel.out.moved;
+  ASSERT_FALSE(engine->send(descriptor, sent.data(), sent.size()));
+  engine->cancel(descriptor.out);
+  EXPECT_EQ(result_of(descriptor.out), -ECANCELED);
+  const std::uint32_t moved = descriptor.out.moved;
   EXPECT_GT(moved, 0U);
-  close(channel);
+  close(descriptor);
   std::size_t received = 0;
   char buffer[65'536];
   for (ssize_t got = 1; got != 0;) {
@@ -216,32 +216,32 @@ TEST_P(EngineTest, EN5_a_cancelled_send_says_how_much_went_out) {
 TEST_P(EngineTest, EN6_what_exceeds_the_budget_ends_too_but_later) {
   start(real_kernel(), 3);
   Pair pair = tcp_pair();
-  Channel& channel = open(std::move(pair.a));
+  Descriptor& descriptor = open(std::move(pair.a));
   put(pair.b.get(), "abcdefgh");
-  ASSERT_TRUE(settled(channel.fd, POLLIN));
+  ASSERT_TRUE(settled(descriptor.fd, POLLIN));
   char byte = 0;
   for (int round = 0; round < 2; ++round) {
-    for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->recv(channel, &byte, 1)) << round;
-    ASSERT_FALSE(engine->recv(channel, &byte, 1));
+    for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->recv(descriptor, &byte, 1)) << round;
+    ASSERT_FALSE(engine->recv(descriptor, &byte, 1));
     EXPECT_EQ(byte, round == 0 ? 'd' : 'h');
     ASSERT_TRUE(engine->wait(never));  // does not wait: there is something to take
-    EXPECT_EQ(engine->take_finished(), &channel.in);
-    EXPECT_EQ(channel.in.result, 1);
+    EXPECT_EQ(engine->take_finished(), &descriptor.in);
+    EXPECT_EQ(descriptor.in.result, 1);
   }
 }
 
 TEST_P(EngineTest, accepts_and_connects) {
   Listener listener = tcp_listener();
-  Channel& door = open(std::move(listener.fd), ChannelKind::other);
+  Descriptor& door = open(std::move(listener.fd), DescriptorKind::other);
   const auto* address = reinterpret_cast<const sockaddr*>(&listener.address);
   for (int i = 0; i < 5; ++i) {
-    Channel& client = open(Fd(real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0)));
+    Descriptor& client = open(Fd(real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0)));
     EXPECT_EQ(engine->connect(client, address, sizeof listener.address) ? client.out.result
                                                                         : result_of(client.out),
               0);
     const int accepted = engine->accept(door) ? door.in.result : result_of(door.in);
     ASSERT_GE(accepted, 0);
-    Channel& server = open(Fd(real_kernel(), accepted));
+    Descriptor& server = open(Fd(real_kernel(), accepted));
     EXPECT_EQ(transmit(client, "hello"), 0);
     std::string got;
     EXPECT_EQ(receive(server, got), 5);
@@ -252,7 +252,7 @@ TEST_P(EngineTest, accepts_and_connects) {
   EXPECT_EQ(result_of(door.in), -ECANCELED);
 
   const sockaddr_in nobody = closed_port();
-  Channel& refused = open(Fd(real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0)));
+  Descriptor& refused = open(Fd(real_kernel(), real_kernel().socket(AF_INET, SOCK_STREAM, 0)));
   EXPECT_EQ(engine->connect(refused, reinterpret_cast<const sockaddr*>(&nobody), sizeof nobody)
                 ? refused.out.result
                 : result_of(refused.out),
@@ -261,8 +261,8 @@ TEST_P(EngineTest, accepts_and_connects) {
 
 TEST_P(EngineTest, both_directions_at_once) {
   Pair pair = unix_pair();
-  Channel& a = open(std::move(pair.a), ChannelKind::other);
-  Channel& b = open(std::move(pair.b), ChannelKind::other);
+  Descriptor& a = open(std::move(pair.a), DescriptorKind::other);
+  Descriptor& b = open(std::move(pair.b), DescriptorKind::other);
   const std::string large(4 << 20, 'x');
   std::string got(65'536, ' ');
   ASSERT_FALSE(engine->send(a, large.data(), large.size()));
@@ -295,7 +295,7 @@ TEST_P(EngineTest, what_cannot_be_waited_for_stays_the_callers) {
   char name[] = "/tmp/duolu-engine-XXXXXX";
   const Fd file(real_kernel(), ::mkstemp(name));
   ::unlink(name);
-  const auto opened = engine->open(file.get(), ChannelKind::other);
+  const auto opened = engine->open(file.get(), DescriptorKind::other);
   ASSERT_FALSE(opened.has_value());
   EXPECT_EQ(opened.error().value(), EPERM);
   EXPECT_GE(::fcntl(file.get(), F_GETFD), 0);
@@ -312,8 +312,8 @@ TEST_P(EngineTest, EN1_EN2_EN7_every_byte_arrives_under_random_faults) {
         {.short_transfers = 200, .eagain = 200, .eintr = 200, .delayed_readiness = 200});
     Prng prng(seed);
     struct Stream {
-      Channel* from;
-      Channel* to;
+      Descriptor* from;
+      Descriptor* to;
       std::string bytes;
       std::string received;
       std::size_t sent = 0;
@@ -324,8 +324,8 @@ TEST_P(EngineTest, EN1_EN2_EN7_every_byte_arrives_under_random_faults) {
     std::map<const Op*, Stream*> receivers;
     for (int i = 0; i < 5; ++i) {
       Pair pair = tcp_pair();
-      Channel& a = open(std::move(pair.a));
-      Channel& b = open(std::move(pair.b));
+      Descriptor& a = open(std::move(pair.a));
+      Descriptor& b = open(std::move(pair.b));
       for (auto [from, to] : {std::pair{&a, &b}, std::pair{&b, &a}}) {
         std::string bytes(prng.between(1, 300'000), ' ');
         for (char& byte : bytes) byte = static_cast<char>(prng.next());

@@ -26,9 +26,9 @@ class StreamTest : public LoopFixture {
     return {adopt(fds.a), adopt(fds.b)};
   }
   Stream adopt(Fd& fd) {
-    Channel& channel = *engine->open(fd.get(), ChannelKind::tcp).value();
+    Descriptor& descriptor = *engine->open(fd.get(), DescriptorKind::tcp).value();
     (void)fd.release();
-    return Stream(channel);
+    return Stream(descriptor);
   }
   duolu::Listener listen() {
     const Endpoint endpoint = parse_endpoint("127.0.0.1:0").value();

@@ -11,6 +11,8 @@
 // again; a partial read where there is nothing to read gives the sequence without it; and calls
 // that must fail (EEXIST, ENOENT) are made with one interest only. Their error is checked, and the
 // sequence goes on.
+#include <poll.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -198,7 +200,7 @@ class ExhaustiveTest : public Conformance {
         poller->drained(token, Interest::readable);
         model.drained(Interest::readable);
         return {};
-      case Op::peer_closes: pair.b.reset(); return {};
+      case Op::peer_closes: return {close_peer(), 0};
       case Op::remove: return {error(poller->remove(token)), model.remove()};
       default: break;
     }
@@ -207,6 +209,14 @@ class ExhaustiveTest : public Conformance {
     return {error(keeps_trigger ? poller->modify(token, to.interest)
                                 : poller->modify(token, to.interest, to.trigger)),
             model.modify(to.interest, to.trigger)};
+  }
+
+  /// Closes, and sees it arrive: somebody who looks through /proc at that moment holds the file for
+  /// a little longer.
+  int close_peer() {
+    pair.b.reset();
+    pollfd seen{pair.a.get(), 0, 0};
+    return ::poll(&seen, 1, 5000) == 1 && (seen.revents & POLLHUP) != 0 ? 0 : ETIMEDOUT;
   }
 
   int add(int fd, Token& token) {

@@ -3,12 +3,12 @@
 // This is the seam between waiting and everything above it. Two families implement it: one over any
 // Poller (readiness: try, and if it would block wait until trying makes sense), and, later, one
 // over io_uring (the kernel does it and tells). From above they cannot be told apart, but for the
-// order in which different channels go on.
+// order in which different descriptors go on.
 //
 //   EN1  A request ends exactly once. Functions that make one return true if it ended at once: its
 //        result is there. False: it is outstanding, and will be handed out by take_finished(),
 //        after some wait().
-//   EN2  A channel has two directions, and in each at most one request outstanding; a second one
+//   EN2  A descriptor has two directions, and in each at most one request outstanding; a second one
 //        aborts. Results are those of the system call: bytes, 0 for the end, a descriptor, -errno,
 //        but never -EAGAIN and never -EINTR.
 //   EN3  A buffer belongs to the engine while its request is outstanding.
@@ -38,7 +38,7 @@ namespace duolu {
 class Engine;
 class Poller;
 
-/// One direction of a channel, and the request outstanding in it.
+/// One direction of a descriptor, and the request outstanding in it.
 struct Op {
   enum class Code : std::uint8_t { none, recv, accept, send, connect };
   enum class State : std::uint8_t {
@@ -60,24 +60,24 @@ struct Op {
 };
 
 /// What is known of a descriptor that helps to wait for it.
-enum class ChannelKind : std::uint8_t {
+enum class DescriptorKind : std::uint8_t {
   tcp,    ///< A TCP socket: a short transfer means that there is no more for now.
   other,  ///< Any other socket: only EAGAIN means it.
 };
 
-/// One descriptor, opened in an Engine. Its address stays the same until it is closed.
-struct Channel {
+/// One file descriptor, opened in an Engine. Its address stays the same until it is closed.
+struct Descriptor {
   Op in;   ///< recv, accept.
   Op out;  ///< send, connect.
   Engine* engine = nullptr;
   int fd = -1;
-  ChannelKind kind = ChannelKind::other;
+  DescriptorKind kind = DescriptorKind::other;
   /// The engine's: a short transfer means that there is no more for now (readiness only).
   bool trusts_short = false;
   std::uint64_t token = 0;  ///< The engine's.
 };
 
-/// Makes requests on channels and tells when they have ended. See the clauses at the top.
+/// Makes requests on descriptors and tells when they have ended. See the clauses at the top.
 class Engine {
  public:
   /// Sizes of buffers and results are below this.
@@ -85,25 +85,24 @@ class Engine {
 
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
-  /// All channels must be closed.
+  /// All descriptors must be closed.
   virtual ~Engine() = default;
 
   /// Takes over a non-blocking socket. On failure (EMFILE, ENOSPC, ENOMEM; EPERM for what
   /// cannot be waited for, such as a regular file) it stays the caller's. May throw std::bad_alloc.
-  virtual Result<Channel*> open(int fd, ChannelKind kind) = 0;
-  /// Closes the descriptor and ends the channel. No request may be outstanding in it: cancel, and
-  /// take what has finished, first.
-  virtual void close(Channel& channel) noexcept = 0;
+  virtual Result<Descriptor*> open(int fd, DescriptorKind kind) = 0;
+  /// Closes it. No request may be outstanding in it: cancel, and take what has finished, first.
+  virtual void close(Descriptor& descriptor) noexcept = 0;
 
   /// Receives up to `size` bytes (1 at least; more than most_bytes counts as that). Result: as
   /// recv(2).
-  virtual bool recv(Channel& channel, void* data, std::size_t size) = 0;
+  virtual bool recv(Descriptor& descriptor, void* data, std::size_t size) = 0;
   /// Sends all of `size` bytes. Result: 0, or -errno.
-  virtual bool send(Channel& channel, const void* data, std::size_t size) = 0;
+  virtual bool send(Descriptor& descriptor, const void* data, std::size_t size) = 0;
   /// Accepts one connection. Result: its descriptor, or -errno.
-  virtual bool accept(Channel& channel) = 0;
-  /// Connects a socket, as the first request of its channel. Result: 0, or -errno.
-  virtual bool connect(Channel& channel, const sockaddr* address, socklen_t size) = 0;
+  virtual bool accept(Descriptor& descriptor) = 0;
+  /// Connects a socket, as the first request of its descriptor. Result: 0, or -errno.
+  virtual bool connect(Descriptor& descriptor, const sockaddr* address, socklen_t size) = 0;
   /// See EN5. Does nothing if nothing is outstanding.
   virtual void cancel(Op& op) noexcept = 0;
 
@@ -150,8 +149,8 @@ class Engine {
 /// How many requests may end at once between two waits (EN6).
 inline constexpr int default_budget = 256;
 
-/// An engine over any Poller, which is then used by nobody else and outlives it. Every channel is
-/// registered once, edge-triggered, for both directions.
+/// An engine over any Poller, which is then used by nobody else and outlives it. Every descriptor
+/// is registered once, edge-triggered, for both directions.
 [[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
                                                             int budget = default_budget);
 

@@ -23,18 +23,18 @@ namespace duolu {
 
 namespace detail {
 
-/// Awaits a request of a channel that has been made. `Request` says in which direction, and what
+/// Awaits a request of a descriptor that has been made. `Request` says in which direction, and what
 /// its result means.
 template <class Request>
 class OpAwaiter {
  public:
   /// Makes the request, unless the strand is cancelled.
-  OpAwaiter(Channel& channel, const Request& request, Strand& strand)
-      : channel_(channel), strand_(strand), ended_(true) {
+  OpAwaiter(Descriptor& descriptor, const Request& request, Strand& strand)
+      : descriptor_(descriptor), strand_(strand), ended_(true) {
     if (strand.cancelled()) [[unlikely]]
       op().result = -ECANCELED;
     else
-      ended_ = request.start(channel);
+      ended_ = request.start(descriptor);
   }
   bool await_ready() const noexcept { return ended_; }
   template <class Waiter>
@@ -43,26 +43,26 @@ class OpAwaiter {
   }
   auto await_resume() const noexcept {
     strand_.resumed();
-    return Request::value(channel_, op().result);
+    return Request::value(descriptor_, op().result);
   }
 
  protected:
-  [[nodiscard]] Op& op() const noexcept { return Request::op(channel_); }
+  [[nodiscard]] Op& op() const noexcept { return Request::op(descriptor_); }
   [[nodiscard]] bool ended() const noexcept { return ended_; }
   void park(TaskPromise& waiter, bool propagates) const noexcept {
     Op& waited = op();
     waited.waiter = &waiter;
     waited.propagates = propagates;
     strand_.suspended(
-        [](void* channel) noexcept {
-          auto& waited_for = *static_cast<Channel*>(channel);
+        [](void* descriptor) noexcept {
+          auto& waited_for = *static_cast<Descriptor*>(descriptor);
           waited_for.engine->cancel(Request::op(waited_for));
         },
-        &channel_);
+        &descriptor_);
   }
 
  private:
-  Channel& channel_;
+  Descriptor& descriptor_;
   Strand& strand_;
   bool ended_;
 };
@@ -89,17 +89,19 @@ class TryOpAwaiter : public OpAwaiter<Request> {
 /// A request that is made when it is awaited.
 template <class Request, template <class> class Awaiter = OpAwaiter>
 struct [[nodiscard]] Awaitable {
-  Channel* channel;
+  Descriptor* descriptor;
   Request request;
-  Awaiter<Request> on(Strand* strand) const { return {*channel, request, *strand}; }
+  Awaiter<Request> on(Strand* strand) const { return {*descriptor, request, *strand}; }
 };
 
 struct ReadRequest {
   void* data;
   std::size_t size;
-  static Op& op(Channel& channel) noexcept { return channel.in; }
-  bool start(Channel& channel) const { return channel.engine->recv(channel, data, size); }
-  static Result<std::size_t> value(Channel&, std::int32_t result) noexcept {
+  static Op& op(Descriptor& descriptor) noexcept { return descriptor.in; }
+  bool start(Descriptor& descriptor) const {
+    return descriptor.engine->recv(descriptor, data, size);
+  }
+  static Result<std::size_t> value(Descriptor&, std::int32_t result) noexcept {
     if (result < 0) return fail(-result);
     return static_cast<std::size_t>(result);
   }
@@ -107,11 +109,11 @@ struct ReadRequest {
 
 struct WriteRequest {
   std::string_view bytes;
-  static Op& op(Channel& channel) noexcept { return channel.out; }
-  bool start(Channel& channel) const {
-    return channel.engine->send(channel, bytes.data(), bytes.size());
+  static Op& op(Descriptor& descriptor) noexcept { return descriptor.out; }
+  bool start(Descriptor& descriptor) const {
+    return descriptor.engine->send(descriptor, bytes.data(), bytes.size());
   }
-  static Result<> value(Channel&, std::int32_t result) noexcept {
+  static Result<> value(Descriptor&, std::int32_t result) noexcept {
     if (result < 0) return fail(-result);
     return {};
   }
@@ -122,7 +124,7 @@ struct WriteRequest {
 /// `std::size_t size = co_await try_(stream.read(buffer));` See Task, TA4.
 template <class Request>
 [[nodiscard]] auto try_(const detail::Awaitable<Request>& awaitable) noexcept {
-  return detail::Awaitable<Request, detail::TryOpAwaiter>{awaitable.channel, awaitable.request};
+  return detail::Awaitable<Request, detail::TryOpAwaiter>{awaitable.descriptor, awaitable.request};
 }
 
 /// A connected byte stream: TCP or a Unix socket. Move-only; closes when destroyed, which must not
@@ -130,13 +132,13 @@ template <class Request>
 class Stream {
  public:
   Stream() = default;
-  /// Takes over an open channel of a connected socket.
-  explicit Stream(Channel& channel) noexcept : channel_(&channel) {}
-  Stream(Stream&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)) {}
+  /// Takes over an open descriptor of a connected socket.
+  explicit Stream(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
+  Stream(Stream&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
   Stream& operator=(Stream&& other) noexcept {
     if (this != &other) {
       close();
-      channel_ = std::exchange(other.channel_, nullptr);
+      descriptor_ = std::exchange(other.descriptor_, nullptr);
     }
     return *this;
   }
@@ -144,27 +146,27 @@ class Stream {
 
   /// Up to buffer.size() bytes, which is 1 at least; 0 at the end of the stream.
   auto read(std::span<char> buffer) noexcept {
-    return detail::Awaitable<detail::ReadRequest>{channel_, {buffer.data(), buffer.size()}};
+    return detail::Awaitable<detail::ReadRequest>{descriptor_, {buffer.data(), buffer.size()}};
   }
   /// Sends all of `bytes`, which stay as they are until it has ended.
   auto write_all(std::string_view bytes) noexcept {
-    return detail::Awaitable<detail::WriteRequest>{channel_, {bytes}};
+    return detail::Awaitable<detail::WriteRequest>{descriptor_, {bytes}};
   }
   void close() noexcept {
-    if (channel_ != nullptr) channel_->engine->close(*std::exchange(channel_, nullptr));
+    if (descriptor_ != nullptr) descriptor_->engine->close(*std::exchange(descriptor_, nullptr));
   }
-  [[nodiscard]] explicit operator bool() const noexcept { return channel_ != nullptr; }
+  [[nodiscard]] explicit operator bool() const noexcept { return descriptor_ != nullptr; }
 
  private:
-  Channel* channel_ = nullptr;
+  Descriptor* descriptor_ = nullptr;
 };
 
 namespace detail {
 
 struct AcceptRequest {
-  static Op& op(Channel& channel) noexcept { return channel.in; }
-  static bool start(Channel& channel) { return channel.engine->accept(channel); }
-  static Result<Stream> value(Channel& channel, std::int32_t result) noexcept;
+  static Op& op(Descriptor& descriptor) noexcept { return descriptor.in; }
+  static bool start(Descriptor& descriptor) { return descriptor.engine->accept(descriptor); }
+  static Result<Stream> value(Descriptor& descriptor, std::int32_t result) noexcept;
 };
 
 }  // namespace detail
@@ -175,22 +177,22 @@ class Listener {
  public:
   /// Listens; errors as listen_on() and Engine::open().
   static Result<Listener> open(Loop& loop, const Address& address);
-  Listener(Listener&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)) {}
+  Listener(Listener&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
   Listener& operator=(Listener&&) = delete;
   ~Listener() {
-    if (channel_ != nullptr) channel_->engine->close(*channel_);
+    if (descriptor_ != nullptr) descriptor_->engine->close(*descriptor_);
   }
 
   /// The next connection. Errors are accept(2)'s, EMFILE and its like among them: pause before the
   /// next one.
-  auto accept() noexcept { return detail::Awaitable<detail::AcceptRequest>{channel_, {}}; }
+  auto accept() noexcept { return detail::Awaitable<detail::AcceptRequest>{descriptor_, {}}; }
   /// Where it listens, with the port that the system chose.
   [[nodiscard]] Address address() const;
 
  private:
-  explicit Listener(Channel& channel) noexcept : channel_(&channel) {}
+  explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
 
-  Channel* channel_;
+  Descriptor* descriptor_;
 };
 
 }  // namespace duolu
