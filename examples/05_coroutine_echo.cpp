@@ -1,7 +1,7 @@
 // The same echo server in coroutines: each connection is a function that reads like a blocking one.
 //   05_coroutine_echo [BACKEND]        then, with the port it prints:   nc 127.0.0.1 PORT
 #include <cstdio>
-#include <string_view>
+#include <utility>
 
 #include "duolu/loop/scope.hpp"
 #include "duolu/net/stream.hpp"
@@ -12,10 +12,10 @@ namespace {
 using namespace duolu;
 
 Task<Result<>> echo(Stream stream) {
-  char buffer[4096];
-  // try_ ends this coroutine when there is an error, and with it the connection.
-  while (const std::size_t size = co_await try_(stream.read(buffer)))
-    co_await try_(stream.write_all(std::string_view(buffer, size)));
+  // try_ ends this coroutine when there is an error, and with it the connection. A lease lends a
+  // buffer of the engine's: who waits has none.
+  while (Lease lease = co_await try_(stream.read_lease()))
+    co_await try_(stream.write_all(std::move(lease)));
   co_return {};
 }
 

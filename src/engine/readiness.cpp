@@ -5,16 +5,24 @@
 // short transfer does too, so that a message costs no system call to learn that there is no other.
 // Not after an end, an error or urgent data was reported: then more can follow a short read that no
 // new edge announces, and that descriptor's short transfers are never trusted again
-// (`trusts_short`).
+// (`trusts_short`). What the poller cannot wait for (a regular file) has no token, and never says
+// EAGAIN.
 //
 // Whenever `maybe` goes, the poller is told (`drained`), or backends that emulate edges would stay
 // silent.
 
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
+#include <cstddef>
+#include <cstring>
 #include <deque>
+#include <new>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "duolu/base/check.hpp"
@@ -26,11 +34,23 @@ namespace {
 
 class ReadinessEngine final : public Engine {
  public:
-  ReadinessEngine(Poller& poller, int budget)
-      : Engine(poller.kernel()), poller_(poller), budget_(budget), left_(budget) {}
+  ReadinessEngine(Poller& poller, const EngineOptions& options)
+      : Engine(poller.kernel(), options.buffer_size),
+        poller_(poller),
+        budget_(options.budget),
+        left_(options.budget),
+        buffers_(options.buffers) {
+    DUOLU_CHECK(std::has_single_bit(options.buffer_size) && options.buffer_size >= 64);
+    DUOLU_CHECK(options.buffers > 0);
+  }
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
-  ~ReadinessEngine() override { DUOLU_CHECK(free_.size() == descriptors_.size()); }
+  ~ReadinessEngine() override {
+    DUOLU_CHECK(free_.size() == descriptors_.size());
+    std::size_t back = 0;
+    for (; spare_ != nullptr; ++back) release(std::exchange(spare_, spare_->next));
+    DUOLU_CHECK(back == made_);
+  }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
     if (free_.empty()) {
@@ -43,14 +63,16 @@ class ReadinessEngine final : public Engine {
     constexpr Interest all = Interest::readable | Interest::priority | Interest::writable;
     const Result<Token> token =
         poller_.add(fd, all, Trigger::edge, reinterpret_cast<std::uintptr_t>(&descriptor));
-    if (!token) return fail(token.error());
+    if (!token &&
+        (kind != DescriptorKind::file || token.error() != std::errc::operation_not_permitted))
+      return fail(token.error());
     free_.pop_back();
     descriptor = Descriptor{};
     descriptor.engine = this;
     descriptor.fd = fd;
     descriptor.kind = kind;
     descriptor.trusts_short = kind == DescriptorKind::tcp;
-    descriptor.token = static_cast<std::uint64_t>(*token);
+    descriptor.token = token ? static_cast<std::uint64_t>(*token) : no_token;
     return &descriptor;
   }
 
@@ -61,61 +83,49 @@ class ReadinessEngine final : public Engine {
     free_.push_back(&descriptor);
   }
 
-  bool recv(Descriptor& descriptor, void* data, std::size_t size) override {
-    DUOLU_CHECK(size > 0);
-    Op& op = descriptor.in;
-    begin(op, Op::Code::recv);
-    op.data = static_cast<char*>(data);
-    op.size = static_cast<std::uint32_t>(std::min(size, most_bytes));
-    if (op.maybe) [[unlikely]]  // mostly the last one has emptied it
-      return attempt(descriptor, op);
-    op.state = Op::State::parked;
-    return false;
-  }
-
-  bool send(Descriptor& descriptor, const void* data, std::size_t size) override {
-    DUOLU_CHECK(size <= most_bytes);
+  bool start_send(Descriptor& descriptor) override {
     Op& op = descriptor.out;
-    begin(op, Op::Code::send);
-    if (op.maybe && left_ > 0) [[likely]] {
-      const ssize_t took = kernel().send(descriptor.fd, data, size, MSG_NOSIGNAL);
-      if (took == static_cast<ssize_t>(size)) [[likely]] {
-        --left_;
-        op.result = 0;
-        return true;
-      }
-      return go_on_sending(descriptor, data, size, took);
-    }
-    return go_on_sending(descriptor, data, size, 0);
+    if (!op.maybe || --left_ < 0) [[unlikely]]
+      return go_on_sending(descriptor, 0);
+    const ssize_t took = transmit(descriptor, op.data, op.size);
+    if (took != static_cast<ssize_t>(op.size)) [[unlikely]]
+      return go_on_sending(descriptor, took);
+    op.result = 0;
+    return true;
   }
 
-  bool accept(Descriptor& descriptor) override {
-    begin(descriptor.in, Op::Code::accept);
-    return attempt(descriptor, descriptor.in);
-  }
-
-  bool connect(Descriptor& descriptor, const sockaddr* address, socklen_t size) override {
+  bool start_send_lent(Descriptor& descriptor) override {
     Op& op = descriptor.out;
-    begin(op, Op::Code::connect);
-    const int result = kernel().connect(descriptor.fd, address, size);
-    // Interrupted, it goes on in the background, and its end is reported as of one in progress.
-    if (result != -EINPROGRESS && result != -EINTR) return end(op, result);
-    op.maybe = false;
-    op.state = Op::State::parked;
-    return false;
+    if (!op.maybe || --left_ < 0) [[unlikely]]
+      return keep_rest(descriptor, 0);
+    const ssize_t took = transmit(descriptor, op.data, op.size);
+    if (took != static_cast<ssize_t>(op.size)) [[unlikely]]
+      return keep_rest(descriptor, took);
+    give_back(op.data);
+    op.result = 0;
+    return true;
+  }
+
+  bool start_out(Descriptor& descriptor) override {
+    Op& op = descriptor.out;
+    if (op.code == Op::Code::connect) return start_connect(descriptor);
+    op.moved = 0;
+    return attempt(descriptor, op);
   }
 
   void cancel(Op& op) noexcept override {
-    if (op.state == Op::State::parked) finish(op, -ECANCELED);
+    if (op.state == Op::State::starved) forget_starved(op);
+    if (op.state == Op::State::parked) end_later(op, -ECANCELED);
   }
 
   Result<bool> wait(Instant deadline) override {
     left_ = budget_;
+    if (starved_ != nullptr) feed();
     const Result<Poller::Batch> batch = poller_.wait(has_finished() ? immediately : deadline);
     if (!batch) return fail(batch.error());
-    for (const Event& event : *batch) {
+    for (const Event event : *batch) {
       Descriptor& descriptor = *reinterpret_cast<Descriptor*>(event.data);
-      if (!receive_message(descriptor, event)) look_at(descriptor, event);
+      if (!receive_message(descriptor, event.ready)) look_at(descriptor, event);
     }
     return batch->woken();
   }
@@ -124,70 +134,161 @@ class ReadinessEngine final : public Engine {
   int fd() const noexcept override { return poller_.fd(); }
 
  private:
+  static constexpr std::uint64_t no_token = 0;
+
   static Token token_of(const Descriptor& descriptor) noexcept {
     return static_cast<Token>(descriptor.token);
   }
 
-  static void begin(Op& op, Op::Code code) noexcept {
-    DUOLU_CHECK(op.state == Op::State::idle);
-    op.code = code;
-  }
+  // --- requests
 
-  /// True: `result` can be had at once. False: the budget is spent, it is handed out later.
-  bool end(Op& op, std::int32_t result) noexcept {
-    if (--left_ < 0) {
-      finish(op, result);
-      return false;
-    }
-    op.result = result;
-    return true;
-  }
+  bool try_in(Descriptor& descriptor) override { return attempt(descriptor, descriptor.in); }
 
+  /// Does what can be done at once, else parks it.
   bool attempt(Descriptor& descriptor, Op& op) {
-    if (op.maybe && advance(descriptor, op)) return end(op, op.result);
+    op.state = Op::State::parked;
+    if (!op.maybe || !advance(descriptor, op)) return false;
+    return end_now(op);
+  }
+
+  /// What has ended while it was being made: true if it may be told at once.
+  bool end_now(Op& op) noexcept {
+    if (op.result >= 0 && --left_ >= 0) {
+      op.state = Op::State::idle;
+      return true;
+    }
+    end_later(op, op.result);
+    return false;
+  }
+
+  void end_later(Op& op, std::int32_t result) noexcept {
+    if (op.code == Op::Code::send_lent) drop_rest(op);
+    finish(op, result);
+  }
+
+  bool start_connect(Descriptor& descriptor) {
+    Op& op = descriptor.out;
+    op.result = kernel().connect(descriptor.fd, reinterpret_cast<const sockaddr*>(op.data),
+                                 static_cast<socklen_t>(op.size));
+    // Interrupted, it goes on in the background, and its end is reported as of one in progress.
+    if (op.result != -EINPROGRESS && op.result != -EINTR) return end_now(op);
+    op.maybe = false;
     op.state = Op::State::parked;
     return false;
   }
 
+  /// A send that did not go out at once and whole: `took` is what the first attempt gave.
+  [[gnu::noinline, gnu::cold]] bool go_on_sending(Descriptor& descriptor, ssize_t took) {
+    Op& op = descriptor.out;
+    op.moved = took > 0 ? static_cast<std::uint32_t>(took) : 0;
+    if (took < 0 && took != -EAGAIN && took != -EINTR) {
+      op.result = static_cast<std::int32_t>(took);
+      return end_now(op);
+    }
+    if (took == -EAGAIN || (took > 0 && descriptor.trusts_short))
+      drained(descriptor, op, Interest::writable);
+    return attempt(descriptor, op);
+  }
+
+  // --- lent buffers
+
+  /// EN10: what was not sent goes into memory of its own.
+  [[gnu::noinline, gnu::cold]] bool keep_rest(Descriptor& descriptor, ssize_t took) {
+    Op& op = descriptor.out;
+    const std::size_t sent = took > 0 ? static_cast<std::size_t>(took) : 0;
+    const char* const lent = std::exchange(op.data, new (std::nothrow) char[op.size]);
+    if (op.data != nullptr)
+      std::memcpy(op.data + sent, lent + sent, op.size - sent);
+    else
+      took = -ENOMEM;
+    give_back(lent);
+    if (!go_on_sending(descriptor, took)) return false;
+    drop_rest(op);
+    return true;
+  }
+  static void drop_rest(Op& op) noexcept { delete[] std::exchange(op.data, nullptr); }
+
+  /// A buffer to lend; null if all are lent.
+  char* lend() noexcept {
+    if (spare_ == nullptr) [[unlikely]]
+      return make_buffer();
+    return reinterpret_cast<char*>(std::exchange(spare_, spare_->next));
+  }
+  /// Gives `op` a buffer to receive into; false if there is none.
+  bool borrow(Op& op) noexcept {
+    op.data = lend();
+    op.size = static_cast<std::uint32_t>(buffer_size());
+    return op.data != nullptr;
+  }
+  [[gnu::noinline, gnu::cold]] char* make_buffer() noexcept {
+    if (made_ == buffers_) return nullptr;
+    void* const buffer =
+        ::operator new(buffer_size(), std::align_val_t{buffer_size()}, std::nothrow);
+    if (buffer != nullptr) ++made_;
+    return static_cast<char*>(buffer);
+  }
+  void release(Spare* buffer) noexcept {
+    ::operator delete(buffer, buffer_size(), std::align_val_t{buffer_size()});
+  }
+
+  /// Lets those go on who wait for a buffer, as far as there are any.
+  [[gnu::noinline, gnu::cold]] void feed() {
+    Op* waiting = std::exchange(starved_, nullptr);
+    last_starved_ = &starved_;
+    while (waiting != nullptr) {
+      Op& op = *std::exchange(waiting, waiting->next);
+      op.state = Op::State::parked;
+      if (advance(of_in(op), op)) finish(op, op.result);
+    }
+  }
+  bool starve(Op& op) noexcept {
+    op.state = Op::State::starved;
+    op.next = nullptr;
+    *last_starved_ = &op;
+    last_starved_ = &op.next;
+    return false;
+  }
+  void forget_starved(Op& op) noexcept {
+    Op** link = &starved_;
+    while (*link != &op) link = &(*link)->next;
+    *link = op.next;
+    if (last_starved_ == &op.next) last_starved_ = link;
+    op.state = Op::State::parked;
+  }
+  static Descriptor& of_in(Op& op) noexcept {
+    static_assert(offsetof(Descriptor, in) == 0);
+    return reinterpret_cast<Descriptor&>(op);
+  }
+
+  // --- events
+
   /// What most events are: a whole message for somebody who waits for it, and nothing else. False
   /// if it is another thing; then nothing has been done.
-  bool receive_message(Descriptor& descriptor, const Event& event) {
-    constexpr Ready plain = Ready::readable | Ready::writable;
+  bool receive_message(Descriptor& descriptor, Ready ready) {
     Op& op = descriptor.in;
-    if ((event.ready - plain) != Ready::none || !event.readable() || !descriptor.trusts_short ||
-        op.state != Op::State::parked || op.code != Op::Code::recv ||
+    if ((ready - Ready::writable) != Ready::readable || !descriptor.trusts_short ||
         descriptor.out.state == Op::State::parked)
       return false;
+    if (op.code != Op::Code::recv || op.state != Op::State::parked) {
+      if (op.code != Op::Code::recv_lent || op.state != Op::State::parked || !borrow(op))
+        return false;
+    }
+    if (!descriptor.out.maybe) [[unlikely]]
+      descriptor.out.maybe = any(ready, Ready::writable);
     const ssize_t got = kernel().recv(descriptor.fd, op.data, op.size, 0);
     if (got <= 0 || got == static_cast<ssize_t>(op.size)) [[unlikely]]
-      return take_rest(descriptor, op, event, got);
-    descriptor.out.maybe = descriptor.out.maybe || event.writable();
+      return take_rest(op, got);
     poller_.drained(token_of(descriptor), Interest::readable);
     finish(op, static_cast<std::int32_t>(got));
     return true;
   }
 
-  [[gnu::noinline, gnu::cold]] bool take_rest(Descriptor& descriptor, Op& op, const Event& event,
-                                              ssize_t got) {
+  [[gnu::noinline, gnu::cold]] bool take_rest(Op& op, ssize_t got) {
+    if (op.code == Op::Code::recv_lent && got <= 0) give_back(op.data);
     if (got == -EINTR || got == -EAGAIN) return false;
-    descriptor.out.maybe = descriptor.out.maybe || event.writable();
     op.maybe = true;
     finish(op, static_cast<std::int32_t>(got));
     return true;
-  }
-
-  /// A send that did not go out at once and whole: `took` is what the first attempt gave.
-  [[gnu::noinline, gnu::cold]] bool go_on_sending(Descriptor& descriptor, const void* data,
-                                                  std::size_t size, ssize_t took) {
-    Op& op = descriptor.out;
-    op.data = static_cast<char*>(const_cast<void*>(data));
-    op.size = static_cast<std::uint32_t>(size);
-    op.moved = took > 0 ? static_cast<std::uint32_t>(took) : 0;
-    if (took < 0 && took != -EAGAIN && took != -EINTR)
-      return end(op, static_cast<std::int32_t>(took));
-    if (took == -EAGAIN || (took > 0 && descriptor.trusts_short))
-      drained(descriptor, op, Interest::writable);
-    return attempt(descriptor, op);
   }
 
   void look_at(Descriptor& descriptor, const Event& event) {
@@ -198,15 +299,21 @@ class ReadinessEngine final : public Engine {
 
   void revive(Descriptor& descriptor, Op& op) {
     op.maybe = true;
-    if (op.state == Op::State::parked && advance(descriptor, op)) finish(op, op.result);
+    if (op.state == Op::State::parked && advance(descriptor, op)) end_later(op, op.result);
   }
 
-  /// Does what can be done. Whether the request has ended; its result is in `op.result`.
+  // --- attempts. Each does what can be done: whether the request has ended; its result is in
+  // `op.result`.
+
   bool advance(Descriptor& descriptor, Op& op) {
     switch (op.code) {
       case Op::Code::recv: return advance_recv(descriptor, op);
-      case Op::Code::send: return advance_send(descriptor, op);
+      case Op::Code::recv_lent: return advance_recv_lent(descriptor, op);
+      case Op::Code::recvmsg: return advance_recvmsg(descriptor, op);
       case Op::Code::accept: return advance_accept(descriptor, op);
+      case Op::Code::send:
+      case Op::Code::send_lent: return advance_send(descriptor, op);
+      case Op::Code::sendmsg: return advance_sendmsg(descriptor, op);
       case Op::Code::connect: return advance_connect(descriptor, op);
       case Op::Code::none: break;
     }
@@ -215,8 +322,7 @@ class ReadinessEngine final : public Engine {
   }
 
   bool advance_recv(Descriptor& descriptor, Op& op) {
-    ssize_t got = kernel().recv(descriptor.fd, op.data, op.size, 0);
-    while (got == -EINTR) got = kernel().recv(descriptor.fd, op.data, op.size, 0);
+    const ssize_t got = again([&] { return receive(descriptor, op.data, op.size); });
     if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
     // A full buffer says nothing about what is behind it, and nor does any other kind of file.
     if (got > 0 && static_cast<std::uint32_t>(got) < op.size && descriptor.trusts_short)
@@ -225,17 +331,35 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
+  bool advance_recv_lent(Descriptor& descriptor, Op& op) {
+    if (!borrow(op)) return starve(op);
+    const bool ended = advance_recv(descriptor, op);
+    if (!ended || op.result <= 0) give_back(op.data);
+    return ended;
+  }
+
+  bool advance_recvmsg(Descriptor& descriptor, Op& op) {
+    auto* const message = reinterpret_cast<msghdr*>(op.data);
+    const ssize_t got = again([&] { return kernel().recvmsg(descriptor.fd, message, MSG_TRUNC); });
+    if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
+    op.result = static_cast<std::int32_t>(got);
+    return true;
+  }
+
+  bool advance_accept(Descriptor& descriptor, Op& op) {
+    const int got = again([&] { return kernel().accept(descriptor.fd, nullptr, nullptr); });
+    if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
+    op.result = got;
+    return true;
+  }
+
   bool advance_send(Descriptor& descriptor, Op& op) {
     op.result = 0;
     while (op.moved < op.size) {
-      const ssize_t took =
-          kernel().send(descriptor.fd, op.data + op.moved, op.size - op.moved, MSG_NOSIGNAL);
-      if (took == -EINTR) continue;
+      const std::size_t left = op.size - op.moved;
+      const ssize_t took = again([&] { return transmit(descriptor, op.data + op.moved, left); });
       if (took == -EAGAIN) return drained(descriptor, op, Interest::writable);
-      if (took < 0) {
-        op.result = static_cast<std::int32_t>(took);
-        return true;
-      }
+      if (took < 0) return ended_with(op, took);
       op.moved += static_cast<std::uint32_t>(took);
       if (op.moved < op.size && descriptor.trusts_short)
         return drained(descriptor, op, Interest::writable);
@@ -243,11 +367,30 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
-  bool advance_accept(Descriptor& descriptor, Op& op) {
-    int result = kernel().accept(descriptor.fd, nullptr, nullptr);
-    while (result == -EINTR) result = kernel().accept(descriptor.fd, nullptr, nullptr);
-    if (result == -EAGAIN) return drained(descriptor, op, Interest::readable);
-    op.result = result;
+  bool advance_sendmsg(Descriptor& descriptor, Op& op) {
+    auto& message = *reinterpret_cast<msghdr*>(op.data);
+    op.result = 0;
+    for (;;) {
+      const ssize_t took = again([&] { return transmit(descriptor, message); });
+      if (took == -EAGAIN) return drained(descriptor, op, Interest::writable);
+      if (took < 0) return ended_with(op, took);
+      op.moved += static_cast<std::uint32_t>(took);
+      if (skip(message, static_cast<std::size_t>(took))) return true;
+    }
+  }
+  /// Takes `moved` bytes off the front of the parts; whether nothing is left.
+  static bool skip(msghdr& message, std::size_t moved) noexcept {
+    while (message.msg_iovlen > 0) {
+      iovec& part = *message.msg_iov;
+      if (moved < part.iov_len) {
+        part.iov_base = static_cast<char*>(part.iov_base) + moved;
+        part.iov_len -= moved;
+        return false;
+      }
+      moved -= part.iov_len;
+      ++message.msg_iov;
+      --message.msg_iovlen;
+    }
     return true;
   }
 
@@ -257,6 +400,39 @@ class ReadinessEngine final : public Engine {
     const int result = kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_ERROR, &error, &size);
     op.result = result < 0 ? result : -error;
     return true;
+  }
+
+  static bool ended_with(Op& op, ssize_t result) noexcept {
+    op.result = static_cast<std::int32_t>(result);
+    return true;
+  }
+
+  // --- system calls
+
+  /// Calls until it is not interrupted.
+  template <class Call>
+  static std::invoke_result_t<Call> again(Call call) {
+    auto result = call();
+    while (result == -EINTR) result = call();
+    return result;
+  }
+  ssize_t receive(Descriptor& descriptor, void* data, std::size_t size) {
+    if (descriptor.kind == DescriptorKind::file) [[unlikely]]
+      return kernel().read(descriptor.fd, data, size);
+    return kernel().recv(descriptor.fd, data, size, 0);
+  }
+  ssize_t transmit(Descriptor& descriptor, const void* data, std::size_t size) {
+    if (descriptor.kind == DescriptorKind::file) [[unlikely]]
+      return kernel().write(descriptor.fd, data, size);
+    return kernel().send(descriptor.fd, data, size, MSG_NOSIGNAL);
+  }
+  ssize_t transmit(Descriptor& descriptor, const msghdr& message) {
+    if (descriptor.kind != DescriptorKind::file)
+      return kernel().sendmsg(descriptor.fd, &message, MSG_NOSIGNAL);
+    for (std::size_t i = 0; i < message.msg_iovlen; ++i)
+      if (const iovec& part = message.msg_iov[i]; part.iov_len > 0)
+        return kernel().write(descriptor.fd, part.iov_base, part.iov_len);
+    return 0;
   }
 
   /// False, for whoever has nothing to show for it.
@@ -271,12 +447,16 @@ class ReadinessEngine final : public Engine {
   int left_;
   std::deque<Descriptor> descriptors_;  ///< Never move.
   std::vector<Descriptor*> free_;
+  const std::size_t buffers_;  ///< Most there may be.
+  std::size_t made_ = 0;       ///< There are.
+  Op* starved_ = nullptr;      ///< Those who wait for a buffer, in order.
+  Op** last_starved_ = &starved_;
 };
 
 }  // namespace
 
-std::unique_ptr<Engine> make_readiness_engine(Poller& poller, int budget) {
-  return std::make_unique<ReadinessEngine>(poller, budget);
+std::unique_ptr<Engine> make_readiness_engine(Poller& poller, EngineOptions options) {
+  return std::make_unique<ReadinessEngine>(poller, options);
 }
 
 }  // namespace duolu

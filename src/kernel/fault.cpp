@@ -14,7 +14,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include <algorithm>
@@ -56,6 +58,32 @@ std::size_t place(Call call) noexcept {
 bool is_zero(const timespec* timeout) noexcept {
   return timeout != nullptr && timeout->tv_sec == 0 && timeout->tv_nsec == 0;
 }
+
+std::size_t size_of(const msghdr& message) noexcept {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < message.msg_iovlen; ++i) size += message.msg_iov[i].iov_len;
+  return size;
+}
+
+/// A message of at most `size` bytes: of a shorter one, its first parts only.
+struct Clipped {
+  Clipped(const msghdr& whole, std::size_t size) noexcept : message(whole) {
+    if (size >= size_of(whole)) return;
+    message.msg_iov = parts.data();
+    message.msg_iovlen = 0;
+    for (std::size_t i = 0; i < parts.size() && size > 0; ++i) {
+      parts[i] = whole.msg_iov[i];
+      parts[i].iov_len = std::min(parts[i].iov_len, size);
+      size -= parts[i].iov_len;
+      ++message.msg_iovlen;
+    }
+  }
+  Clipped(const Clipped&) = delete;
+  Clipped& operator=(const Clipped&) = delete;
+
+  msghdr message;
+  std::array<iovec, 16> parts{};
+};
 
 bool breaks_connection(int error) noexcept {
   return error == ECONNRESET || error == EPIPE || error == ETIMEDOUT;
@@ -420,6 +448,24 @@ ssize_t FaultKernel::send(int fd, const void* buffer, std::size_t size, int flag
                   [&](std::size_t part) { return inner_.send(fd, buffer, part, flags); });
 }
 
+ssize_t FaultKernel::recvmsg(int fd, msghdr* message, int flags) noexcept {
+  return transfer(Call::recvmsg, fd, size_of(*message), flags, [&](std::size_t part) {
+    Clipped clipped(*message, part);
+    const ssize_t got = inner_.recvmsg(fd, &clipped.message, flags);
+    message->msg_namelen = clipped.message.msg_namelen;
+    message->msg_controllen = clipped.message.msg_controllen;
+    message->msg_flags = clipped.message.msg_flags;
+    return got;
+  });
+}
+
+ssize_t FaultKernel::sendmsg(int fd, const msghdr* message, int flags) noexcept {
+  return transfer(Call::sendmsg, fd, size_of(*message), flags, [&](std::size_t part) {
+    const Clipped clipped(*message, part);
+    return inner_.sendmsg(fd, &clipped.message, flags);
+  });
+}
+
 int FaultKernel::getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                              addrinfo** found) noexcept {
   const int error = planned(Call::getaddrinfo, enter(Call::getaddrinfo));
@@ -477,7 +523,7 @@ bool FaultKernel::may_pretend_empty(const File& file, bool writing) noexcept {
 template <class Real>
 ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept {
   const std::uint64_t number = enter(call);
-  const bool writing = call == Call::send || call == Call::write;
+  const bool writing = call == Call::send || call == Call::sendmsg || call == Call::write;
   // What a signal handler may do: no lock from here on (K6).
   const auto wakes = [&](const File& file) {
     return call == Call::write && !file.socket && (!file.pipe || size <= PIPE_BUF);

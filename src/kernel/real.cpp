@@ -112,6 +112,12 @@ class RealKernel final : public Kernel {
     return outcome(::setsockopt(fd, level, name, value, size));
   }
   int shutdown(int fd, int how) noexcept override { return outcome(::shutdown(fd, how)); }
+  ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept override {
+    return outcome(::recvmsg(fd, message, flags));
+  }
+  ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept override {
+    return outcome(::sendmsg(fd, message, flags));
+  }
   int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                   addrinfo** found) noexcept override {
     return ::getaddrinfo(host, service, hints, found);

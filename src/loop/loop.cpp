@@ -9,9 +9,9 @@ Result<> Loop::turn(Instant deadline) {
   const Result<bool> woken = engine_.wait(std::min(deadline, timers_.next()));
   if (!woken) return fail(woken.error());
   // What finishes while the others go on has its turn in the next one.
-  const Op* const last = engine_.has_finished() ? engine_.last_finished() : nullptr;
+  Op* const finished = engine_.take_finished();
   run_timers();
-  run_finished(last);
+  run_finished(finished);
   if (*woken) run_posted();
   return {};
 }
@@ -31,12 +31,13 @@ void Loop::run_timers() {
   while (first != nullptr) std::exchange(first, first->next)->waiter.resume();
 }
 
-void Loop::run_finished(const Op* last) {
-  for (const Op* op = nullptr; op != last;) {
-    op = engine_.take_finished();
-    auto& task = *static_cast<detail::TaskPromise*>(op->waiter);
-    if (op->result < 0 && op->propagates)
-      task.end_with(errno_code(-op->result));
+void Loop::run_finished(Op* finished) {
+  while (finished != nullptr) {
+    Op& op = *std::exchange(finished, finished->next);
+    op.state = Op::State::idle;
+    auto& task = *static_cast<detail::TaskPromise*>(op.waiter);
+    if (op.result < 0 && op.propagates) [[unlikely]]
+      task.end_with(errno_code(-op.result));
     else
       task.resume();
   }

@@ -21,11 +21,11 @@ Result<Descriptor*> open_descriptor(Engine& engine, Fd fd, DescriptorKind kind) 
 
 }  // namespace
 
-Result<Stream> detail::AcceptRequest::value(Descriptor& descriptor, std::int32_t result) noexcept {
-  if (result < 0) return fail(-result);
+Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexcept {
+  if (descriptor.in.result < 0) return fail(-descriptor.in.result);
   Engine& engine = *descriptor.engine;
   const Result<Descriptor*> opened =
-      open_descriptor(engine, Fd(engine.kernel(), result), descriptor.kind);
+      open_descriptor(engine, Fd(engine.kernel(), descriptor.in.result), descriptor.kind);
   if (!opened) return fail(opened.error());
   return Stream(**opened);
 }
@@ -34,7 +34,7 @@ Result<Listener> Listener::open(Loop& loop, const Address& address) {
   Result<Fd> fd = listen_on(loop.kernel(), address);
   if (!fd) return fail(fd.error());
   const DescriptorKind kind =
-      address.family() == AF_UNIX ? DescriptorKind::other : DescriptorKind::tcp;
+      address.family() == AF_UNIX ? DescriptorKind::socket : DescriptorKind::tcp;
   const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(*fd), kind);
   if (!descriptor) return fail(descriptor.error());
   return Listener(**descriptor);

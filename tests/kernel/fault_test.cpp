@@ -60,6 +60,7 @@ bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
 /// Makes each call once, with arguments that do no harm. The result is what a failure is seen in.
 std::map<Call, std::function<long(Kernel&)>> every_call() {
   static char bytes[16];
+  static msghdr message{};
   static struct utsname name;
   static struct rlimit limit;
   static struct rusage usage;
@@ -104,6 +105,8 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
       {Call::shutdown, [](Kernel& k) { return k.shutdown(-1, SHUT_RD); }},
       {Call::recv, [](Kernel& k) { return k.recv(-1, bytes, 1, 0); }},
       {Call::send, [](Kernel& k) { return k.send(-1, bytes, 1, 0); }},
+      {Call::recvmsg, [](Kernel& k) { return k.recvmsg(-1, &message, 0); }},
+      {Call::sendmsg, [](Kernel& k) { return k.sendmsg(-1, &message, 0); }},
       {Call::getaddrinfo,
        [](Kernel& k) { return k.getaddrinfo(nullptr, nullptr, nullptr, &found); }},
       {Call::freeaddrinfo,
@@ -276,7 +279,9 @@ TEST_F(FaultTest, F1_accept_without_descriptors_leaves_the_connection_in_the_que
 }
 
 TEST_F(FaultTest, F1_a_connection_that_broke_stays_broken) {
-  for (const Call call : {Call::recv, Call::send, Call::read, Call::write}) {
+  iovec part{.iov_base = buffer.data(), .iov_len = 1};
+  for (const Call call :
+       {Call::recv, Call::send, Call::recvmsg, Call::sendmsg, Call::read, Call::write}) {
     for (const int error : {ECONNRESET, EPIPE, ETIMEDOUT}) {
       for (const bool tcp : {false, true}) {
         SCOPED_TRACE(std::string(to_string(call)) + (tcp ? " tcp " : " unix ") +
@@ -287,6 +292,11 @@ TEST_F(FaultTest, F1_a_connection_that_broke_stays_broken) {
         ssize_t result = 0;
         if (call == Call::recv) result = receive(fd);
         if (call == Call::send) result = kernel.send(fd, "x", 1, MSG_NOSIGNAL);
+        msghdr message{};
+        message.msg_iov = &part;
+        message.msg_iovlen = 1;
+        if (call == Call::recvmsg) result = kernel.recvmsg(fd, &message, 0);
+        if (call == Call::sendmsg) result = kernel.sendmsg(fd, &message, MSG_NOSIGNAL);
         if (call == Call::read) result = kernel.read(fd, buffer.data(), 1);
         if (call == Call::write) result = kernel.write(fd, "x", 1);
         EXPECT_EQ(result, -error);

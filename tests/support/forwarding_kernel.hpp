@@ -80,6 +80,12 @@ class ForwardingKernel : public Kernel {
   ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept override {
     return real_.recv(fd, buffer, size, flags);
   }
+  ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept override {
+    return real_.recvmsg(fd, message, flags);
+  }
+  ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept override {
+    return real_.sendmsg(fd, message, flags);
+  }
   ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept override {
     return real_.send(fd, buffer, size, flags);
   }

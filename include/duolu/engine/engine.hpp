@@ -5,30 +5,43 @@
 // over io_uring (the kernel does it and tells). From above they cannot be told apart, but for the
 // order in which different descriptors go on.
 //
-//   EN1  A request ends exactly once. Functions that make one return true if it ended at once: its
-//        result is there. False: it is outstanding, and will be handed out by take_finished(),
-//        after some wait().
+//   EN1  A request ends exactly once. Functions that make one return true if it ended at once, with
+//        success: its result is there. False: it will be handed out by take_finished(), after some
+//        wait(). Errors are always handed out.
 //   EN2  A descriptor has two directions, and in each at most one request outstanding; a second one
 //        aborts. Results are those of the system call: bytes, 0 for the end, a descriptor, -errno,
 //        but never -EAGAIN and never -EINTR.
-//   EN3  A buffer belongs to the engine while its request is outstanding.
+//   EN3  A buffer, or what a msghdr points to, belongs to the engine while its request is
+//        outstanding.
 //   EN4  Nobody is called back. wait() collects; the caller takes what has finished, whenever it
 //        likes, in the order in which it finished.
 //   EN5  cancel() is a request too: an outstanding op ends with -ECANCELED, or with its real result
 //        if that came first. Nothing that was received is lost: -ECANCELED means that no byte was
-//        taken, or, of a send(), that Op::moved bytes were sent.
+//        taken, or, of what sends, that Op::moved bytes were sent.
 //   EN6  Requests that end at once have a budget from one wait() to the next; what exceeds it ends
 //        too, but is handed out by take_finished(), so that one busy peer does not keep the others
 //        waiting.
-//   EN7  send() ends when everything was sent, or with an error; then Op::moved says how much went
-//        out.
+//   EN7  send(), send_lent() and sendmsg() end when everything was sent, or with an error; then
+//        Op::moved says how much went out.
 //   EN8  One thread makes all calls, except wake().
+//   EN9  recv_lent() receives into a buffer of the engine's, which is lent with the result (not
+//   with
+//        0 or an error) until give_back() or send_lent(). There is a limit of buffers; who would
+//        need one more waits for it, in order.
+//   EN10 send_lent() takes the buffer back at once, even when the peer does not read: what could
+//   not
+//        be sent then waits in memory of its own. So peers that stall keep no buffer from others.
 #pragma once
+
+#include <sys/socket.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
+#include <utility>
 
+#include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/kernel/kernel.hpp"
@@ -40,38 +53,54 @@ class Poller;
 
 /// One direction of a descriptor, and the request outstanding in it.
 struct Op {
-  enum class Code : std::uint8_t { none, recv, accept, send, connect };
+  enum class Code : std::uint8_t {
+    none,
+    recv,
+    recv_lent,
+    recvmsg,
+    accept,
+    send,
+    send_lent,
+    sendmsg,
+    connect
+  };
   enum class State : std::uint8_t {
     idle,      ///< No request, or it has ended and was handed out.
     parked,    ///< Outstanding.
+    starved,   ///< Outstanding: there is no buffer to lend.
     finished,  ///< Ended, to be handed out by take_finished().
   };
 
   void* waiter = nullptr;   ///< The caller's own: who is to go on.
-  Op* next = nullptr;       ///< The engine's: the list of finished ones.
-  char* data = nullptr;     ///< Of the request.
+  Op* next = nullptr;       ///< The engine's: the list of finished ones, or of starved ones.
+  char* data = nullptr;     ///< Of the request; of recv_lent, once it has ended, what was received.
   std::uint32_t size = 0;   ///< Of the request.
-  std::uint32_t moved = 0;  ///< send: bytes sent so far.
+  std::uint32_t moved = 0;  ///< What sends: bytes sent so far.
   std::int32_t result = 0;  ///< Once it has ended.
   Code code = Code::none;
   State state = State::idle;
   bool propagates = false;  ///< The caller's own: an error ends who waits, instead of going on.
-  bool maybe = true;        ///< The engine's: trying could succeed (readiness only).
+  bool maybe = true;        ///< The engine's: a call could do more than park the request.
+
+  [[nodiscard]] bool outstanding() const noexcept {
+    return state == State::parked || state == State::starved;
+  }
 };
 
 /// What is known of a descriptor that helps to wait for it.
 enum class DescriptorKind : std::uint8_t {
-  tcp,    ///< A TCP socket: a short transfer means that there is no more for now.
-  other,  ///< Any other socket: only EAGAIN means it.
+  tcp,     ///< A TCP socket: a short transfer means that there is no more for now.
+  socket,  ///< Any other socket: only EAGAIN means it.
+  file,    ///< No socket: a pipe, a terminal, a regular file (which never blocks). read and write.
 };
 
 /// One file descriptor, opened in an Engine. Its address stays the same until it is closed.
 struct Descriptor {
-  Op in;   ///< recv, accept.
-  Op out;  ///< send, connect.
+  Op in;   ///< recv, recv_lent, recvmsg, accept.
+  Op out;  ///< send, send_lent, sendmsg, connect.
   Engine* engine = nullptr;
   int fd = -1;
-  DescriptorKind kind = DescriptorKind::other;
+  DescriptorKind kind = DescriptorKind::socket;
   /// The engine's: a short transfer means that there is no more for now (readiness only).
   bool trusts_short = false;
   std::uint64_t token = 0;  ///< The engine's.
@@ -80,31 +109,112 @@ struct Descriptor {
 /// Makes requests on descriptors and tells when they have ended. See the clauses at the top.
 class Engine {
  public:
-  /// Sizes of buffers and results are below this.
+  /// Sizes of buffers and results are at most this.
   static constexpr std::size_t most_bytes = 0x7fff'ffff;
 
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
-  /// All descriptors must be closed.
+  /// All descriptors must be closed, and all buffers given back.
   virtual ~Engine() = default;
 
-  /// Takes over a non-blocking socket. On failure (EMFILE, ENOSPC, ENOMEM; EPERM for what
-  /// cannot be waited for, such as a regular file) it stays the caller's. May throw std::bad_alloc.
+  /// Takes over a non-blocking descriptor. On failure (EMFILE, ENOSPC, ENOMEM) it stays the
+  /// caller's. May throw std::bad_alloc.
   virtual Result<Descriptor*> open(int fd, DescriptorKind kind) = 0;
   /// Closes it. No request may be outstanding in it: cancel, and take what has finished, first.
   virtual void close(Descriptor& descriptor) noexcept = 0;
 
   /// Receives up to `size` bytes (1 at least; more than most_bytes counts as that). Result: as
   /// recv(2).
-  virtual bool recv(Descriptor& descriptor, void* data, std::size_t size) = 0;
-  /// Sends all of `size` bytes. Result: 0, or -errno.
-  virtual bool send(Descriptor& descriptor, const void* data, std::size_t size) = 0;
+  bool recv(Descriptor& descriptor, void* data, std::size_t size) {
+    prepare_recv(descriptor, data, size);
+    return start_in(descriptor);
+  }
+  /// See EN9. Result: as recv(2); where, in Op::data.
+  bool recv_lent(Descriptor& descriptor) {
+    prepare(descriptor.in, Op::Code::recv_lent);
+    return start_in(descriptor);
+  }
+  /// Receives one message with its sender: a datagram. Result: as recvmsg(2), with MSG_TRUNC: the
+  /// size that the message had.
+  bool recvmsg(Descriptor& descriptor, msghdr& message) {
+    prepare(descriptor.in, Op::Code::recvmsg, &message, 0);
+    return start_in(descriptor);
+  }
   /// Accepts one connection. Result: its descriptor, or -errno.
-  virtual bool accept(Descriptor& descriptor) = 0;
+  bool accept(Descriptor& descriptor) {
+    prepare(descriptor.in, Op::Code::accept);
+    return start_in(descriptor);
+  }
+  /// Sends all of `size` bytes, at most most_bytes. Result: 0, or -errno.
+  bool send(Descriptor& descriptor, const void* data, std::size_t size) {
+    prepare_send(descriptor, data, size);
+    return start_send(descriptor);
+  }
+  /// See EN10. The same, of a part of what recv_lent() of this engine has received.
+  bool send_lent(Descriptor& descriptor, const void* data, std::size_t size) {
+    DUOLU_CHECK(size <= buffer_size());
+    prepare(descriptor.out, Op::Code::send_lent, data, static_cast<std::uint32_t>(size));
+    return start_send_lent(descriptor);
+  }
+  /// Sends all parts of `message`, one after the other; of a datagram, to where it says. The parts
+  /// change on the way. Result: 0, or -errno.
+  bool sendmsg(Descriptor& descriptor, msghdr& message) {
+    prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
+    return start_out(descriptor);
+  }
   /// Connects a socket, as the first request of its descriptor. Result: 0, or -errno.
-  virtual bool connect(Descriptor& descriptor, const sockaddr* address, socklen_t size) = 0;
+  bool connect(Descriptor& descriptor, const sockaddr* address, socklen_t size) {
+    prepare(descriptor.out, Op::Code::connect, address, size);
+    return start_out(descriptor);
+  }
   /// See EN5. Does nothing if nothing is outstanding.
   virtual void cancel(Op& op) noexcept = 0;
+
+  // The same in two steps, for those who await: first prepare(), then the start of its kind.
+
+  /// Notes what is requested.
+  static void prepare(Op& op, Op::Code code) noexcept {
+    DUOLU_CHECK(op.state == Op::State::idle);
+    op.code = code;
+  }
+  static void prepare(Op& op, Op::Code code, const void* data, std::uint32_t size) noexcept {
+    prepare(op, code);
+    op.data = static_cast<char*>(const_cast<void*>(data));
+    op.size = size;
+  }
+  /// recv: 1 byte at least.
+  static void prepare_recv(Descriptor& descriptor, void* data, std::size_t size) noexcept {
+    DUOLU_CHECK(size > 0);
+    prepare(descriptor.in, Op::Code::recv, data,
+            static_cast<std::uint32_t>(size < most_bytes ? size : most_bytes));
+  }
+  /// send: most_bytes at most.
+  static void prepare_send(Descriptor& descriptor, const void* data, std::size_t size) noexcept {
+    DUOLU_CHECK(size <= most_bytes);
+    prepare(descriptor.out, Op::Code::send, data, static_cast<std::uint32_t>(size));
+  }
+  /// Of recv, recv_lent, recvmsg, accept. Mostly the last one has emptied it, and it only parks.
+  bool start_in(Descriptor& descriptor) {
+    if (descriptor.in.maybe) [[unlikely]]
+      return try_in(descriptor);
+    descriptor.in.state = Op::State::parked;
+    return false;
+  }
+  /// Of send.
+  virtual bool start_send(Descriptor& descriptor) = 0;
+  virtual bool start_send_lent(Descriptor& descriptor) = 0;
+  /// Of sendmsg, connect.
+  virtual bool start_out(Descriptor& descriptor) = 0;
+  /// Ends what was prepared without making it: with -ECANCELED.
+  void refuse(Op& op) noexcept { finish(op, -ECANCELED); }
+
+  /// Gives back the buffer of recv_lent() that `data` points into.
+  void give_back(const void* data) noexcept {
+    const auto address = reinterpret_cast<std::uintptr_t>(data) & ~(buffer_size_ - 1);
+    spare_ = new (reinterpret_cast<void*>(address)) Spare{spare_};
+  }
+  /// The size of a lent buffer: a power of two.
+  [[nodiscard]] std::size_t buffer_size() const noexcept { return buffer_size_; }
 
   /// Waits until a request has ended, wake() was called, or `deadline` has passed; not at all while
   /// there is something to take. Whether wake() was called. Errors: as Poller::wait().
@@ -116,42 +226,55 @@ class Engine {
   /// The kernel that it makes requests to.
   [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
 
-  /// The request that has finished first, now handed out; null if there is none.
+  /// All requests that have finished, the first one first, linked by Op::next; null if there are
+  /// none. Each is handed out when its state is set to idle, which the caller does.
   Op* take_finished() noexcept {
-    Op* const op = first_;
-    if (op == nullptr) return nullptr;
-    first_ = op->next;
-    op->state = Op::State::idle;
-    return op;
+    *last_ = nullptr;
+    last_ = &first_;
+    return std::exchange(first_, nullptr);
   }
-  [[nodiscard]] bool has_finished() const noexcept { return first_ != nullptr; }
-  /// The request that has finished last, if has_finished().
-  [[nodiscard]] const Op* last_finished() const noexcept { return last_; }
+  [[nodiscard]] bool has_finished() const noexcept { return last_ != &first_; }
 
  protected:
-  explicit Engine(Kernel& kernel) noexcept : kernel_(kernel) {}
+  Engine(Kernel& kernel, std::size_t buffer_size) noexcept
+      : kernel_(kernel), buffer_size_(buffer_size) {}
+
+  virtual bool try_in(Descriptor& descriptor) = 0;
 
   /// Has `op` handed out with `result`.
   void finish(Op& op, std::int32_t result) noexcept {
     op.result = result;
     op.state = Op::State::finished;
-    op.next = nullptr;
-    (first_ == nullptr ? first_ : last_->next) = &op;
-    last_ = &op;
+    *last_ = &op;
+    last_ = &op.next;
   }
+
+  /// A buffer that is not lent.
+  struct Spare {
+    Spare* next;
+  };
+  Spare* spare_ = nullptr;
 
  private:
   Kernel& kernel_;
+  const std::size_t buffer_size_;
   Op* first_ = nullptr;
-  Op* last_ = nullptr;
+  Op** last_ = &first_;
 };
 
-/// How many requests may end at once between two waits (EN6).
-inline constexpr int default_budget = 256;
+/// What make_readiness_engine() takes.
+struct EngineOptions {
+  /// How many requests may end at once between two waits (EN6).
+  int budget = 256;
+  /// Bytes of a buffer that is lent: a power of two, 64 at least.
+  std::size_t buffer_size = std::size_t{16} * 1024;
+  /// Most buffers lent at a time (EN9). Memory is taken when they are first needed.
+  std::size_t buffers = 256;
+};
 
 /// An engine over any Poller, which is then used by nobody else and outlives it. Every descriptor
 /// is registered once, edge-triggered, for both directions.
 [[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
-                                                            int budget = default_budget);
+                                                            EngineOptions options = {});
 
 }  // namespace duolu

@@ -22,17 +22,19 @@
 //
 // Which calls random faults strike, and why not the others:
 //
-//   short_transfers    recv, send, read, write of stream sockets and pipes; a datagram is whole or
-//                      lost, an eventfd's counter too. Not a write to a pipe of up to PIPE_BUF
-//                      bytes, which is atomic. (A pipe in packet mode, which no Kernel makes, does
-//                      not show at its reading end: there a short read loses the packet's rest.)
+//   short_transfers    recv, send, recvmsg, sendmsg, read, write of stream sockets and pipes; a
+//                      datagram is whole or lost, an eventfd's counter too. Not a write to a pipe
+//                      of up to PIPE_BUF bytes, which is atomic. (A pipe in packet mode, which no
+//                      Kernel makes, does not show at its reading end: there a short read loses the
+//                      packet's rest.)
 //   eagain             the same and datagram sockets, and accept. Not where the end or an error is
 //                      there already (nothing is "not yet" then). Not a write of up to PIPE_BUF
 //                      bytes to a pipe: there it says that the reader has something to read.
-//   eintr              recv, send, read, write of sockets, pipes and terminals, accept, pselect,
-//                      ppoll, and epoll's waits unless they only look: those do not sleep. POSIX
-//                      allows it for all of these even if they are non-blocking. Not eventfds,
-//                      epoll_ctl and the calls that make or describe descriptors: these never wait.
+//   eintr              recv, send, recvmsg, sendmsg, read, write of sockets, pipes and terminals,
+//                      accept, pselect, ppoll, and epoll's waits unless they only look: those do
+//                      not sleep. POSIX allows it for all of these even if they are non-blocking.
+//                      Not eventfds, epoll_ctl and the calls that make or describe descriptors:
+//                      these never wait.
 //                      getrandom above 256 bytes: below it is never interrupted.
 //   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
 //
@@ -133,6 +135,8 @@ class FaultKernel final : public Kernel {
   int shutdown(int fd, int how) noexcept override;
   ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept override;
   ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept override;
+  ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept override;
+  ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept override;
   int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                   addrinfo** found) noexcept override;
   void freeaddrinfo(addrinfo* found) noexcept override;

@@ -29,6 +29,7 @@
 
 struct addrinfo;
 struct epoll_event;
+struct msghdr;
 struct pollfd;
 struct rlimit;
 struct rusage;
@@ -95,6 +96,8 @@ class Kernel {
   virtual int shutdown(int fd, int how) noexcept = 0;
   virtual ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept = 0;
   virtual ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept = 0;
+  virtual ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept = 0;
+  virtual ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept = 0;
   /// getaddrinfo(3): blocks. Returns its EAI_ code (not an errno), 0 for success.
   virtual int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                           addrinfo** found) noexcept = 0;

@@ -41,6 +41,7 @@ class Loop {
     task.promise().enter(&strand);
     task.promise().run();
     while (!task.promise().done()) DUOLU_CHECK(turn(never).has_value());
+    strand.resumed();
     return task.promise().take();
   }
 
@@ -76,8 +77,7 @@ class Loop {
   };
 
   void run_timers();
-  /// Those that have finished up to `last`.
-  void run_finished(const Op* last);
+  void run_finished(Op* finished);
   void run_posted();
 
   Engine& engine_;
@@ -95,7 +95,7 @@ class Loop::Sleep::Awaiter {
     alarm_.waiter = waiter;
     loop_.timers_.arm(alarm_, until_);
     strand_.suspended(
-        [](void* self) noexcept {
+        [](Strand&, void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
           // One that is not armed is due already, and about to go on.
           if (sleep.alarm_.armed()) sleep.loop_.timers_.arm(sleep.alarm_, immediately);

@@ -78,7 +78,8 @@ class Scope::Join {
   }
   void await_suspend(std::coroutine_handle<> waiter) const noexcept {
     scope_.joiner_ = waiter;
-    strand_->suspended([](void* scope) noexcept { static_cast<Scope*>(scope)->cancel(); }, &scope_);
+    strand_->suspended([](Strand&, void* scope) noexcept { static_cast<Scope*>(scope)->cancel(); },
+                       &scope_);
   }
   void await_resume() const noexcept { strand_->resumed(); }
 

@@ -13,6 +13,9 @@ namespace duolu {
 /// itself.
 class Strand {
  public:
+  /// Has what `strand` waits for end early.
+  using Abandon = void (*)(Strand& strand, void* subject) noexcept;
+
   Strand() = default;
   Strand(const Strand&) = delete;
   Strand& operator=(const Strand&) = delete;
@@ -20,20 +23,21 @@ class Strand {
   [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
   void cancel() noexcept {
     cancelled_ = true;
-    if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(subject_);
+    if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(*this, subject_);
   }
 
-  /// For awaiters, when they suspend: `abandon(subject)` has what they wait for end early, if the
-  /// strand is cancelled. Called once at most, and not after resumed().
-  void suspended(void (*abandon)(void*) noexcept, void* subject) noexcept {
+  /// For awaiters, when they suspend: `abandon(*this, subject)` is called if the strand is
+  /// cancelled: once at most, and not after resumed().
+  void suspended(Abandon abandon, void* subject) noexcept {
     abandon_ = abandon;
     subject_ = subject;
   }
-  /// For awaiters, when they go on.
+  /// For awaiters, when they go on. One whose `abandon` finds out by itself that the strand no
+  /// longer waits for `subject` may leave it out, if `subject` lives on.
   void resumed() noexcept { abandon_ = nullptr; }
 
  private:
-  void (*abandon_)(void*) noexcept = nullptr;
+  Abandon abandon_ = nullptr;
   void* subject_ = nullptr;
   bool cancelled_ = false;
 };

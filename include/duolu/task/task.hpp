@@ -22,10 +22,12 @@
 // Frames come from frames.hpp. A task belongs to one thread at a time.
 #pragma once
 
+#include <bit>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
 #include <optional>
+#include <source_location>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -86,14 +88,24 @@ class TaskPromise {
 
   /// What is awaited learns on which strand: `on(strand)` of an awaitable gives its awaiter. By
   /// value: g++ 12 copies an awaiter that comes by reference into the frame.
+  /// `where` is what source_location::current() takes by itself, as a plain pointer: an object
+  /// would be stored in the frame twice.
   template <class Awaitable>
-  auto await_transform(Awaitable&& awaitable) const {
+  auto await_transform(Awaitable&& awaitable,
+                       decltype(__builtin_source_location()) where = __builtin_source_location()) {
+    where_ = where;
     if constexpr (requires { std::forward<Awaitable>(awaitable).on(strand_); })
       // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): it does not see that strand_ is set
       return std::forward<Awaitable>(awaitable).on(strand_);
     else
       return Borrowed<std::remove_reference_t<Awaitable>>(awaitable);
   }
+  /// The co_await it is in, or was in last.
+  [[nodiscard]] std::source_location where() const noexcept {
+    if (where_ == nullptr) return {};
+    return std::bit_cast<std::source_location>(where_);
+  }
+  [[nodiscard]] Strand* strand() const noexcept { return strand_; }
   /// The strand it runs on; to be set before it begins, and not null by then.
   void enter(Strand* strand) noexcept { strand_ = strand; }
 
@@ -111,16 +123,16 @@ class TaskPromise {
   bool run() {
     DUOLU_CHECK(!started_);
     started_ = true;
-    self_.resume();
+    resume();
     return done_;
   }
   /// Has `waiter` go on when this has ended; with `propagates`, an error ends it instead (TA4).
   void wait_in(TaskPromise& waiter, bool propagates) noexcept {
-    waiter_ = &waiter;
+    next_ = &waiter;
     propagates_ = propagates;
   }
   /// Has it go on from where it is suspended.
-  void resume() const { self_.resume(); }
+  void resume() { std::coroutine_handle<TaskPromise>::from_promise(*this).resume(); }
   /// Ends it where it is suspended, as if it had returned `error`.
   void end_with(std::error_code error) noexcept {
     if (strand_ != nullptr) strand_->resumed();
@@ -131,11 +143,11 @@ class TaskPromise {
   /// is none.
   void on_end(void (*ended)(void*), void* context) noexcept {
     ended_ = ended;
-    context_ = context;
+    next_ = context;
   }
 
  protected:
-  explicit TaskPromise(std::coroutine_handle<> self) noexcept : self_(self) {}
+  TaskPromise() = default;
   ~TaskPromise() = default;
 
   void rethrow() const {
@@ -153,24 +165,21 @@ class TaskPromise {
     TaskPromise* task = &ended;
     for (;;) {
       task->done_ = true;
-      TaskPromise* const waiter = task->waiter_;
-      if (waiter == nullptr) {
-        if (task->ended_ != nullptr) task->ended_(task->context_);
-        return;
-      }
+      if (task->ended_ != nullptr) return task->ended_(task->next_);
+      auto* const waiter = static_cast<TaskPromise*>(task->next_);
+      if (waiter == nullptr) return;
       const std::error_code error = task->propagates_ ? task->failure() : std::error_code();
-      if (!error) return waiter->self_.resume();
+      if (!error) return waiter->resume();
       waiter->take_error(error);
       task = waiter;
     }
   }
 
-  std::coroutine_handle<> self_;
   Strand* strand_ = nullptr;
-  TaskPromise* waiter_ = nullptr;
+  void* next_ = nullptr;  ///< The TaskPromise that waits for it, or what is passed to ended_.
   void (*ended_)(void*) = nullptr;
-  void* context_ = nullptr;
   std::exception_ptr exception_;
+  const void* where_ = nullptr;
   bool started_ = false;
   bool done_ = false;
   bool propagates_ = false;
@@ -179,7 +188,6 @@ class TaskPromise {
 template <class T>
 class TaskResult : public TaskPromise {
  public:
-  using TaskPromise::TaskPromise;
   template <class U = T>
     requires std::is_constructible_v<T, U&&>
   void return_value(U&& value) {
@@ -211,7 +219,6 @@ class TaskResult : public TaskPromise {
 template <>
 class TaskResult<void> : public TaskPromise {
  public:
-  using TaskPromise::TaskPromise;
   void return_void() const noexcept {}
   void take() const { rethrow(); }
 
@@ -233,8 +240,7 @@ class [[nodiscard]] Task {
   class promise_type final : public detail::TaskResult<T> {
    public:
     static constexpr bool returns_result = detail::is_result<T>;
-    promise_type() noexcept
-        : detail::TaskResult<T>(std::coroutine_handle<promise_type>::from_promise(*this)) {}
+    promise_type() = default;
     Task get_return_object() noexcept { return Task(this); }
   };
 
@@ -277,7 +283,11 @@ class [[nodiscard]] Task {
   }
 
  private:
-  explicit Task(promise_type* promise) noexcept : promise_(promise) {}
+  explicit Task(promise_type* promise) noexcept : promise_(promise) {
+    // So that the address of the TaskPromise alone gives the coroutine.
+    static_assert(alignof(promise_type) <= 2 * sizeof(void*));
+    DUOLU_CHECK(static_cast<detail::TaskPromise*>(promise) == static_cast<void*>(promise));
+  }
   void destroy() noexcept {
     if (promise_ == nullptr) return;
     DUOLU_CHECK(!promise_->started() || promise_->done());  // TA5
