@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "duolu/loop/scope.hpp"
-#include "duolu/net/stream.hpp"
+#include "duolu/net/listener.hpp"
 #include "duolu/poll/backends.hpp"
 
 namespace {
@@ -19,11 +19,9 @@ Task<Result<>> echo(Stream stream) {
   co_return {};
 }
 
-Task<> handle(Stream stream) { (void)co_await echo(std::move(stream)); }
-
 Task<> serve(Listener* listener, Scope* scope) {
   while (Result<Stream> stream = co_await listener->accept())
-    scope->spawn(handle(std::move(*stream)));
+    scope->spawn(echo(std::move(*stream)));
 }
 
 }  // namespace

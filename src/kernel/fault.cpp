@@ -328,6 +328,10 @@ int FaultKernel::clock_nanosleep(const timespec* until) noexcept {
 
 // --- descriptors
 
+int FaultKernel::open(const char* path, int flags) noexcept {
+  return plain(Call::open, [&] { return inner_.open(path, flags); });
+}
+
 int FaultKernel::close(int fd) noexcept {
   const int error = planned(Call::close, enter(Call::close));
   {

@@ -75,6 +75,7 @@ class RealKernel final : public Kernel {
     return -::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, nullptr);
   }
 
+  int open(const char* path, int flags) noexcept override { return outcome(::open(path, flags)); }
   int close(int fd) noexcept override { return outcome(::close(fd)); }
   int fcntl(int fd, int command, long argument) noexcept override {
     return outcome(::fcntl(fd, command, argument));

@@ -8,23 +8,37 @@
 namespace duolu {
 
 struct Scope::Child {
-  Child(Scope& in, Task<> what) noexcept : scope(&in), task(std::move(what)) {}
+  explicit Child(Scope& in) noexcept : scope(&in) {}
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  virtual ~Child() = default;
 
-  Scope* scope;
-  Task<> task;
-  Strand strand;
-  Child* next = nullptr;
-  Child* previous = nullptr;
-  bool starting = true;  ///< Within spawn(), which sees to the end itself.
+  /// Rethrows what the task threw.
+  virtual void take() = 0;
 
   static void* operator new(std::size_t size) { return take_frame(size); }
   static void operator delete(void* memory, std::size_t size) noexcept { give_frame(memory, size); }
+
+  Scope* scope;
+  Strand strand;
+  Child* next = nullptr;
+  Child* previous = nullptr;
+  bool starting = true;  ///< Within adopt(), which sees to the end itself.
+};
+
+template <class T>
+struct Scope::ChildOf final : Child {
+  ChildOf(Scope& in, Task<T> what) noexcept : Child(in), task(std::move(what)) {}
+  void take() override { (void)task.promise().take(); }
+
+  Task<T> task;
 };
 
 Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
-void Scope::spawn(Task<> task) {
-  auto* const child = new Child(*this, std::move(task));
+template <class T>
+void Scope::adopt(Task<T> task) {
+  auto* const child = new ChildOf<T>(*this, std::move(task));
   child->next = first_;
   if (first_ != nullptr) first_->previous = child;
   first_ = child;
@@ -32,7 +46,7 @@ void Scope::spawn(Task<> task) {
   child->task.promise().enter(&child->strand);
   child->task.promise().on_end(
       [](void* ended_one) {
-        auto& one = *static_cast<Child*>(ended_one);
+        auto& one = *static_cast<ChildOf<T>*>(ended_one);
         if (!one.starting) one.scope->ended(one);
       },
       child);
@@ -41,10 +55,12 @@ void Scope::spawn(Task<> task) {
   child->starting = false;
   if (done) ended(*child);
 }
+template void Scope::adopt(Task<> task);
+template void Scope::adopt(Task<Result<>> task);
 
 void Scope::ended(Child& child) noexcept {
   try {
-    child.task.promise().take();
+    child.take();
   } catch (...) {
     if (report_)
       report_(std::current_exception());

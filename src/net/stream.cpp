@@ -1,49 +1,82 @@
 #include "duolu/net/stream.hpp"
 
-#include <netinet/in.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
-#include <cerrno>
-#include <new>
+#include <string>
+
+#include "open_descriptor.hpp"
 
 namespace duolu {
 namespace {
 
-/// A descriptor for a socket, which is closed on failure.
-Result<Descriptor*> open_descriptor(Engine& engine, Fd fd, DescriptorKind kind) noexcept {
-  try {
-    Result<Descriptor*> descriptor = engine.open(fd.get(), kind);
-    if (descriptor) (void)fd.release();
-    return descriptor;
-  } catch (const std::bad_alloc&) {
-    return fail(ENOMEM);
+class StreamCategory final : public std::error_category {
+ public:
+  const char* name() const noexcept override { return "duolu.stream"; }
+  std::string message(int value) const override {
+    switch (static_cast<StreamError>(value)) {
+      case StreamError::ended: return "the stream ended too early";
+      case StreamError::too_long: return "longer than the limit";
+    }
+    return "unknown";
   }
+};
+
+/// What `fd` is: short transfers can be trusted of TCP only.
+DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept {
+  struct stat status{};
+  if (kernel.fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return DescriptorKind::file;
+  Address bound;
+  if (kernel.getsockname(fd, bound.data(), bound.size_slot()) < 0) return DescriptorKind::socket;
+  return bound.family() == AF_INET || bound.family() == AF_INET6 ? DescriptorKind::tcp
+                                                                 : DescriptorKind::socket;
 }
 
 }  // namespace
 
-Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexcept {
-  if (descriptor.in.result < 0) return fail(-descriptor.in.result);
-  Engine& engine = *descriptor.engine;
-  const Result<Descriptor*> opened =
-      open_descriptor(engine, Fd(engine.kernel(), descriptor.in.result), descriptor.kind);
-  if (!opened) return fail(opened.error());
-  return Stream(**opened);
+std::error_code make_error_code(StreamError error) noexcept {
+  static const StreamCategory category;
+  return {static_cast<int>(error), category};
 }
 
-Result<Listener> Listener::open(Loop& loop, const Address& address) {
-  Result<Fd> fd = listen_on(loop.kernel(), address);
-  if (!fd) return fail(fd.error());
-  const DescriptorKind kind =
-      address.family() == AF_UNIX ? DescriptorKind::socket : DescriptorKind::tcp;
-  const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(*fd), kind);
+Result<Stream> Stream::open(Loop& loop, Fd fd) {
+  Kernel& kernel = loop.kernel();
+  const int flags = kernel.fcntl(fd.get(), F_GETFL, 0);
+  if (flags < 0) return fail(-flags);
+  const int result = kernel.fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK);
+  if (result < 0) return fail(-result);
+  const DescriptorKind kind = kind_of_descriptor(kernel, fd.get());
+  const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(fd), kind);
   if (!descriptor) return fail(descriptor.error());
-  return Listener(**descriptor);
+  return Stream(**descriptor);
 }
 
-Address Listener::address() const {
-  Address bound;
-  (void)descriptor_->engine->kernel().getsockname(descriptor_->fd, bound.data(), bound.size_slot());
-  return bound;
+Task<Result<>> Stream::read_exact(std::span<char> buffer) {
+  while (!buffer.empty()) {
+    const std::size_t size = co_await try_(read(buffer));
+    if (size == 0) co_return fail(make_error_code(StreamError::ended));
+    buffer = buffer.subspan(size);
+  }
+  co_return Result<>();
+}
+
+Result<> Stream::close_writing() noexcept {
+  const int result = kernel().shutdown(descriptor_->fd, SHUT_WR);
+  if (result < 0) return fail(-result);
+  return {};
+}
+
+Address Stream::peer() const noexcept {
+  Address other;
+  if (kernel().getpeername(descriptor_->fd, other.data(), other.size_slot()) < 0) return {};
+  return other;
+}
+
+Address Stream::address() const noexcept {
+  Address own;
+  if (kernel().getsockname(descriptor_->fd, own.data(), own.size_slot()) < 0) return {};
+  return own;
 }
 
 }  // namespace duolu

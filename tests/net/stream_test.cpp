@@ -1,5 +1,5 @@
 // Streams and listeners awaited by tasks, on every backend.
-#include "duolu/net/stream.hpp"
+#include "duolu/net/listener.hpp"
 
 #include <sys/socket.h>
 

@@ -33,6 +33,7 @@ class ForwardingKernel : public Kernel {
     return real_.clock_nanosleep(until);
   }
 
+  int open(const char* path, int flags) noexcept override { return real_.open(path, flags); }
   int close(int fd) noexcept override { return real_.close(fd); }
   int fcntl(int fd, int command, long argument) noexcept override {
     return real_.fcntl(fd, command, argument);

@@ -113,6 +113,7 @@ class FaultKernel final : public Kernel {
   int getrusage(int who, struct rusage* usage) noexcept override;
   int clock_nanosleep(const timespec* until) noexcept override;
 
+  int open(const char* path, int flags) noexcept override;
   int close(int fd) noexcept override;
   int fcntl(int fd, int command, long argument) noexcept override;
   int fstat(int fd, struct stat* status) noexcept override;

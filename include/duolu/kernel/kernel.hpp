@@ -67,6 +67,8 @@ class Kernel {
 
   // --- descriptors
 
+  /// Of what exists: `flags` without O_CREAT.
+  virtual int open(const char* path, int flags) noexcept = 0;
   /// Closes `fd` whatever it returns: after EINTR or EIO the descriptor is gone too (Linux).
   virtual int close(int fd) noexcept = 0;
   virtual int fcntl(int fd, int command, long argument) noexcept = 0;

@@ -31,7 +31,10 @@ class Scope {
   ~Scope();
 
   /// Runs a task beside the caller. It ends before the scope does.
-  void spawn(Task<> task);
+  void spawn(Task<> task) { adopt(std::move(task)); }
+  /// The same. An error that it returns ends it and nobody else: who wants to know of it handles it
+  /// in the task.
+  void spawn(Task<Result<>> task) { adopt(std::move(task)); }
   /// See SC2.
   void cancel() noexcept;
   /// See SC3. `report` is called with each exception, and must not throw.
@@ -53,7 +56,11 @@ class Scope {
  private:
   /// A spawned task, in the memory of frames.
   struct Child;
+  template <class T>
+  struct ChildOf;
 
+  template <class T>
+  void adopt(Task<T> task);
   void ended(Child& child) noexcept;
 
   Child* first_ = nullptr;

@@ -1,23 +1,30 @@
-// Public. Layer: net. Byte streams and listening sockets for tasks.
+// Public. Layer: net. Byte streams for tasks: TCP, Unix sockets, pipes, terminals, files.
 //
-// Every operation is awaited by one task at a time and direction, and ends with a Result. When the
-// strand is cancelled it ends with ECANCELED, and no byte is lost: what was not returned is still
-// there to be read.
+//   ST1  Every operation is awaited by one task at a time and direction, and ends with a Result.
+//   ST2  When the strand is cancelled it ends with ECANCELED, and no byte is lost: what was not
+//        returned is still there to be read. Of what writes, an unknown part has been sent.
+//   ST3  write_all() ends when the system has taken every byte: so a peer that does not read holds
+//        back who writes to it, and nobody else.
+//   ST4  A Stream closes its descriptor when it is destroyed. Nothing of it may be awaited then: it
+//        aborts.
 #pragma once
 
-#include <cerrno>
-#include <coroutine>
+#include <sys/socket.h>
+
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string_view>
-#include <type_traits>
 #include <utility>
 
+#include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/engine/engine.hpp"
+#include "duolu/kernel/fd.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/net/address.hpp"
-#include "duolu/task/strand.hpp"
+#include "duolu/net/request.hpp"
 
 namespace duolu {
 
@@ -64,79 +71,16 @@ class [[nodiscard]] Lease {
   std::uint32_t size_ = 0;
 };
 
+/// Errors that are no system call's, in a category of their own.
+enum class StreamError : std::uint8_t {
+  ended = 1,  ///< The stream ended before what was asked for was complete.
+  too_long,   ///< What was asked for is longer than the limit.
+};
+[[nodiscard]] std::error_code make_error_code(StreamError error) noexcept;
+
 namespace detail {
 
-/// Awaits a request that was prepared in a descriptor, and makes it first. `Request` says in which
-/// direction, and what its result means: value() if there is no error, result() in any case. With
-/// `ends_task` (try_) it gives the value, or ends the awaiting task.
-template <class Request, bool ends_task>
-class OpAwaiter {
- public:
-  OpAwaiter(Descriptor& descriptor, const Strand& strand)
-      : descriptor_(&descriptor), ended_(start(descriptor, strand)) {}
-  bool await_ready() const noexcept { return ended_; }
-  template <class Waiter>
-    requires(!ends_task || Fallible<Waiter>)
-  void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
-    Op& op = Request::op(*descriptor_);
-    TaskPromise& task = waiter.promise();
-    op.waiter = &task;
-    op.propagates = ends_task;
-    task.strand()->suspended(abandon, descriptor_);
-  }
-  auto await_resume() const noexcept {
-    if constexpr (ends_task)
-      return Request::value(*descriptor_);
-    else
-      return Request::result(*descriptor_);
-  }
-
- private:
-  static bool start(Descriptor& descriptor, const Strand& strand) {
-    if (!strand.cancelled()) [[likely]]
-      return Request::start(descriptor);
-    Request::refuse(descriptor);
-    return false;
-  }
-  /// The strand may have gone on since, and another one wait here.
-  static void abandon(Strand& strand, void* subject) noexcept {
-    auto& descriptor = *static_cast<Descriptor*>(subject);
-    Op& op = Request::op(descriptor);
-    if (op.outstanding() && static_cast<TaskPromise*>(op.waiter)->strand() == &strand)
-      descriptor.engine->cancel(op);
-  }
-
-  Descriptor* descriptor_;
-  bool ended_;
-};
-
-/// A request that was prepared and is made when it is awaited, which must be next.
-template <class Request, bool ends_task = false>
-struct [[nodiscard]] Awaitable {
-  Descriptor* descriptor;
-  OpAwaiter<Request, ends_task> on(const Strand* strand) const { return {*descriptor, *strand}; }
-};
-
-/// What requests have in common: where they are, and what an error looks like.
-template <Op Descriptor::* direction>
-struct InDirection {
-  static Op& op(Descriptor& descriptor) noexcept { return descriptor.*direction; }
-  static void refuse(Descriptor& descriptor) noexcept { descriptor.engine->refuse(op(descriptor)); }
-};
-
-struct ReadRequest : InDirection<&Descriptor::in> {
-  static bool start(Descriptor& descriptor) { return descriptor.engine->start_in(descriptor); }
-  static std::size_t value(const Descriptor& descriptor) noexcept {
-    return static_cast<std::size_t>(descriptor.in.result);
-  }
-  static Result<std::size_t> result(const Descriptor& descriptor) noexcept {
-    if (descriptor.in.result < 0) return fail(-descriptor.in.result);
-    return value(descriptor);
-  }
-};
-
-struct ReadLeaseRequest : InDirection<&Descriptor::in> {
-  static bool start(Descriptor& descriptor) { return descriptor.engine->start_in(descriptor); }
+struct ReadLeaseRequest : InRequest {
   static Lease value(const Descriptor& descriptor) noexcept {
     if (descriptor.in.result == 0) return {};
     return {*descriptor.engine, descriptor.in.data,
@@ -148,16 +92,11 @@ struct ReadLeaseRequest : InDirection<&Descriptor::in> {
   }
 };
 
-struct WriteRequest : InDirection<&Descriptor::out> {
+struct WriteRequest : OutRequest {
   static bool start(Descriptor& descriptor) { return descriptor.engine->start_send(descriptor); }
-  static void value(const Descriptor&) noexcept {}
-  static Result<> result(const Descriptor& descriptor) noexcept {
-    if (descriptor.out.result < 0) return fail(-descriptor.out.result);
-    return {};
-  }
 };
 
-struct WriteLeaseRequest : WriteRequest {
+struct WriteLeaseRequest : OutRequest {
   static bool start(Descriptor& descriptor) {
     return descriptor.engine->start_send_lent(descriptor);
   }
@@ -167,21 +106,31 @@ struct WriteLeaseRequest : WriteRequest {
   }
 };
 
+/// Several parts, one after the other.
+template <std::size_t count>
+struct WritePartsRequest : OutRequest {
+  std::array<iovec, count> parts;
+  msghdr message{};
+  bool start(Descriptor& descriptor) {
+    message.msg_iov = parts.data();
+    message.msg_iovlen = count;
+    Engine::prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
+    return descriptor.engine->start_out(descriptor);
+  }
+};
+
 }  // namespace detail
 
-/// `std::size_t size = co_await try_(stream.read(buffer));` See Task, TA4.
-template <class Request>
-[[nodiscard]] auto try_(const detail::Awaitable<Request>& awaitable) noexcept {
-  return detail::Awaitable<Request, true>{awaitable.descriptor};
-}
-
-/// A connected byte stream: TCP or a Unix socket. Move-only; closes when destroyed, which must not
-/// happen while something of it is awaited.
+/// A connected byte stream. Move-only. See the clauses at the top.
 class Stream {
  public:
   Stream() = default;
-  /// Takes over an open descriptor of a connected socket.
+  /// Takes over a descriptor of an engine.
   explicit Stream(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
+  /// Takes over a connected stream socket, a pipe, a terminal or a file, and makes it non-blocking.
+  /// `fd` is closed on failure. For standard input and output, which others share, see
+  /// standard.hpp. Errors: as fcntl(2) and Engine::open().
+  [[nodiscard]] static Result<Stream> open(Loop& loop, Fd fd);
   Stream(Stream&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
   Stream& operator=(Stream&& other) noexcept {
     if (this != &other) {
@@ -192,10 +141,11 @@ class Stream {
   }
   ~Stream() { close(); }
 
-  /// Up to `size` bytes, which is 1 at least; 0 at the end of the stream.
+  /// Up to `size` bytes, which is 1 at least; 0 at the end of the stream. Errors: recv(2)'s or
+  /// read(2)'s.
   auto read(void* buffer, std::size_t size) noexcept {
     Engine::prepare_recv(*descriptor_, buffer, size);
-    return detail::Awaitable<detail::ReadRequest>{descriptor_};
+    return detail::Awaitable<detail::InRequest>{descriptor_};
   }
   /// The same into an array, a string, a vector, a span.
   template <class Buffer>
@@ -209,12 +159,25 @@ class Stream {
     Engine::prepare(descriptor_->in, Op::Code::recv_lent);
     return detail::Awaitable<detail::ReadLeaseRequest>{descriptor_};
   }
-  /// Sends `size` bytes, which stay as they are until it has ended.
+  /// Fills `buffer`. StreamError::ended if the stream ends before; what has come by then is in the
+  /// buffer, as it is after any error: whoever must lose nothing uses a Reader.
+  [[nodiscard]] Task<Result<>> read_exact(std::span<char> buffer);
+
+  /// Sends `size` bytes, at most Engine::most_bytes, which stay as they are until it has ended.
+  /// Errors: send(2)'s or write(2)'s; EPIPE and ECONNRESET when the peer is gone. A pipe that
+  /// nobody reads any more raises SIGPIPE too, as write(2) does, unless the program ignores it.
   auto write_all(const void* bytes, std::size_t size) noexcept {
     Engine::prepare_send(*descriptor_, bytes, size);
     return detail::Awaitable<detail::WriteRequest>{descriptor_};
   }
   auto write_all(std::string_view bytes) noexcept { return write_all(bytes.data(), bytes.size()); }
+  /// Sends several pieces, one after the other, with one system call as long as the peer takes
+  /// them.
+  template <class... More>
+  auto write_all(std::string_view first, std::string_view second, More... more) noexcept {
+    return detail::MessageAwaitable<detail::WritePartsRequest<2 + sizeof...(More)>>{
+        descriptor_, {{}, {part(first), part(second), part(more)...}, {}}};
+  }
   /// Sends all of `lease`, not empty, and gives its buffer back at once: a peer that does not read
   /// keeps none. What could not be sent yet is copied.
   auto write_all(Lease&& lease) noexcept {
@@ -223,49 +186,32 @@ class Stream {
     Engine::prepare(descriptor_->out, Op::Code::send_lent, lease.release(), size);
     return detail::Awaitable<detail::WriteLeaseRequest>{descriptor_};
   }
+
+  /// Half-close: tells the peer that nothing more comes; reading goes on. Errors: shutdown(2)'s;
+  /// ENOTSOCK for what is no socket, whose end is told by close().
+  Result<> close_writing() noexcept;
   void close() noexcept {
     if (descriptor_ != nullptr) descriptor_->engine->close(*std::exchange(descriptor_, nullptr));
   }
   [[nodiscard]] explicit operator bool() const noexcept { return descriptor_ != nullptr; }
 
+  /// Who is at the other end, and where this end is; an Address of family AF_UNSPEC if that cannot
+  /// be told (no socket, or reset).
+  [[nodiscard]] Address peer() const noexcept;
+  [[nodiscard]] Address address() const noexcept;
+  /// The descriptor's number, for setsockopt(2) and the like; still this stream's.
+  [[nodiscard]] int fd() const noexcept { return descriptor_->fd; }
+  [[nodiscard]] Kernel& kernel() const noexcept { return descriptor_->engine->kernel(); }
+
  private:
+  static iovec part(std::string_view bytes) noexcept {
+    return {.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
+  }
+
   Descriptor* descriptor_ = nullptr;
 };
 
-namespace detail {
-
-struct AcceptRequest : InDirection<&Descriptor::in> {
-  static bool start(Descriptor& descriptor) { return descriptor.engine->start_in(descriptor); }
-  static Result<Stream> result(const Descriptor& descriptor) noexcept;
-};
-
-}  // namespace detail
-
-/// A listening socket. Move-only; closes when destroyed, which must not happen while accept() is
-/// awaited.
-class Listener {
- public:
-  /// Listens; errors as listen_on() and Engine::open().
-  static Result<Listener> open(Loop& loop, const Address& address);
-  Listener(Listener&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
-  Listener& operator=(Listener&&) = delete;
-  ~Listener() {
-    if (descriptor_ != nullptr) descriptor_->engine->close(*descriptor_);
-  }
-
-  /// The next connection. Errors are accept(2)'s, EMFILE and its like among them: pause before the
-  /// next one.
-  auto accept() noexcept {
-    Engine::prepare(descriptor_->in, Op::Code::accept);
-    return detail::Awaitable<detail::AcceptRequest>{descriptor_};
-  }
-  /// Where it listens, with the port that the system chose.
-  [[nodiscard]] Address address() const;
-
- private:
-  explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
-
-  Descriptor* descriptor_;
-};
-
 }  // namespace duolu
+
+template <>
+struct std::is_error_code_enum<duolu::StreamError> : std::true_type {};

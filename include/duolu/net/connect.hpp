@@ -1,0 +1,29 @@
+// Public. Layer: net. Connecting, for tasks.
+#pragma once
+
+#include <chrono>
+#include <vector>
+
+#include "duolu/net/stream.hpp"
+
+namespace duolu {
+
+/// Connects to a TCP or Unix address; TCP with TCP_NODELAY. Errors: socket(2)'s, connect(2)'s
+/// (ECONNREFUSED, ETIMEDOUT, ENOENT ...) and Engine::open()'s. A Unix listener whose backlog is
+/// full is tried again until there is room. Cancelled: ECANCELED, and the socket is closed.
+[[nodiscard]] Task<Result<Stream>> connect(Loop& loop, Address address);
+
+/// How to connect to what has several addresses.
+struct ConnectOptions {
+  /// How long to give an attempt before the next one starts beside it (RFC 8305, section 5).
+  Duration stagger = std::chrono::milliseconds(250);
+};
+
+/// Connects to whichever of the addresses answers first ("Happy Eyeballs", RFC 8305): they are
+/// tried in order, the two families by turns; the next one when one has failed or `stagger` has
+/// passed. The first connection wins, the other attempts are cancelled. Errors: of the attempt that
+/// failed last; EADDRNOTAVAIL without addresses; ECANCELED.
+[[nodiscard]] Task<Result<Stream>> connect(Loop& loop, std::vector<Address> addresses,
+                                           ConnectOptions options = {});
+
+}  // namespace duolu

@@ -1,0 +1,132 @@
+#include "duolu/net/connect.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+
+#include "duolu/loop/scope.hpp"
+#include "open_descriptor.hpp"
+
+namespace duolu {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct ConnectRequest : detail::OutRequest {
+  Address address;
+  bool start(Descriptor& descriptor) {
+    Engine::prepare(descriptor.out, Op::Code::connect, address.data(), address.size());
+    return descriptor.engine->start_out(descriptor);
+  }
+};
+
+/// One attempt on a socket of its own.
+Task<Result<Stream>> attempt(Loop* loop, Address address) {
+  Kernel& kernel = loop->kernel();
+  const int made = kernel.socket(address.family(), SOCK_STREAM, 0);
+  if (made < 0) co_return fail(-made);
+  Fd fd(kernel, made);
+  if (address.family() != AF_UNIX) {
+    const int on = 1;
+    (void)kernel.setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  const Result<Descriptor*> opened =
+      open_descriptor(loop->engine(), std::move(fd), kind_of(address));
+  if (!opened) co_return fail(opened.error());
+  Stream stream(**opened);
+  const detail::MessageAwaitable<ConnectRequest> connecting{*opened, {{}, address}};
+  co_await try_(connecting);
+  co_return stream;
+}
+
+Task<Result<Stream>> connect_one(Loop* loop, Address address) {
+  // connect(2): EAGAIN of a Unix socket means that the backlog is full; nothing reports that it is
+  // not any more.
+  for (Duration pause = 1ms;; pause = std::min<Duration>(pause * 2, 50ms)) {
+    Result<Stream> stream = co_await attempt(loop, address);
+    const bool full = !stream && stream.error() == errno_code(EAGAIN);
+    if (!full) co_return stream;
+    const bool waited = co_await loop->sleep_for(pause);
+    if (!waited) co_return fail(ECANCELED);
+  }
+}
+
+/// What the attempts of one connect() share.
+struct Race {
+  Loop* loop;
+  std::vector<Address> addresses;
+  Duration stagger;
+  Scope* scope = nullptr;
+  std::size_t begun = 0;
+  std::optional<Stream> winner{};
+  std::error_code last = errno_code(EADDRNOTAVAIL);
+};
+
+void begin_next(Race* race);
+
+Task<> run_attempt(Race* race, Address address) {
+  Result<Stream> stream = co_await connect_one(race->loop, address);
+  if (!stream) {
+    race->last = stream.error();
+    begin_next(race);
+  } else if (!race->winner) {
+    race->winner = std::move(*stream);
+    race->scope->cancel();
+  }
+}
+
+/// Begins the next attempt in time, unless a failure has done so before.
+Task<> wait_for_turn(Race* race, std::size_t begun) {
+  const bool waited = co_await race->loop->sleep_for(race->stagger);
+  if (waited && race->begun == begun) begin_next(race);
+}
+
+void begin_next(Race* race) {
+  if (race->begun == race->addresses.size() || race->winner) return;
+  const Address& address = race->addresses[race->begun++];
+  race->scope->spawn(wait_for_turn(race, race->begun));
+  race->scope->spawn(run_attempt(race, address));
+}
+
+Task<> begin(Race* race, Scope* scope) {
+  race->scope = scope;
+  begin_next(race);
+  co_return;
+}
+
+/// The addresses of the first one's family and those of the other by turns (RFC 8305, section 4).
+std::vector<Address> by_turns(std::vector<Address> addresses) {
+  if (addresses.empty()) return addresses;
+  const int first = addresses.front().family();
+  const auto others = std::stable_partition(addresses.begin(), addresses.end(),
+                                            [&](const Address& a) { return a.family() == first; });
+  std::vector<Address> mixed;
+  mixed.reserve(addresses.size());
+  for (auto one = addresses.begin(), other = others; one != others || other != addresses.end();) {
+    if (one != others) mixed.push_back(*one++);
+    if (other != addresses.end()) mixed.push_back(*other++);
+  }
+  return mixed;
+}
+
+Task<Result<Stream>> connect_any(Loop* loop, std::vector<Address> addresses, Duration stagger) {
+  Race race{.loop = loop, .addresses = by_turns(std::move(addresses)), .stagger = stagger};
+  co_await with_scope([&race](Scope& scope) { return begin(&race, &scope); });
+  if (!race.winner) co_return fail(race.last);
+  co_return *std::move(race.winner);
+}
+
+}  // namespace
+
+Task<Result<Stream>> connect(Loop& loop, Address address) { return connect_one(&loop, address); }
+
+Task<Result<Stream>> connect(Loop& loop, std::vector<Address> addresses, ConnectOptions options) {
+  return connect_any(&loop, std::move(addresses), options.stagger);
+}
+
+}  // namespace duolu

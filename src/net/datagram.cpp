@@ -1,0 +1,68 @@
+#include "duolu/net/datagram.hpp"
+
+#include <algorithm>
+
+#include "open_descriptor.hpp"
+
+namespace duolu {
+
+bool detail::ReceiveRequest::start(Descriptor& descriptor) {
+  message.msg_name = from.data();
+  message.msg_namelen = from.size();
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  Engine::prepare(descriptor.in, Op::Code::recvmsg, &message, 0);
+  return descriptor.engine->start_in(descriptor);
+}
+
+Received detail::ReceiveRequest::value(const Descriptor& descriptor) const noexcept {
+  const auto size = static_cast<std::size_t>(descriptor.in.result);
+  Received received{.size = std::min(size, part.iov_len),
+                    .truncated = (message.msg_flags & MSG_TRUNC) != 0};
+  if (message.msg_namelen > 0) received.from = Address(from.data(), message.msg_namelen);
+  return received;
+}
+
+Result<Received> detail::ReceiveRequest::result(const Descriptor& descriptor) const noexcept {
+  if (descriptor.in.result < 0) return fail(-descriptor.in.result);
+  return value(descriptor);
+}
+
+bool detail::SendToRequest::start(Descriptor& descriptor) {
+  if (to.family() != AF_UNSPEC) {
+    message.msg_name = to.data();
+    message.msg_namelen = to.size();
+  }
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  Engine::prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
+  return descriptor.engine->start_out(descriptor);
+}
+
+Result<Datagram> Datagram::open(Loop& loop, const Address& address) {
+  Kernel& kernel = loop.kernel();
+  const int made = kernel.socket(address.family(), SOCK_DGRAM, 0);
+  if (made < 0) return fail(-made);
+  Fd fd(kernel, made);
+  const int bound = kernel.bind(made, address.data(), address.size());
+  if (bound < 0) return fail(-bound);
+  const Result<Descriptor*> descriptor =
+      open_descriptor(loop.engine(), std::move(fd), DescriptorKind::socket);
+  if (!descriptor) return fail(descriptor.error());
+  return Datagram(**descriptor);
+}
+
+Result<> Datagram::connect(const Address& peer) noexcept {
+  const int result =
+      descriptor_->engine->kernel().connect(descriptor_->fd, peer.data(), peer.size());
+  if (result < 0) return fail(-result);
+  return {};
+}
+
+Address Datagram::address() const noexcept {
+  Address bound;
+  (void)descriptor_->engine->kernel().getsockname(descriptor_->fd, bound.data(), bound.size_slot());
+  return bound;
+}
+
+}  // namespace duolu

@@ -1,0 +1,319 @@
+// Clauses ST1 to ST4, and what is built on streams: readers, connecting, datagrams, standard input
+// and output; on every backend.
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "duolu/net/connect.hpp"
+#include "duolu/net/datagram.hpp"
+#include "duolu/net/listener.hpp"
+#include "duolu/net/reader.hpp"
+#include "duolu/net/standard.hpp"
+#include "support/endpoints.hpp"
+#include "support/loop_fixture.hpp"
+
+namespace duolu::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+Address address_of(const sockaddr_in& address) {
+  return {reinterpret_cast<const sockaddr*>(&address), sizeof address};
+}
+Address unix_address(const std::string& path) {
+  return resolve(real_kernel(), parse_endpoint("unix://" + path).value()).value().front();
+}
+const Address loopback = resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value()).value()[0];
+
+class NetTest : public LoopFixture {
+ protected:
+  Stream adopt(Fd& fd) { return Stream::open(loop, std::move(fd)).value(); }
+  std::pair<Stream, Stream> pair(Pair fds) { return {adopt(fds.a), adopt(fds.b)}; }
+};
+DUOLU_EVERY_BACKEND(NetTest);
+
+Task<> write_and_end(Stream& stream, std::vector<std::string> pieces) {
+  for (const std::string& piece : pieces) EXPECT_TRUE(co_await stream.write_all(piece));
+  EXPECT_TRUE(stream.close_writing());
+}
+
+TEST_P(NetTest, ST2_parts_leases_and_exact_reads_carry_every_byte) {
+  auto [a, b] = pair(tcp_pair());
+  const std::string large(3'000'000, 'x');
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Stream& to, const std::string* middle) -> Task<> {
+      EXPECT_TRUE(co_await to.write_all("<", *middle, "", ">"));
+      EXPECT_TRUE(to.close_writing());
+    }(a, &large));
+    char first = 0;
+    EXPECT_TRUE(co_await b.read_exact(std::span(&first, 1)));
+    EXPECT_EQ(first, '<');
+    std::size_t size = 0;
+    std::string last;
+    for (;;) {
+      Result<Lease> lease = co_await b.read_lease();
+      if (!lease || !*lease) break;
+      EXPECT_LE(lease->bytes().size(), engine->buffer_size());
+      size += lease->text().size();
+      last = lease->text();
+    }
+    EXPECT_EQ(size, large.size() + 1);
+    EXPECT_TRUE(last.ends_with('>'));
+    char more[2];
+    const Result<> short_of = co_await b.read_exact(more);
+    EXPECT_EQ(short_of.error(), StreamError::ended);
+  }));
+}
+
+TEST_P(NetTest, half_closed_the_other_direction_goes_on) {
+  auto [a, b] = pair(unix_pair());
+  loop.run([](Stream& from, Stream& to) -> Task<> {
+    EXPECT_TRUE(from.close_writing());
+    char byte = 0;
+    EXPECT_EQ((co_await to.read(&byte, 1)).value(), 0U);
+    EXPECT_TRUE(co_await to.write_all("still"));
+    char text[8];
+    EXPECT_EQ((co_await from.read(text)).value(), 5U);
+  }(a, b));
+}
+
+TEST_P(NetTest, a_reader_gives_pieces_and_keeps_the_rest) {
+  auto [a, b] = pair(tcp_pair());
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(write_and_end(a, {"one\r\ntw", "o\r", "\n\r\n12345", "rest"}));
+    Reader reader(b);
+    EXPECT_EQ((co_await reader.read_until("\r\n")).value(), "one\r\n");
+    EXPECT_EQ((co_await reader.read_until("\r\n")).value(), "two\r\n");
+    EXPECT_EQ((co_await reader.read_until("\r\n")).value(), "\r\n");
+    EXPECT_EQ((co_await reader.read_exact(5)).value(), "12345");
+    EXPECT_EQ((co_await reader.read_until("\r\n")).value(), "rest");
+    EXPECT_EQ((co_await reader.read_until("\r\n")).value(), "");
+    EXPECT_EQ((co_await reader.read_exact(1)).error(), StreamError::ended);
+  }));
+}
+
+TEST_P(NetTest, a_reader_has_a_limit) {
+  auto [a, b] = pair(tcp_pair());
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(write_and_end(a, {std::string(10, 'x') + "\nand more"}));
+    Reader reader(b, 10);
+    EXPECT_EQ((co_await reader.read_until("\n")).error(), StreamError::too_long);
+    EXPECT_EQ((co_await reader.read_exact(11)).error(), StreamError::too_long);
+    EXPECT_EQ(reader.take(), std::string(10, 'x'));
+    EXPECT_EQ((co_await reader.read_until("\n")).value(), "\n");
+  }));
+}
+
+TEST_P(NetTest, ST2_a_cancelled_reader_loses_nothing) {
+  auto [a, b] = pair(tcp_pair());
+  Reader reader(b);
+  loop.run(with_scope([&](Scope&) -> Task<> {
+    co_await with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([](Reader& from) -> Task<> {
+        const Result<std::string_view> line = co_await from.read_until("\n");
+        EXPECT_EQ(line.error().value(), ECANCELED);
+      }(reader));
+      EXPECT_TRUE(co_await a.write_all("half a "));
+      co_await loop.sleep_for(1ms);
+      scope.cancel();
+    });
+    EXPECT_TRUE(co_await a.write_all("line\n"));
+    EXPECT_EQ((co_await reader.read_until("\n")).value(), "half a line\n");
+  }));
+}
+
+Task<> greet_one(duolu::Listener& listener) {
+  Result<Stream> stream = co_await listener.accept();
+  EXPECT_TRUE(stream);
+  if (stream) {
+    EXPECT_TRUE(co_await stream->write_all("hello"));
+  }
+}
+
+TEST_P(NetTest, connects_to_tcp_and_unix_addresses) {
+  ScratchDirectory scratch;
+  for (const Address& where : {loopback, unix_address(scratch.path("socket"))}) {
+    duolu::Listener listener = duolu::Listener::open(loop, where).value();
+    loop.run(with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn(greet_one(listener));
+      Result<Stream> stream = co_await connect(loop, listener.address());
+      EXPECT_TRUE(stream);
+      if (!stream) co_return;
+      EXPECT_EQ(stream->peer().to_string(), listener.address().to_string());
+      char text[8];
+      EXPECT_TRUE(co_await stream->read_exact(std::span(text, 5)));
+    }));
+  }
+}
+
+TEST_P(NetTest, connecting_fails_with_the_reason) {
+  ScratchDirectory scratch;
+  loop.run([](Loop& in, Address nobody, Address nowhere) -> Task<> {
+    EXPECT_EQ((co_await connect(in, nobody)).error().value(), ECONNREFUSED);
+    EXPECT_EQ((co_await connect(in, nowhere)).error().value(), ENOENT);
+    std::vector<Address> none;
+    EXPECT_EQ((co_await connect(in, none)).error().value(), EADDRNOTAVAIL);
+  }(loop, address_of(closed_port()), unix_address(scratch.path("nothing"))));
+}
+
+TEST_P(NetTest, a_full_unix_backlog_is_waited_for) {
+  ScratchDirectory scratch;
+  const Address where = unix_address(scratch.path("full"));
+  Fd listener = listen_on(real_kernel(), where, 0).value();
+  const Fd first(real_kernel(), ::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::connect(first.get(), where.data(), where.size()), 0);
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Loop& in, int fd) -> Task<> {
+      co_await in.sleep_for(5ms);
+      for (int i = 0; i < 2;) {
+        const Fd taken(real_kernel(), ::accept(fd, nullptr, nullptr));
+        if (taken)
+          ++i;
+        else
+          co_await in.sleep_for(1ms);
+      }
+    }(loop, listener.get()));
+    EXPECT_TRUE(co_await connect(loop, where));
+  }));
+}
+
+// The first address refuses; the second is a listener with a full backlog, where nothing answers;
+// the third one is good.
+TEST_P(NetTest, the_first_address_that_answers_wins) {
+  Listener black_hole = tcp_listener(0);
+  std::vector<Attempt> filling;
+  for (int i = 0; i < 4; ++i) filling.push_back(begin_connect(black_hole.address));
+  duolu::Listener good = duolu::Listener::open(loop, loopback).value();
+  const std::vector<Address> all{address_of(closed_port()), address_of(black_hole.address),
+                                 good.address()};
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(greet_one(good));
+    ConnectOptions soon;
+    soon.stagger = 10ms;
+    Result<Stream> stream = co_await connect(loop, all, soon);
+    EXPECT_TRUE(stream);
+    if (stream) {
+      EXPECT_EQ(stream->peer().to_string(), good.address().to_string());
+    }
+  }));
+  EXPECT_EQ(poller->size(), 1U);  // the listener: no attempt is left over
+}
+
+TEST_P(NetTest, a_connect_that_hangs_is_cancelled) {
+  Listener black_hole = tcp_listener(0);
+  std::vector<Attempt> filling;
+  for (int i = 0; i < 4; ++i) filling.push_back(begin_connect(black_hole.address));
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Loop& in, Address where) -> Task<> {
+      std::vector<Address> addresses(2, where);
+      const Result<Stream> stream = co_await connect(in, addresses);
+      EXPECT_EQ(stream.error().value(), ECANCELED);
+    }(loop, address_of(black_hole.address)));
+    co_await loop.sleep_for(2ms);
+    scope.cancel();
+  }));
+  EXPECT_EQ(poller->size(), 0U);
+}
+
+TEST_P(NetTest, datagrams_come_with_their_sender) {
+  ScratchDirectory scratch;
+  for (const bool local : {false, true}) {
+    const Address here = local ? unix_address(scratch.path("a")) : loopback;
+    const Address there = local ? unix_address(scratch.path("b")) : loopback;
+    Datagram a = Datagram::open(loop, here).value();
+    Datagram b = Datagram::open(loop, there).value();
+    loop.run([](Datagram& from, Datagram& to) -> Task<> {
+      EXPECT_TRUE(co_await from.send("one", to.address()));
+      EXPECT_TRUE(co_await from.send("", to.address()));
+      EXPECT_TRUE(co_await from.send("longer than the buffer", to.address()));
+      char buffer[8];
+      const Result<Received> one = co_await to.receive(buffer);
+      EXPECT_EQ(std::string_view(buffer, one->size), "one");
+      EXPECT_EQ(one->from.to_string(), from.address().to_string());
+      const Result<Received> none = co_await to.receive(buffer);
+      EXPECT_EQ(none->size, 0U);
+      const Result<Received> cut = co_await to.receive(buffer);
+      EXPECT_TRUE(cut->truncated);
+      EXPECT_EQ(cut->size, sizeof buffer);
+      EXPECT_TRUE(to.connect(one->from));
+      EXPECT_TRUE(co_await to.send("back"));
+      EXPECT_EQ((co_await from.receive(buffer))->size, 4U);
+    }(a, b));
+  }
+}
+
+TEST_P(NetTest, a_cancelled_receive_loses_no_datagram) {
+  Datagram a = Datagram::open(loop, loopback).value();
+  loop.run(with_scope([&](Scope&) -> Task<> {
+    co_await with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([](Datagram& from) -> Task<> {
+        char buffer[8];
+        EXPECT_EQ((co_await from.receive(buffer)).error().value(), ECANCELED);
+      }(a));
+      scope.cancel();
+      co_return;
+    });
+    EXPECT_TRUE(co_await a.send("kept", a.address()));
+    char buffer[8];
+    EXPECT_EQ((co_await a.receive(buffer))->size, 4U);
+  }));
+}
+
+TEST_P(NetTest, pipes_terminals_and_files_are_streams) {
+  for (const auto make : {fifo_pair, pty_pair}) {
+    auto [in, out] = pair(make());
+    loop.run(with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([](Stream& to) -> Task<> {
+        EXPECT_TRUE(co_await to.write_all("first ", "second"));
+      }(out));
+      char text[12];
+      EXPECT_TRUE(co_await in.read_exact(text));
+      EXPECT_EQ(std::string_view(text, sizeof text), "first second");
+      EXPECT_EQ(in.close_writing().error().value(), ENOTSOCK);
+    }));
+  }
+}
+
+TEST_P(NetTest, standard_input_is_read_without_changing_it_for_others) {
+  for (const Kind& kind : every_kind()) {
+    if (std::string_view(kind.name).find("datagram") != std::string_view::npos ||
+        std::string_view(kind.name) == "udp" || std::string_view(kind.name) == "seqpacket")
+      continue;
+    SCOPED_TRACE(kind.name);
+    Pair fds = kind.make();
+    if (std::string_view(kind.name) == "terminal") std::swap(fds.a, fds.b);  // not its master
+    const int flags = ::fcntl(fds.a.get(), F_GETFL) & ~O_NONBLOCK;
+    ASSERT_EQ(::fcntl(fds.a.get(), F_SETFL, flags), 0);
+    {
+      StandardStream in = StandardStream::open(loop, fds.a.get()).value();
+      put(fds.b.get(), "typed");
+      loop.run([](Stream* from) -> Task<> {
+        char text[5];
+        EXPECT_TRUE(co_await from->read_exact(text));
+        EXPECT_EQ(std::string_view(text, 5), "typed");
+      }(&*in));
+      struct stat status{};
+      ASSERT_EQ(::fstat(fds.a.get(), &status), 0);
+      if (!S_ISSOCK(status.st_mode)) {
+        EXPECT_EQ(::fcntl(fds.a.get(), F_GETFL) & O_NONBLOCK, 0);
+      }
+    }
+    EXPECT_EQ(::fcntl(fds.a.get(), F_GETFL), flags);
+  }
+}
+
+TEST_P(NetTest, accept_errors_are_told_apart) {
+  EXPECT_EQ(accept_error(errno_code(EMFILE)), AcceptError::resources);
+  EXPECT_EQ(accept_error(errno_code(ECONNABORTED)), AcceptError::connection);
+  EXPECT_EQ(accept_error(errno_code(EBADF)), AcceptError::listener);
+}
+
+}  // namespace
+}  // namespace duolu::test
