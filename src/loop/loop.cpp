@@ -1,9 +1,42 @@
 #include "duolu/loop/loop.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 namespace duolu {
+
+static_assert(std::atomic<bool>::is_always_lock_free);  // for stop() in a signal handler
+
+Loop::~Loop() {
+  // What the work holds may post again while it is destroyed.
+  for (;;) {
+    work_.clear();
+    const std::scoped_lock guard(mutex_);
+    if (posted_.empty()) return;
+    work_.swap(posted_);
+  }
+}
+
+void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
+  DUOLU_CHECK(running_ == nullptr);
+  running_ = &strand;
+  std::exception_ptr thrown;
+  if (stop_.load(std::memory_order_acquire)) strand.cancel();
+  task.enter(&strand);
+  task.run();
+  while (!task.done()) {
+    try {
+      DUOLU_CHECK(turn(never).has_value());
+    } catch (...) {  // of posted work: the task must end before it may be destroyed
+      if (!thrown) thrown = std::current_exception();
+      strand.cancel();
+    }
+  }
+  running_ = nullptr;
+  stop_.store(false, std::memory_order_relaxed);
+  if (thrown) std::rethrow_exception(thrown);
+}
 
 Result<> Loop::turn(Instant deadline) {
   const Result<bool> woken = engine_.wait(std::min(deadline, timers_.next()));
@@ -12,7 +45,7 @@ Result<> Loop::turn(Instant deadline) {
   const Op* const last = engine_.has_finished() ? engine_.last_finished() : nullptr;
   run_timers();
   run_finished(last);
-  if (*woken) run_posted();
+  if (*woken) run_woken();
   return {};
 }
 
@@ -42,13 +75,30 @@ void Loop::run_finished(const Op* last) {
   }
 }
 
+void Loop::run_woken() {
+  if (running_ != nullptr && stop_.load(std::memory_order_acquire)) running_->cancel();
+  run_posted();
+}
+
 void Loop::run_posted() {
-  std::vector<std::move_only_function<void()>> work;
-  {
-    const std::scoped_lock guard(mutex_);
-    work.swap(posted_);
+  std::size_t called = 0;
+  try {
+    {
+      const std::scoped_lock guard(mutex_);
+      if (work_.empty()) {
+        work_.swap(posted_);
+      } else {  // an exception has left some, which goes first
+        for (auto& each : posted_) work_.push_back(std::move(each));
+        posted_.clear();
+      }
+    }
+    while (called < work_.size()) work_[called++]();
+    work_.clear();
+  } catch (...) {
+    work_.erase(work_.begin(), work_.begin() + static_cast<std::ptrdiff_t>(called));
+    engine_.wake();  // for the rest
+    throw;
   }
-  for (auto& each : work) each();
 }
 
 void Loop::post(std::move_only_function<void()> work) {

@@ -4,9 +4,19 @@
 //        goes on that could when the wait was over, once: what becomes ready meanwhile waits for
 //        the next turn.
 //   LO2  Of deadlines that have passed, the earlier goes first. None is early.
-//   LO3  One thread makes all calls but post().
+//   LO3  One thread makes all calls but post() and stop().
+//   LO4  stop() cancels the strand of the task that run() runs: the task ends in good order, and
+//        run() returns what it returned. Before run(), it holds for the next one; with the end of
+//        that run() it is forgotten. Asking twice is asking once.
+//   LO5  Posted work is called once, in a turn after the post, what one thread posts in that order.
+//        It keeps no run() from returning: what is left then waits for the next run() or turn(),
+//        or is destroyed uncalled with the Loop.
+//   LO6  Posted work that throws ends turn() with the exception; what was posted behind it is
+//        called in the next turn. run() cancels its task then, as by stop(), and throws the first
+//        such exception when the task has ended, in place of what that returned or threw.
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <functional>
 #include <memory>
@@ -27,8 +37,12 @@ class Loop {
   explicit Loop(Engine& engine) noexcept : engine_(engine) {}
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
+  /// In the thread of the loop, like what was posted and is destroyed with it (LO5). No task may
+  /// wait for a time of this loop any more.
+  ~Loop();
 
-  /// Runs `task`, and whatever it starts, until it has ended. What it returned, or threw. Aborts if
+  /// Runs `task`, and whatever it starts, until it has ended. What it returned, or threw; see LO4
+  /// and LO6 for how it can be ended from outside. Not within another run(): that aborts. Aborts if
   /// waiting fails for good: see Poller::wait().
   template <class T>
   T run(Task<T> task) {
@@ -38,16 +52,22 @@ class Loop {
   /// The same on a strand of the caller's, to cancel it by.
   template <class T>
   T run(Task<T> task, Strand& strand) {
-    task.promise().enter(&strand);
-    task.promise().run();
-    while (!task.promise().done()) DUOLU_CHECK(turn(never).has_value());
+    run_until_done(task.promise(), strand);
     return task.promise().take();
   }
 
-  /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own.
+  /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own. Not
+  /// within another turn. Errors: as Poller::wait(). Throws what posted work throws (LO6).
   Result<> turn(Instant deadline);
 
-  /// Has `work` called in a later turn. Any thread.
+  /// See LO4. Any thread, any signal handler, while this lives.
+  void stop() noexcept {
+    stop_.store(true, std::memory_order_release);
+    engine_.wake();
+  }
+
+  /// Has `work` called in a later turn (LO5, LO6). Any thread, while this lives; takes a lock for a
+  /// moment, so no signal handler. May throw std::bad_alloc, and then nothing was posted.
   void post(std::move_only_function<void()> work);
 
   class [[nodiscard]] Sleep {
@@ -75,15 +95,21 @@ class Loop {
     Alarm* next = nullptr;  ///< Of those that are due.
   };
 
+  void run_until_done(detail::TaskPromise& task, Strand& strand);
   void run_timers();
   /// Those that have finished up to `last`.
   void run_finished(const Op* last);
+  /// What came with a wake().
+  void run_woken();
   void run_posted();
 
   Engine& engine_;
   TimerQueue timers_;
+  Strand* running_ = nullptr;  ///< Of the task that run() runs.
+  std::atomic<bool> stop_ = false;
   std::mutex mutex_;  ///< Of posted_.
   std::vector<std::move_only_function<void()>> posted_;
+  std::vector<std::move_only_function<void()>> work_;  ///< Taken from posted_, to be called.
 };
 
 class Loop::Sleep::Awaiter {
