@@ -77,7 +77,27 @@ void Loop::run_finished(const Op* last) {
 
 void Loop::run_woken() {
   if (running_ != nullptr && stop_.load(std::memory_order_acquire)) running_->cancel();
+  run_wake_waiters();
   run_posted();
+}
+
+void Loop::run_wake_waiters() {
+  // All that are ready first: who goes on may wait again at once, or be what others wait for.
+  detail::WakeWaiter* ready = nullptr;
+  for (detail::WakeWaiter** link = &woken_; *link != nullptr;) {
+    detail::WakeWaiter* const one = *link;
+    if (one->ready(*one)) {
+      *link = one->next;
+      one->next = std::exchange(ready, one);  // which puts the earliest first
+    } else {
+      link = &one->next;
+    }
+  }
+  while (ready != nullptr) {
+    const std::coroutine_handle<> waiter = ready->waiter;
+    ready = ready->next;
+    waiter.resume();
+  }
 }
 
 void Loop::run_posted() {

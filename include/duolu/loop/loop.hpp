@@ -21,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "duolu/base/check.hpp"
@@ -29,6 +30,19 @@
 #include "duolu/task/task.hpp"
 
 namespace duolu {
+
+namespace detail {
+
+/// A task that waits for something of which it is told by Engine::wake(): the loop asks it after
+/// every wake-up. It stays where it is until it goes on.
+struct WakeWaiter {
+  bool (*ready)(const WakeWaiter& self) noexcept = nullptr;
+  std::coroutine_handle<> waiter;
+  Strand* strand = nullptr;
+  WakeWaiter* next = nullptr;  ///< The loop's.
+};
+
+}  // namespace detail
 
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
@@ -85,6 +99,11 @@ class Loop {
   Sleep sleep_until(Instant instant) noexcept { return Sleep(*this, instant); }
   Sleep sleep_for(Duration span) noexcept { return Sleep(*this, after(kernel().now(), span)); }
 
+  /// For awaiters: has `waiter` go on in the first turn after a wake-up in which it is ready.
+  void when_woken(detail::WakeWaiter& waiter) noexcept {
+    waiter.next = std::exchange(woken_, &waiter);
+  }
+
   [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
 
@@ -101,13 +120,15 @@ class Loop {
   void run_finished(const Op* last);
   /// What came with a wake().
   void run_woken();
+  void run_wake_waiters();
   void run_posted();
 
   Engine& engine_;
   TimerQueue timers_;
   Strand* running_ = nullptr;  ///< Of the task that run() runs.
   std::atomic<bool> stop_ = false;
-  std::mutex mutex_;  ///< Of posted_.
+  detail::WakeWaiter* woken_ = nullptr;  ///< Who is asked after a wake-up; the latest first.
+  std::mutex mutex_;                     ///< Of posted_.
   std::vector<std::move_only_function<void()>> posted_;
   std::vector<std::move_only_function<void()>> work_;  ///< Taken from posted_, to be called.
 };
