@@ -43,29 +43,36 @@ Result<> Loop::turn(Instant deadline) {
   if (!woken) return fail(woken.error());
   // What finishes while the others go on has its turn in the next one.
   const Op* const last = engine_.has_finished() ? engine_.last_finished() : nullptr;
-  run_timers();
+  ++statistics_.turns;
+  const std::uint64_t due = run_timers();
+  if (due == 0 && last == nullptr && !*woken) ++statistics_.idle;
   run_finished(last);
   if (*woken) run_woken();
   return {};
 }
 
-void Loop::run_timers() {
-  if (timers_.size() == 0) return;
+std::uint64_t Loop::run_timers() {
+  if (timers_.size() == 0) return 0;
   const Instant now = kernel().now();
   // All that are due first: who goes on may arm one that is due at once, and it waits.
+  std::uint64_t due = 0;
   Alarm* first = nullptr;
   Alarm** end = &first;
-  while (Timer* const due = timers_.take_due(now)) {
-    auto* const alarm = static_cast<Alarm*>(due);
+  while (Timer* const one = timers_.take_due(now)) {
+    auto* const alarm = static_cast<Alarm*>(one);
     alarm->next = nullptr;
     *end = alarm;
     end = &alarm->next;
+    ++due;
   }
+  statistics_.timers += due;
   while (first != nullptr) std::exchange(first, first->next)->waiter.resume();
+  return due;
 }
 
 void Loop::run_finished(const Op* last) {
-  for (const Op* op = nullptr; op != last;) {
+  std::uint64_t count = 0;
+  for (const Op* op = nullptr; op != last; ++count) {
     op = engine_.take_finished();
     auto& task = *static_cast<detail::TaskPromise*>(op->waiter);
     if (op->result < 0 && op->propagates)
@@ -73,9 +80,11 @@ void Loop::run_finished(const Op* last) {
     else
       task.resume();
   }
+  statistics_.finished += count;
 }
 
 void Loop::run_woken() {
+  ++statistics_.woken;
   if (running_ != nullptr && stop_.load(std::memory_order_acquire)) running_->cancel();
   run_wake_waiters();
   run_posted();
@@ -114,7 +123,9 @@ void Loop::run_posted() {
     }
     while (called < work_.size()) work_[called++]();
     work_.clear();
+    statistics_.posts += called;
   } catch (...) {
+    statistics_.posts += called;
     work_.erase(work_.begin(), work_.begin() + static_cast<std::ptrdiff_t>(called));
     engine_.wake();  // for the rest
     throw;

@@ -1,4 +1,4 @@
-// Clauses LO1 to LO6 and SC1 to SC5, on every backend.
+// Clauses LO1 to LO7 and SC1 to SC5, on every backend.
 #include "duolu/loop/loop.hpp"
 
 #include <atomic>
@@ -247,6 +247,31 @@ TEST_P(LoopTest, LO6_work_that_throws_cancels_the_task_and_run_throws) {
     }
   }
   EXPECT_TRUE(loop.run(sleep(loop, 1ms)));  // and the loop is as good as before
+}
+
+TEST_P(LoopTest, LO7_statistics_count_what_was_done) {
+  const LoopStatistics& done = loop.statistics();
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(done.turns, 3U);
+  EXPECT_EQ(done.idle, 3U);
+
+  loop.post([] {});
+  loop.post([] { throw std::runtime_error("counts too"); });
+  loop.post([] {});
+  EXPECT_THROW((void)loop.turn(immediately), std::runtime_error);
+  EXPECT_EQ(done.posts, 2U);
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(done.posts, 3U);
+  EXPECT_EQ(done.woken, 2U);
+  EXPECT_EQ(done.turns, 5U);
+  EXPECT_EQ(done.idle, 3U);
+
+  int rounds = 0;
+  loop.run(count_turns(loop, 10, rounds));
+  EXPECT_EQ(done.timers, 10U);
+  EXPECT_EQ(done.turns, 15U);
+  EXPECT_EQ(done.finished, 0U);
+  EXPECT_EQ(done.idle, 3U);
 }
 
 TEST_P(LoopTest, SC1_a_scope_waits_for_its_tasks) {

@@ -102,6 +102,15 @@ TEST_P(StreamTest, many_clients_are_echoed_every_byte) {
   EXPECT_EQ(right, 30);
 }
 
+TEST_P(StreamTest, LO7_requests_that_had_to_wait_are_counted) {
+  Pair fds = tcp_pair();
+  Stream stream = adopt(fds.a);
+  loop.post([&] { put(fds.b.get(), "word"); });
+  EXPECT_EQ(loop.run(read_all(stream, 4)).value(), "word");
+  EXPECT_EQ(loop.statistics().finished, 1U);
+  EXPECT_EQ(loop.statistics().idle, 0U);
+}
+
 TEST_P(StreamTest, the_end_and_errors_are_results) {
   Pair fds = tcp_pair();
   Stream stream = adopt(fds.a);
