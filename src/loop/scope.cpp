@@ -15,7 +15,6 @@ struct Scope::Child {
   Strand strand;
   Child* next = nullptr;
   Child* previous = nullptr;
-  bool starting = true;  ///< Within spawn(), which sees to the end itself.
 
   static void* operator new(std::size_t size) { return take_frame(size); }
   static void operator delete(void* memory, std::size_t size) noexcept { give_frame(memory, size); }
@@ -23,23 +22,23 @@ struct Scope::Child {
 
 Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
-void Scope::spawn(Task<> task) {
+void Scope::spawn(Task<> task, const char* name, std::source_location where) {
   auto* const child = new Child(*this, std::move(task));
   child->next = first_;
   if (first_ != nullptr) first_->previous = child;
   first_ = child;
   ++size_;
-  child->task.promise().enter(&child->strand);
-  child->task.promise().on_end(
+  child->strand.set_origin({name, where});
+  if (cancelled_) child->strand.cancel();
+  auto& promise = child->task.promise();
+  promise.enter(&child->strand);
+  if (promise.run()) return ended(*child);
+  promise.on_end(
       [](void* ended_one) {
         auto& one = *static_cast<Child*>(ended_one);
-        if (!one.starting) one.scope->ended(one);
+        one.scope->ended(one);
       },
       child);
-  if (cancelled_) child->strand.cancel();
-  const bool done = child->task.promise().run();
-  child->starting = false;
-  if (done) ended(*child);
 }
 
 void Scope::ended(Child& child) noexcept {

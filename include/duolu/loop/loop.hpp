@@ -16,6 +16,10 @@
 //        such exception when the task has ended, in place of what that returned or threw.
 //   LO7  statistics() counts since the loop was made: it costs a few instructions a turn, and one
 //        for each request, deadline and post, and reads no clock.
+//   LO8  With watch_stalls(), whoever holds the loop for as long as the threshold is reported, when
+//        it lets go: what made it go on, its origin, and how long it held the loop. The clock is
+//        then read after every wait, which serves the deadlines too, and after everybody who went
+//        on: that is how the right one is named. Without it no clock is read but for deadlines.
 #pragma once
 
 #include <atomic>
@@ -24,6 +28,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <source_location>
 #include <utility>
 #include <vector>
 
@@ -55,7 +60,29 @@ struct LoopStatistics {
   std::uint64_t finished = 0;  ///< Requests that had ended, and whose tasks went on.
   std::uint64_t timers = 0;    ///< Deadlines that had passed, and whose tasks went on.
   std::uint64_t posts = 0;     ///< Posted work that was called.
+  /// What the turns took, less their waits. Only those under a stall watch: others read no clock.
+  Duration busy = Duration::zero();
+  Duration longest_turn = Duration::zero();  ///< The same, of one turn.
 };
+
+/// Somebody who held the loop for long: meanwhile nobody else could go on.
+struct Stall {
+  /// What made it go on.
+  enum class Cause : std::uint8_t {
+    start,     ///< run() began with its task.
+    deadline,  ///< It had slept.
+    request,   ///< A read, write, accept or connect had ended.
+    wakeup,    ///< A signal had come (Signals).
+    post,      ///< It was posted.
+  };
+  Cause cause;
+  /// Of a task: what spawned it said (Scope::spawn), or where run() was called; of work: the
+  /// post().
+  Origin origin;
+  Duration held;
+};
+/// "deadline", for people.
+[[nodiscard]] const char* to_string(Stall::Cause cause) noexcept;
 
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
@@ -72,8 +99,9 @@ class Loop {
   /// and LO6 for how it can be ended from outside. Not within another run(): that aborts. Aborts if
   /// waiting fails for good: see Poller::wait().
   template <class T>
-  T run(Task<T> task) {
+  T run(Task<T> task, std::source_location where = std::source_location::current()) {
     Strand strand;
+    strand.set_origin({nullptr, where});
     return run(std::move(task), strand);
   }
   /// The same on a strand of the caller's, to cancel it by.
@@ -95,7 +123,13 @@ class Loop {
 
   /// Has `work` called in a later turn (LO5, LO6). Any thread, while this lives; takes a lock for a
   /// moment, so no signal handler. May throw std::bad_alloc, and then nothing was posted.
-  void post(std::move_only_function<void()> work);
+  void post(std::move_only_function<void()> work,
+            std::source_location where = std::source_location::current());
+
+  /// See LO8. `report` is called in the thread of the loop; what it does is counted for nobody; it
+  /// must not throw, nor call this. An empty one ends the watch. A threshold above every stall
+  /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
+  void watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report);
 
   class [[nodiscard]] Sleep {
    public:
@@ -128,18 +162,41 @@ class Loop {
   /// What the timers of the queue are part of.
   struct Alarm : Timer {
     std::coroutine_handle<> waiter;
+    Strand* strand = nullptr;
     Alarm* next = nullptr;  ///< Of those that are due.
   };
 
+  struct Posted {
+    std::move_only_function<void()> work;
+    std::source_location where;
+  };
+  struct Watch {
+    Duration threshold;
+    std::move_only_function<void(const Stall&)> report;
+    Instant since{};  ///< When whoever runs now went on.
+    bool reporting = false;
+  };
+
   void run_until_done(detail::TaskPromise& task, Strand& strand);
+  // Each in two versions: who is not watched does not pay for it.
+  template <bool watched>
+  void work(bool woken);
   /// How many were due.
+  template <bool watched>
   std::uint64_t run_timers();
   /// Those that have finished up to `last`.
+  template <bool watched>
   void run_finished(const Op* last);
   /// What came with a wake().
+  template <bool watched>
   void run_woken();
+  template <bool watched>
   void run_wake_waiters();
+  template <bool watched>
   void run_posted();
+  void work_watched(bool woken);
+  /// Whoever ran has let go.
+  void let_go(Stall::Cause cause, const Origin& origin);
 
   Engine& engine_;
   TimerQueue timers_;
@@ -148,19 +205,21 @@ class Loop {
   std::atomic<bool> stop_ = false;
   detail::WakeWaiter* woken_ = nullptr;  ///< Who is asked after a wake-up; the latest first.
   std::mutex mutex_;                     ///< Of posted_.
-  std::vector<std::move_only_function<void()>> posted_;
-  std::vector<std::move_only_function<void()>> work_;  ///< Taken from posted_, to be called.
+  std::vector<Posted> posted_;
+  std::vector<Posted> work_;      ///< Taken from posted_, to be called.
+  std::unique_ptr<Watch> watch_;  ///< Null: nobody watches.
 };
 
 class Loop::Sleep::Awaiter {
  public:
-  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
-      : loop_(loop), until_(until), strand_(strand) {}
-  bool await_ready() const noexcept { return strand_.cancelled(); }
+  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept : loop_(loop), until_(until) {
+    alarm_.strand = &strand;
+  }
+  bool await_ready() const noexcept { return alarm_.strand->cancelled(); }
   void await_suspend(std::coroutine_handle<> waiter) {
     alarm_.waiter = waiter;
     loop_.timers_.arm(alarm_, until_);
-    strand_.suspended(
+    alarm_.strand->suspended(
         [](void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
           // One that is not armed is due already, and about to go on.
@@ -169,14 +228,13 @@ class Loop::Sleep::Awaiter {
         this);
   }
   bool await_resume() const noexcept {
-    strand_.resumed();
-    return !strand_.cancelled();
+    alarm_.strand->resumed();
+    return !alarm_.strand->cancelled();
   }
 
  private:
   Loop& loop_;
   Instant until_;
-  Strand& strand_;
   Alarm alarm_;
 };
 

@@ -15,6 +15,7 @@
 #include <coroutine>
 #include <exception>
 #include <functional>
+#include <source_location>
 #include <utility>
 
 #include "duolu/task/task.hpp"
@@ -30,8 +31,11 @@ class Scope {
   /// Nothing runs in it any more, or it aborts.
   ~Scope();
 
-  /// Runs a task beside the caller. It ends before the scope does.
-  void spawn(Task<> task);
+  /// Runs a task beside the caller. It ends before the scope does. In reports (see
+  /// Loop::watch_stalls) it goes by `name`, which outlives the task, or else by where it was
+  /// spawned.
+  void spawn(Task<> task, const char* name = nullptr,
+             std::source_location where = std::source_location::current());
   /// See SC2.
   void cancel() noexcept;
   /// See SC3. `report` is called with each exception, and must not throw.

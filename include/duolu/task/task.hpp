@@ -96,6 +96,7 @@ class TaskPromise {
   }
   /// The strand it runs on; to be set before it begins, and not null by then.
   void enter(Strand* strand) noexcept { strand_ = strand; }
+  [[nodiscard]] Strand* strand() const noexcept { return strand_; }
 
   /// Whether it has begun.
   [[nodiscard]] bool started() const noexcept { return started_; }
