@@ -31,6 +31,11 @@ Task<Result<>> obey(Signals* signals, const int* done) {
   }
 }
 
+Task<> until_told(Signals* signals, const int* done, Scope* scope) {
+  (void)co_await obey(signals, done);
+  scope->cancel();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -41,10 +46,9 @@ int main(int argc, char** argv) {
   std::printf("process %d\n", loop.kernel().getpid());
   std::fflush(stdout);
   int done = 0;
-  loop.run(with_scope([&](Scope& scope) -> Task<> {
-    scope.spawn(work(&loop, &done));
-    (void)co_await obey(&signals, &done);
-    scope.cancel();
+  loop.run(with_scope([&](Scope& scope) {
+    scope.spawn(work(&loop, &done), "work");
+    return until_told(&signals, &done, &scope);
   }));
   std::printf("everything has ended\n");
 }

@@ -1,6 +1,10 @@
-// Clauses LO1 to LO7 and SC1 to SC5, on every backend.
+// Clauses LO1 to LO7 and LO9 and SC1 to SC5, on every backend.
 #include "duolu/loop/loop.hpp"
 
+#include <poll.h>
+#include <time.h>
+
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -60,6 +64,11 @@ TEST_P(LoopTest, LO2_deadlines_pass_in_order_and_never_early) {
   }));
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3}));
 }
+
+Task<> count_sleeps(Loop* loop, int rounds, int* count) {
+  for (; *count < rounds; ++*count) co_await loop->sleep_for(1ms);
+}
+Task<> sleep_far(Loop* loop) { co_await loop->sleep_for(far); }
 
 Task<> count_turns(Loop& loop, int rounds, int& count) {
   for (int i = 0; i < rounds; ++i, ++count) co_await loop.sleep_until(immediately);
@@ -272,6 +281,41 @@ TEST_P(LoopTest, LO7_statistics_count_what_was_done) {
   EXPECT_EQ(done.turns, 15U);
   EXPECT_EQ(done.finished, 0U);
   EXPECT_EQ(done.idle, 3U);
+}
+
+/// Runs turns as another event loop would: when the descriptor is readable, or the deadline has
+/// come. Without a descriptor it looks every millisecond.
+void embed(Loop& loop, const Task<>& task) {
+  while (!task.promise().done()) {
+    const Instant now = loop.kernel().now();
+    Duration left = std::clamp(loop.deadline(), now, after(now, far)) - now;
+    if (loop.fd() < 0) left = std::min(left, Duration(1ms));
+    const timespec timeout{.tv_sec = left / 1s, .tv_nsec = (left % 1s).count()};
+    pollfd watched{.fd = loop.fd(), .events = POLLIN, .revents = 0};
+    const int ready = ::ppoll(&watched, loop.fd() < 0 ? 0 : 1, &timeout, nullptr);
+    ASSERT_TRUE(ready > 0 || left < far) << "silent, and nothing else to wait for";
+    ASSERT_TRUE(loop.turn(immediately));
+  }
+}
+
+TEST_P(LoopTest, LO9_another_loop_is_told_of_deadlines_posts_and_cancelling) {
+  const int fd = loop.fd();
+  EXPECT_EQ(loop.deadline(), never);
+  int rounds = 0;
+  Task<> sleeping = count_sleeps(&loop, 5, &rounds);
+  Strand strand;
+  loop.start(sleeping, strand);
+  EXPECT_NE(loop.deadline(), never);
+  embed(loop, sleeping);
+  EXPECT_EQ(rounds, 5);
+  EXPECT_EQ(loop.deadline(), never);
+
+  Task<> waiting = sleep_far(&loop);
+  Strand another;
+  loop.start(waiting, another);
+  const std::jthread other([&] { loop.post([&] { another.cancel(); }); });
+  embed(loop, waiting);
+  EXPECT_EQ(loop.fd(), fd);
 }
 
 TEST_P(LoopTest, SC1_a_scope_waits_for_its_tasks) {

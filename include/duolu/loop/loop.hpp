@@ -20,6 +20,9 @@
 //        it lets go: what made it go on, its origin, and how long it held the loop. The clock is
 //        then read after every wait, which serves the deadlines too, and after everybody who went
 //        on: that is how the right one is named. Without it no clock is read but for deadlines.
+//   LO9  Within another event loop: turn(immediately) is due when fd() is readable, and at
+//        deadline(), which is to be asked again after every turn and every start(). fd() stays the
+//        same.
 #pragma once
 
 #include <atomic>
@@ -111,9 +114,28 @@ class Loop {
     return task.promise().take();
   }
 
+  /// Begins `task`, which then goes on in turns. For whoever calls turn() instead of run(): the
+  /// task stays theirs, and they keep it and `strand` until task.promise().done(). stop() has no
+  /// say over it; cancel the strand.
+  template <class T>
+  void start(Task<T>& task, Strand& strand) {
+    task.promise().enter(&strand);
+    task.promise().run();
+  }
+
   /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own. Not
   /// within another turn. Errors: as Poller::wait(). Throws what posted work throws (LO6).
   Result<> turn(Instant deadline);
+
+  /// See LO9: readable when a turn would find something, to watch this loop from another one; -1
+  /// where the backend has none (select, poll). Then either let the other loop call
+  /// turn(immediately) every few milliseconds, or give this one a thread, and let them post().
+  [[nodiscard]] int fd() const noexcept { return engine_.fd(); }
+  /// See LO9: when the next turn is due although fd() is silent. `never` if nobody sleeps;
+  /// `immediately` if somebody can go on now.
+  [[nodiscard]] Instant deadline() const noexcept {
+    return engine_.has_finished() ? immediately : timers_.next();
+  }
 
   /// See LO4. Any thread, any signal handler, while this lives.
   void stop() noexcept {
