@@ -1,63 +1,219 @@
 #include "duolu/loop/loop.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 namespace duolu {
 
+static_assert(std::atomic<bool>::is_always_lock_free);  // for stop() in a signal handler
+
+Loop::~Loop() {
+  // What the work holds may post again while it is destroyed.
+  for (;;) {
+    work_.clear();
+    const std::scoped_lock guard(mutex_);
+    if (posted_.empty()) return;
+    work_.swap(posted_);
+  }
+}
+
+void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
+  DUOLU_CHECK(running_ == nullptr);
+  running_ = &strand;
+  std::exception_ptr thrown;
+  if (stop_.load(std::memory_order_acquire)) strand.cancel();
+  task.enter(&strand);
+  if (watch_ != nullptr) watch_->since = kernel().now();
+  task.run();
+  let_go(Stall::Cause::start, strand.origin());
+  while (!task.done()) {
+    try {
+      DUOLU_CHECK(turn(never).has_value());
+    } catch (...) {  // of posted work: the task must end before it may be destroyed
+      if (!thrown) thrown = std::current_exception();
+      strand.cancel();
+    }
+  }
+  running_ = nullptr;
+  strand.resumed();
+  stop_.store(false, std::memory_order_relaxed);
+  if (thrown) std::rethrow_exception(thrown);
+}
+
 Result<> Loop::turn(Instant deadline) {
   const Result<bool> woken = engine_.wait(std::min(deadline, timers_.next()));
   if (!woken) return fail(woken.error());
-  // What finishes while the others go on has its turn in the next one.
-  Op* const finished = engine_.take_finished();
-  run_timers();
-  run_finished(finished);
-  if (*woken) run_posted();
+  ++statistics_.turns;
+  if (watch_ == nullptr) [[likely]]
+    work<false>(*woken);
+  else
+    work_watched(*woken);
   return {};
 }
 
-void Loop::run_timers() {
-  if (timers_.size() == 0) return;
-  const Instant now = kernel().now();
+template <bool watched>
+void Loop::work(bool woken) {
+  // What finishes while the others go on has its turn in the next one.
+  Op* const finished = engine_.take_finished();
+  const std::uint64_t due = run_timers<watched>();
+  if (due == 0 && finished == nullptr && !woken) ++statistics_.idle;
+  run_finished<watched>(finished);
+  if (woken) run_woken<watched>();
+}
+
+template <bool watched>
+std::uint64_t Loop::run_timers() {
+  if (timers_.size() == 0) return 0;
+  const Instant now = watched ? watch_->since : kernel().now();
   // All that are due first: who goes on may arm one that is due at once, and it waits.
+  std::uint64_t due = 0;
   Alarm* first = nullptr;
   Alarm** end = &first;
-  while (Timer* const due = timers_.take_due(now)) {
-    auto* const alarm = static_cast<Alarm*>(due);
+  while (Timer* const one = timers_.take_due(now)) {
+    auto* const alarm = static_cast<Alarm*>(one);
     alarm->next = nullptr;
     *end = alarm;
     end = &alarm->next;
+    ++due;
   }
-  while (first != nullptr) std::exchange(first, first->next)->waiter.resume();
+  statistics_.timers += due;
+  while (first != nullptr) {
+    const Alarm& alarm = *std::exchange(first, first->next);
+    // Before it goes on: then its strand may end.
+    const Origin origin = watched ? alarm.strand->origin() : Origin();
+    alarm.waiter.resume();
+    if constexpr (watched) let_go(Stall::Cause::deadline, origin);
+  }
+  return due;
 }
 
+template <bool watched>
 void Loop::run_finished(Op* finished) {
-  while (finished != nullptr) {
+  std::uint64_t count = 0;
+  for (; finished != nullptr; ++count) {
     Op& op = *std::exchange(finished, finished->next);
     op.state = Op::State::idle;
     auto& task = *static_cast<detail::TaskPromise*>(op.waiter);
+    const Origin origin = watched ? task.strand()->origin() : Origin();
     if (op.result < 0 && op.propagates) [[unlikely]]
       task.end_with(errno_code(-op.result));
     else
       task.resume();
+    if constexpr (watched) let_go(Stall::Cause::request, origin);
+  }
+  statistics_.finished += count;
+}
+
+template <bool watched>
+void Loop::run_woken() {
+  ++statistics_.woken;
+  if (running_ != nullptr && stop_.load(std::memory_order_acquire)) running_->cancel();
+  run_wake_waiters<watched>();
+  run_posted<watched>();
+}
+
+template <bool watched>
+void Loop::run_wake_waiters() {
+  // All that are ready first: who goes on may wait again at once, or be what others wait for.
+  detail::WakeWaiter* ready = nullptr;
+  for (detail::WakeWaiter** link = &woken_; *link != nullptr;) {
+    detail::WakeWaiter* const one = *link;
+    if (one->ready(*one)) {
+      *link = one->next;
+      one->next = std::exchange(ready, one);  // which puts the earliest first
+    } else {
+      link = &one->next;
+    }
+  }
+  while (ready != nullptr) {
+    const detail::WakeWaiter& one = *std::exchange(ready, ready->next);
+    const Origin origin = watched ? one.strand->origin() : Origin();
+    one.waiter.resume();
+    if constexpr (watched) let_go(Stall::Cause::wakeup, origin);
   }
 }
 
+template <bool watched>
 void Loop::run_posted() {
-  std::vector<std::move_only_function<void()>> work;
-  {
-    const std::scoped_lock guard(mutex_);
-    work.swap(posted_);
+  std::size_t called = 0;
+  try {
+    {
+      const std::scoped_lock guard(mutex_);
+      if (work_.empty()) {
+        work_.swap(posted_);
+      } else {  // an exception has left some, which goes first
+        for (auto& each : posted_) work_.push_back(std::move(each));
+        posted_.clear();
+      }
+    }
+    while (called < work_.size()) {
+      work_[called++].work();
+      if constexpr (watched) let_go(Stall::Cause::post, {nullptr, work_[called - 1].where});
+    }
+    work_.clear();
+    statistics_.posts += called;
+  } catch (...) {
+    statistics_.posts += called;
+    if constexpr (watched) {
+      if (called > 0) let_go(Stall::Cause::post, {nullptr, work_[called - 1].where});
+    }
+    work_.erase(work_.begin(), work_.begin() + static_cast<std::ptrdiff_t>(called));
+    engine_.wake();  // for the rest
+    throw;
   }
-  for (auto& each : work) each();
 }
 
-void Loop::post(std::move_only_function<void()> work) {
+void Loop::post(std::move_only_function<void()> work, std::source_location where) {
   {
     const std::scoped_lock guard(mutex_);
-    posted_.push_back(std::move(work));
+    posted_.push_back({std::move(work), where});
   }
   engine_.wake();
+}
+
+// --- the stall watch
+
+void Loop::watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report) {
+  DUOLU_CHECK(watch_ == nullptr || !watch_->reporting);
+  if (!report) {
+    watch_ = nullptr;
+    return;
+  }
+  if (watch_ == nullptr) watch_ = std::make_unique<Watch>();
+  watch_->threshold = threshold;
+  watch_->report = std::move(report);
+  watch_->since = kernel().now();
+}
+
+[[gnu::noinline]] void Loop::work_watched(bool woken) {
+  watch_->since = kernel().now();
+  const Duration before = statistics_.busy;
+  work<true>(woken);
+  statistics_.longest_turn = std::max(statistics_.longest_turn, statistics_.busy - before);
+}
+
+[[gnu::noinline]] void Loop::let_go(Stall::Cause cause, const Origin& origin) {
+  if (watch_ == nullptr) return;  // or no more
+  const Instant now = kernel().now();
+  const Duration held = now - std::exchange(watch_->since, now);
+  statistics_.busy += held;
+  if (held < watch_->threshold) return;
+  watch_->reporting = true;
+  watch_->report({cause, origin, held});
+  watch_->reporting = false;
+  watch_->since = kernel().now();
+}
+
+const char* to_string(Stall::Cause cause) noexcept {
+  switch (cause) {
+    case Stall::Cause::start: return "start";
+    case Stall::Cause::deadline: return "deadline";
+    case Stall::Cause::request: return "request";
+    case Stall::Cause::wakeup: return "wakeup";
+    case Stall::Cause::post: return "post";
+  }
+  return "unknown";
 }
 
 }  // namespace duolu

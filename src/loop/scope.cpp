@@ -23,7 +23,6 @@ struct Scope::Child {
   Strand strand;
   Child* next = nullptr;
   Child* previous = nullptr;
-  bool starting = true;  ///< Within adopt(), which sees to the end itself.
 };
 
 template <class T>
@@ -37,26 +36,26 @@ struct Scope::ChildOf final : Child {
 Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
 template <class T>
-void Scope::adopt(Task<T> task) {
+void Scope::adopt(Task<T> task, const Origin& origin) {
   auto* const child = new ChildOf<T>(*this, std::move(task));
   child->next = first_;
   if (first_ != nullptr) first_->previous = child;
   first_ = child;
   ++size_;
-  child->task.promise().enter(&child->strand);
-  child->task.promise().on_end(
+  child->strand.set_origin(origin);
+  if (cancelled_) child->strand.cancel();
+  auto& promise = child->task.promise();
+  promise.enter(&child->strand);
+  if (promise.run()) return ended(*child);
+  promise.on_end(
       [](void* ended_one) {
         auto& one = *static_cast<ChildOf<T>*>(ended_one);
-        if (!one.starting) one.scope->ended(one);
+        one.scope->ended(one);
       },
       child);
-  if (cancelled_) child->strand.cancel();
-  const bool done = child->task.promise().run();
-  child->starting = false;
-  if (done) ended(*child);
 }
-template void Scope::adopt(Task<> task);
-template void Scope::adopt(Task<Result<>> task);
+template void Scope::adopt(Task<> task, const Origin& origin);
+template void Scope::adopt(Task<Result<>> task, const Origin& origin);
 
 void Scope::ended(Child& child) noexcept {
   try {

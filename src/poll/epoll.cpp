@@ -12,6 +12,10 @@
 //     costs its write and nothing here. A pipe fills up: that one is emptied.
 //   - epoll_pwait2 takes nanoseconds and came with Linux 5.11; before, milliseconds are rounded up.
 //     Seccomp filters that are older than the call answer EPERM for it, which it never does itself.
+//   - Whoever watches the set from outside with an epoll of their own has registered an open file,
+//     not a number: a new set under the old number (dup3) would be silent there for ever. So what
+//     fd() gives is another set, with ours as its only member, that stays when ours is replaced. A
+//     set that is a member costs the kernel a wake-up more per event, so it is made when asked for.
 
 #include <sys/epoll.h>
 #include <time.h>
@@ -64,9 +68,29 @@ class EpollPoller final : public Poller {
   }
 
   std::string_view name() const noexcept override { return "epoll"; }
-  int fd() const noexcept override { return set_.get(); }
+  int fd() const noexcept override {
+    if (!front_) open_front();
+    return front_.get();
+  }
 
  private:
+  bool owns(int fd) const noexcept override { return fd == set_.get() || fd == front_.get(); }
+
+  void open_front() const noexcept {
+    Fd made(kernel(), kernel().epoll_create());
+    if (made && show(made.get(), set_.get()) == 0) front_ = std::move(made);
+  }
+  /// Has `front` say what `set` would say.
+  int show(int front, int set) const noexcept {
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = 0}};
+    return kernel().epoll_ctl(front, EPOLL_CTL_ADD, set, &event);
+  }
+  void close_set() noexcept {
+    // By name: a forked child keeps the set open, and it would go on speaking.
+    if (front_ && set_) kernel().epoll_ctl(front_.get(), EPOLL_CTL_DEL, set_.get(), nullptr);
+    set_.reset();
+  }
+
   int control(int operation, std::uint32_t index) noexcept {
     Slot& s = slot(index);
     epoll_event event{.events = kernel_bits(s),
@@ -80,7 +104,7 @@ class EpollPoller final : public Poller {
   Result<> open_set() {
     int made = kernel().epoll_create();
     if (made == -EMFILE && set_) {  // rebuilding with every descriptor in use: ours makes room
-      set_.reset();
+      close_set();
       made = kernel().epoll_create();
     }
     if (made < 0) return fail(-made);
@@ -88,6 +112,9 @@ class EpollPoller final : public Poller {
     epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = 0}};
     if (const int result = kernel().epoll_ctl(made, EPOLL_CTL_ADD, wake_fd(), &event); result < 0)
       return fail(-result);  // the set there was stays, and the next wait tries again
+    if (front_)
+      if (const int result = show(front_.get(), made); result < 0) return fail(-result);
+    close_set();
     set_ = std::move(fresh);
     return {};
   }
@@ -191,6 +218,7 @@ class EpollPoller final : public Poller {
   }
 
   Fd set_;
+  mutable Fd front_;  ///< What fd() gives; only there when it was asked for.
   bool has_pwait2_ = true;
   bool has_oneshot_ = false;  ///< There was a oneshot registration: events are looked through.
   bool wakes_by_pipe_ = false;

@@ -130,7 +130,7 @@ void Poller::free_slot(std::uint32_t index) noexcept {
 Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint64_t data) {
   if (!valid(interest, trigger)) return fail(EINVAL);
   if (fd < 0) return fail(EBADF);
-  if (fd == wake_in_.get() || fd == wake_out_.get() || fd == this->fd()) return fail(EINVAL);
+  if (fd == wake_in_.get() || fd == wake_out_.get() || owns(fd)) return fail(EINVAL);
   const std::uint32_t twin = find(fd);
   // One that was found closed is no duplicate, whatever is under its number now.
   const bool twin_lives = twin != 0 && !slots_[twin].dead;

@@ -2,6 +2,7 @@
 
 import pathlib
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -27,7 +28,7 @@ class Examples(unittest.TestCase):
 
     def test_every_example_is_run_here(self):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
-                    "readme"}
+                    "09_signals", "10_embedding", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -101,6 +102,46 @@ a closed descriptor
         for backend in backends():
             with self.subTest(backend=backend):
                 self.echo("05_coroutine_echo", backend)
+
+    def test_09_signals_does_what_each_signal_says(self):
+        for backend in backends():
+            for end in (signal.SIGINT, signal.SIGTERM):
+                with self.subTest(backend=backend, end=end):
+                    self.signals(backend, end)
+
+    def test_10_embedding_both_loops_do_their_work(self):
+        if not (PROGRAMS / "10_embedding").exists() or "epoll" not in backends():
+            self.skipTest("10_embedding is not built (libuv is missing), or has no backend")
+        done = run("10_embedding", "epoll")
+        lines = done.stdout.splitlines()
+        self.assertEqual([line for line in lines if "slept" in line],
+                         [f"duolu: slept {number}" for number in (1, 2, 3)])
+        self.assertEqual(sorted(lines), ["both have ended", "duolu: posted", "duolu: slept 1",
+                                         "duolu: slept 2", "duolu: slept 3", "libuv: timer"])
+        self.assertEqual((lines[-1], done.returncode), ("both have ended", 0))
+        self.assertEqual(run("10_embedding", "poll").returncode, 1)
+
+    def signals(self, backend, end):
+        with subprocess.Popen([PROGRAMS / "09_signals", backend], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True) as program:
+            try:
+                said = program.stdout.readline
+                self.assertEqual(said(), f"process {program.pid}\n")
+                for time in (2, 3):
+                    program.send_signal(signal.SIGHUP)
+                    self.assertEqual(said(), f"read the settings again, time {time}\n")
+                answer = ""
+                while answer != "it goes well\n":
+                    program.send_signal(signal.SIGUSR1)
+                    answer = said()
+                    self.assertIn(answer, ("not begun yet\n", "it goes well\n"))
+                program.send_signal(end)
+                rest = program.stdout.read()
+                self.assertEqual(rest, f"signal {end.value}: ending\nthe work has stopped\n"
+                                       "everything has ended\n")
+                self.assertEqual(program.wait(HANG), 0)
+            finally:
+                program.kill()
 
     def echo(self, name, backend):
         message = bytes(i * 7 % 251 for i in range(251)) * (32 << 12)  # 32 MiB

@@ -1,6 +1,10 @@
-// Clauses LO1 to LO3 and SC1 to SC5, on every backend.
+// Clauses LO1 to LO7 and LO9 and SC1 to SC5, on every backend.
 #include "duolu/loop/loop.hpp"
 
+#include <poll.h>
+#include <time.h>
+
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <stdexcept>
@@ -10,6 +14,7 @@
 
 #include "duolu/loop/scope.hpp"
 #include "support/loop_fixture.hpp"
+#include "support/signals.hpp"
 
 namespace duolu::test {
 namespace {
@@ -28,6 +33,13 @@ Task<> throws(const char* what) {
   co_return;
 }
 Task<bool> sleep(Loop& loop, Duration span) { co_return co_await loop.sleep_for(span); }
+
+Task<> expect_cancelled(Loop& loop, int& cancelled) {
+  EXPECT_FALSE(co_await loop.sleep_for(far));
+  ++cancelled;
+  EXPECT_FALSE(co_await loop.sleep_for(far));  // and it stays
+  ++cancelled;
+}
 
 TEST_P(LoopTest, runs_a_task_to_its_end) {
   EXPECT_EQ(loop.run(seven()), 7);
@@ -52,6 +64,11 @@ TEST_P(LoopTest, LO2_deadlines_pass_in_order_and_never_early) {
   }));
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3}));
 }
+
+Task<> count_sleeps(Loop* loop, int rounds, int* count) {
+  for (; *count < rounds; ++*count) co_await loop->sleep_for(1ms);
+}
+Task<> sleep_far(Loop* loop) { co_await loop->sleep_for(far); }
 
 Task<> count_turns(Loop& loop, int rounds, int& count) {
   for (int i = 0; i < rounds; ++i, ++count) co_await loop.sleep_until(immediately);
@@ -107,6 +124,200 @@ TEST_P(LoopTest, LO3_posts_of_other_threads_are_run_here) {
   while (done < threads * posts) ASSERT_TRUE(loop.turn(after(real_kernel().now(), far)));
 }
 
+/// Sleeps until it is cancelled. How it ended.
+Task<std::string> sleep_for_ever(Loop& loop) {
+  const bool slept = co_await loop.sleep_for(far);
+  co_return slept ? "slept" : "cancelled";
+}
+
+TEST_P(LoopTest, LO4_stop_cancels_the_task_and_run_returns_what_it_returned) {
+  loop.post([&] {
+    loop.stop();
+    loop.stop();
+  });
+  EXPECT_EQ(loop.run(sleep_for_ever(loop)), "cancelled");
+  EXPECT_TRUE(loop.run(sleep(loop, 1ms)));  // it is forgotten
+}
+
+TEST_P(LoopTest, LO4_stop_unwinds_scopes) {
+  int cancelled = 0;
+  loop.post([&] { loop.stop(); });
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    for (int i = 0; i < 5; ++i) scope.spawn(expect_cancelled(loop, cancelled));
+    co_return;
+  }));
+  EXPECT_EQ(cancelled, 10);
+}
+
+TEST_P(LoopTest, LO4_a_stop_before_run_holds_for_it) {
+  loop.stop();
+  ASSERT_TRUE(loop.turn(immediately));  // which has seen the wake-up
+  EXPECT_EQ(loop.run(sleep_for_ever(loop)), "cancelled");
+  EXPECT_TRUE(loop.run(sleep(loop, 1ms)));
+}
+
+TEST_P(LoopTest, LO4_any_thread_stops) {
+  for (int round = 0; round < 50; ++round) {
+    const std::jthread stopper([&] { loop.stop(); });
+    EXPECT_EQ(loop.run(sleep_for_ever(loop)), "cancelled");
+  }
+}
+
+std::atomic<Loop*> to_stop = nullptr;
+
+TEST_P(LoopTest, LO4_a_signal_handler_stops) {
+  to_stop = &loop;
+  const SignalHandler handler(SIGUSR1, [](int) { to_stop.load()->stop(); });
+  const SignalStorm storm(SIGUSR1);
+  EXPECT_EQ(loop.run(sleep_for_ever(loop)), "cancelled");
+}
+
+TEST_P(LoopTest, LO5_posts_of_a_thread_are_called_in_order_those_of_posts_a_turn_later) {
+  std::vector<int> order;
+  for (int i = 0; i < 3; ++i)
+    loop.post([&, i] {
+      order.push_back(i);
+      loop.post([&, i] { order.push_back(10 + i); });
+    });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(order, (std::vector{0, 1, 2}));
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(order, (std::vector{0, 1, 2, 10, 11, 12}));
+}
+
+TEST_P(LoopTest, LO5_a_post_after_run_waits_for_the_next_one) {
+  bool called = false;
+  EXPECT_EQ(loop.run(seven()), 7);
+  std::jthread([&] { loop.post([&] { called = true; }); }).join();
+  EXPECT_EQ(loop.run(seven()), 7);  // which needs no turn
+  EXPECT_FALSE(called);
+  loop.run(sleep(loop, 1ms));
+  EXPECT_TRUE(called);
+}
+
+TEST_P(LoopTest, LO5_what_is_left_is_destroyed_uncalled_with_the_loop) {
+  /// Posts once more when it is destroyed.
+  struct Last {
+    Loop* on;
+    std::shared_ptr<int> count;
+    Last(Loop* loop, std::shared_ptr<int> counter) : on(loop), count(std::move(counter)) {}
+    Last(Last&& other) noexcept
+        : on(std::exchange(other.on, nullptr)), count(std::move(other.count)) {}
+    Last& operator=(Last&&) = delete;
+    ~Last() {
+      if (on != nullptr) on->post([keep = count] { ++*keep; });
+    }
+    void operator()() const { ++*count; }
+  };
+  const auto count = std::make_shared<int>(0);
+  {
+    Loop brief(*engine);
+    for (int i = 0; i < 3; ++i) brief.post(Last(&brief, count));
+    EXPECT_GT(count.use_count(), 1);
+  }
+  EXPECT_EQ(count.use_count(), 1);
+  EXPECT_EQ(*count, 0);
+}
+
+TEST_P(LoopTest, LO6_work_that_throws_ends_the_turn_and_the_rest_is_called_in_the_next) {
+  std::vector<int> order;
+  loop.post([&] { order.push_back(1); });
+  loop.post([] { throw std::runtime_error("posted"); });
+  loop.post([&] { order.push_back(2); });
+  EXPECT_THROW((void)loop.turn(immediately), std::runtime_error);
+  EXPECT_EQ(order, (std::vector{1}));
+  loop.post([&] { order.push_back(3); });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(order, (std::vector{1, 2, 3}));
+}
+
+TEST_P(LoopTest, LO6_work_that_throws_cancels_the_task_and_run_throws) {
+  int cancelled = 0;
+  std::string what;
+  bool called = false;
+  loop.post([] { throw std::runtime_error("first"); });
+  loop.post([] { throw std::runtime_error("second"); });
+  loop.post([&] { called = true; });
+  try {
+    loop.run(with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn(expect_cancelled(loop, cancelled));
+      co_return;
+    }));
+  } catch (const std::runtime_error& error) {
+    what = error.what();
+  }
+  EXPECT_EQ(what, "first");
+  EXPECT_EQ(cancelled, 2);
+  while (!called) {
+    try {
+      ASSERT_TRUE(loop.turn(immediately));
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), "second");  // if the task had ended before its turn came
+    }
+  }
+  EXPECT_TRUE(loop.run(sleep(loop, 1ms)));  // and the loop is as good as before
+}
+
+TEST_P(LoopTest, LO7_statistics_count_what_was_done) {
+  const LoopStatistics& done = loop.statistics();
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(done.turns, 3U);
+  EXPECT_EQ(done.idle, 3U);
+
+  loop.post([] {});
+  loop.post([] { throw std::runtime_error("counts too"); });
+  loop.post([] {});
+  EXPECT_THROW((void)loop.turn(immediately), std::runtime_error);
+  EXPECT_EQ(done.posts, 2U);
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(done.posts, 3U);
+  EXPECT_EQ(done.woken, 2U);
+  EXPECT_EQ(done.turns, 5U);
+  EXPECT_EQ(done.idle, 3U);
+
+  int rounds = 0;
+  loop.run(count_turns(loop, 10, rounds));
+  EXPECT_EQ(done.timers, 10U);
+  EXPECT_EQ(done.turns, 15U);
+  EXPECT_EQ(done.finished, 0U);
+  EXPECT_EQ(done.idle, 3U);
+}
+
+/// Runs turns as another event loop would: when the descriptor is readable, or the deadline has
+/// come. Without a descriptor it looks every millisecond.
+void embed(Loop& loop, const Task<>& task) {
+  while (!task.promise().done()) {
+    const Instant now = loop.kernel().now();
+    Duration left = std::clamp(loop.deadline(), now, after(now, far)) - now;
+    if (loop.fd() < 0) left = std::min(left, Duration(1ms));
+    const timespec timeout{.tv_sec = left / 1s, .tv_nsec = (left % 1s).count()};
+    pollfd watched{.fd = loop.fd(), .events = POLLIN, .revents = 0};
+    const int ready = ::ppoll(&watched, loop.fd() < 0 ? 0 : 1, &timeout, nullptr);
+    ASSERT_TRUE(ready > 0 || left < far) << "silent, and nothing else to wait for";
+    ASSERT_TRUE(loop.turn(immediately));
+  }
+}
+
+TEST_P(LoopTest, LO9_another_loop_is_told_of_deadlines_posts_and_cancelling) {
+  const int fd = loop.fd();
+  EXPECT_EQ(loop.deadline(), never);
+  int rounds = 0;
+  Task<> sleeping = count_sleeps(&loop, 5, &rounds);
+  Strand strand;
+  loop.start(sleeping, strand);
+  EXPECT_NE(loop.deadline(), never);
+  embed(loop, sleeping);
+  EXPECT_EQ(rounds, 5);
+  EXPECT_EQ(loop.deadline(), never);
+
+  Task<> waiting = sleep_far(&loop);
+  Strand another;
+  loop.start(waiting, another);
+  const std::jthread other([&] { loop.post([&] { another.cancel(); }); });
+  embed(loop, waiting);
+  EXPECT_EQ(loop.fd(), fd);
+}
+
 TEST_P(LoopTest, SC1_a_scope_waits_for_its_tasks) {
   int ended = 0;
   loop.run(with_scope([&](Scope& scope) -> Task<> {
@@ -122,13 +333,6 @@ TEST_P(LoopTest, SC1_a_scope_waits_for_its_tasks) {
     co_return;
   }));
   EXPECT_EQ(ended, 10);
-}
-
-Task<> expect_cancelled(Loop& loop, int& cancelled) {
-  EXPECT_FALSE(co_await loop.sleep_for(far));
-  ++cancelled;
-  EXPECT_FALSE(co_await loop.sleep_for(far));  // and it stays
-  ++cancelled;
 }
 
 TEST_P(LoopTest, SC2_cancelling_ends_every_wait_and_those_to_come) {

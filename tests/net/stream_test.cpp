@@ -102,6 +102,32 @@ TEST_P(StreamTest, many_clients_are_echoed_every_byte) {
   EXPECT_EQ(right, 30);
 }
 
+TEST_P(StreamTest, LO7_requests_that_had_to_wait_are_counted) {
+  Pair fds = tcp_pair();
+  Stream stream = adopt(fds.a);
+  loop.post([&] { put(fds.b.get(), "word"); });
+  EXPECT_EQ(loop.run(read_all(stream, 4)).value(), "word");
+  EXPECT_EQ(loop.statistics().finished, 1U);
+  EXPECT_EQ(loop.statistics().idle, 0U);
+}
+
+TEST_P(StreamTest, LO8_who_waited_for_a_request_is_named) {
+  Pair fds = tcp_pair();
+  Stream stream = adopt(fds.a);
+  std::vector<Stall> stalls;
+  // Everything is long enough.
+  loop.watch_stalls({}, [&](const Stall& stall) { stalls.push_back(stall); });
+  loop.post([&] { put(fds.b.get(), "word"); });
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Stream* from) -> Task<> { (void)co_await read_all(*from, 4); }(&stream),
+                "reader");
+    co_return;
+  }));
+  ASSERT_EQ(stalls.size(), 3U);  // the beginning, the post, and it
+  EXPECT_EQ(stalls.back().cause, Stall::Cause::request);
+  EXPECT_STREQ(stalls.back().origin.name, "reader");
+}
+
 TEST_P(StreamTest, the_end_and_errors_are_results) {
   Pair fds = tcp_pair();
   Stream stream = adopt(fds.a);

@@ -1,6 +1,7 @@
 // Pollers over a kernel that fails: the contract holds, only later. See fault.hpp for the faults.
 #include <dirent.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <time.h>
@@ -546,6 +547,7 @@ TEST(EpollFaults, P4_a_dead_registration_is_got_rid_of_even_without_a_free_descr
     ASSERT_TRUE(poller->add(live.a.get(), Interest::readable, Trigger::level, 2));
     kernel.fail(Call::epoll_ctl, 1, EBADF);  // the kernel keeps it, as when a dup lives on
     ASSERT_TRUE(poller->remove(token));
+    pollfd outside{.fd = poller->fd(), .events = POLLIN, .revents = 0};
     kernel.reset_counts();
     if (no_descriptor) kernel.fail(Call::epoll_create, 1, EMFILE);
     for (int round = 0; round < 3; ++round) {
@@ -554,6 +556,10 @@ TEST(EpollFaults, P4_a_dead_registration_is_got_rid_of_even_without_a_free_descr
     }
     EXPECT_EQ(kernel.calls(Call::epoll_create), no_descriptor ? 2U : 1U);
     drain(live.a.get());
+    EXPECT_EQ(::poll(&outside, 1, 0), 0);  // from outside it is seen as before
+    poller->wake();
+    EXPECT_EQ(::poll(&outside, 1, 0), 1);
+    EXPECT_TRUE(poller->wait(immediately)->woken());
     expect_wakes_arrive(*poller, 10);
   }
 }

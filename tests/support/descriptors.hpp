@@ -11,6 +11,7 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "duolu/kernel/fd.hpp"
 #include "duolu/kernel/kernel.hpp"
@@ -33,11 +34,15 @@ inline bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
 
 /// How many registrations the kernel holds for an epoll descriptor.
 inline std::size_t kernel_watches(int epoll) {
-  std::ifstream info("/proc/self/fdinfo/" + std::to_string(epoll));
-  std::size_t count = 0;
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("tfd:")) ++count;
-  return count;
+  const auto members = [](int set) {
+    std::ifstream info("/proc/self/fdinfo/" + std::to_string(set));
+    std::vector<int> numbers;
+    for (std::string line; std::getline(info, line);)
+      if (line.starts_with("tfd:")) numbers.push_back(std::stoi(line.substr(4)));
+    return numbers;
+  };
+  const std::vector<int> set = members(epoll);  // what Poller::fd() gives has one member: the set
+  return set.size() == 1 ? members(set.front()).size() : 0;
 }
 
 /// Another number for the same open file.

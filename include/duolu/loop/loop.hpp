@@ -4,13 +4,35 @@
 //        goes on that could when the wait was over, once: what becomes ready meanwhile waits for
 //        the next turn.
 //   LO2  Of deadlines that have passed, the earlier goes first. None is early.
-//   LO3  One thread makes all calls but post().
+//   LO3  One thread makes all calls but post() and stop().
+//   LO4  stop() cancels the strand of the task that run() runs: the task ends in good order, and
+//        run() returns what it returned. Before run(), it holds for the next one; with the end of
+//        that run() it is forgotten. Asking twice is asking once.
+//   LO5  Posted work is called once, in a turn after the post, what one thread posts in that order.
+//        It keeps no run() from returning: what is left then waits for the next run() or turn(),
+//        or is destroyed uncalled with the Loop.
+//   LO6  Posted work that throws ends turn() with the exception; what was posted behind it is
+//        called in the next turn. run() cancels its task then, as by stop(), and throws the first
+//        such exception when the task has ended, in place of what that returned or threw.
+//   LO7  statistics() counts since the loop was made: it costs a few instructions a turn, and one
+//        for each request, deadline and post, and reads no clock.
+//   LO8  With watch_stalls(), whoever holds the loop for as long as the threshold is reported, when
+//        it lets go: what made it go on, its origin, and how long it held the loop. The clock is
+//        then read after every wait, which serves the deadlines too, and after everybody who went
+//        on: that is how the right one is named. Without it no clock is read but for deadlines.
+//   LO9  Within another event loop: turn(immediately) is due when fd() is readable, and at
+//        deadline(), which is to be asked again after every turn and every start(). fd() stays the
+//        same.
 #pragma once
 
+#include <atomic>
 #include <coroutine>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <source_location>
+#include <utility>
 #include <vector>
 
 #include "duolu/base/check.hpp"
@@ -20,6 +42,51 @@
 
 namespace duolu {
 
+namespace detail {
+
+/// A task that waits for something of which it is told by Engine::wake(): the loop asks it after
+/// every wake-up. It stays where it is until it goes on.
+struct WakeWaiter {
+  bool (*ready)(const WakeWaiter& self) noexcept = nullptr;
+  std::coroutine_handle<> waiter;
+  Strand* strand = nullptr;
+  WakeWaiter* next = nullptr;  ///< The loop's.
+};
+
+}  // namespace detail
+
+/// What a loop has done so far.
+struct LoopStatistics {
+  std::uint64_t turns = 0;     ///< Waits that returned, whatever they brought.
+  std::uint64_t idle = 0;      ///< Of these: nothing had finished, was due, or had woken it.
+  std::uint64_t woken = 0;     ///< Of these: told of a wake-up (a post, a stop, a signal).
+  std::uint64_t finished = 0;  ///< Requests that had ended, and whose tasks went on.
+  std::uint64_t timers = 0;    ///< Deadlines that had passed, and whose tasks went on.
+  std::uint64_t posts = 0;     ///< Posted work that was called.
+  /// What the turns took, less their waits. Only those under a stall watch: others read no clock.
+  Duration busy = Duration::zero();
+  Duration longest_turn = Duration::zero();  ///< The same, of one turn.
+};
+
+/// Somebody who held the loop for long: meanwhile nobody else could go on.
+struct Stall {
+  /// What made it go on.
+  enum class Cause : std::uint8_t {
+    start,     ///< run() began with its task.
+    deadline,  ///< It had slept.
+    request,   ///< A read, write, accept or connect had ended.
+    wakeup,    ///< A signal had come (Signals).
+    post,      ///< It was posted.
+  };
+  Cause cause;
+  /// Of a task: what spawned it said (Scope::spawn), or where run() was called; of work: the
+  /// post().
+  Origin origin;
+  Duration held;
+};
+/// "deadline", for people.
+[[nodiscard]] const char* to_string(Stall::Cause cause) noexcept;
+
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
  public:
@@ -27,29 +94,64 @@ class Loop {
   explicit Loop(Engine& engine) noexcept : engine_(engine) {}
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
+  /// In the thread of the loop, like what was posted and is destroyed with it (LO5). No task may
+  /// wait for a time of this loop any more.
+  ~Loop();
 
-  /// Runs `task`, and whatever it starts, until it has ended. What it returned, or threw. Aborts if
+  /// Runs `task`, and whatever it starts, until it has ended. What it returned, or threw; see LO4
+  /// and LO6 for how it can be ended from outside. Not within another run(): that aborts. Aborts if
   /// waiting fails for good: see Poller::wait().
   template <class T>
-  T run(Task<T> task) {
+  T run(Task<T> task, std::source_location where = std::source_location::current()) {
     Strand strand;
+    strand.set_origin({nullptr, where});
     return run(std::move(task), strand);
   }
   /// The same on a strand of the caller's, to cancel it by.
   template <class T>
   T run(Task<T> task, Strand& strand) {
-    task.promise().enter(&strand);
-    task.promise().run();
-    while (!task.promise().done()) DUOLU_CHECK(turn(never).has_value());
-    strand.resumed();
+    run_until_done(task.promise(), strand);
     return task.promise().take();
   }
 
-  /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own.
+  /// Begins `task`, which then goes on in turns. For whoever calls turn() instead of run(): the
+  /// task stays theirs, and they keep it and `strand` until task.promise().done(). stop() has no
+  /// say over it; cancel the strand.
+  template <class T>
+  void start(Task<T>& task, Strand& strand) {
+    task.promise().enter(&strand);
+    task.promise().run();
+  }
+
+  /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own. Not
+  /// within another turn. Errors: as Poller::wait(). Throws what posted work throws (LO6).
   Result<> turn(Instant deadline);
 
-  /// Has `work` called in a later turn. Any thread.
-  void post(std::move_only_function<void()> work);
+  /// See LO9: readable when a turn would find something, to watch this loop from another one; -1
+  /// where the backend has none (select, poll). Then either let the other loop call
+  /// turn(immediately) every few milliseconds, or give this one a thread, and let them post().
+  [[nodiscard]] int fd() const noexcept { return engine_.fd(); }
+  /// See LO9: when the next turn is due although fd() is silent. `never` if nobody sleeps;
+  /// `immediately` if somebody can go on now.
+  [[nodiscard]] Instant deadline() const noexcept {
+    return engine_.has_finished() ? immediately : timers_.next();
+  }
+
+  /// See LO4. Any thread, any signal handler, while this lives.
+  void stop() noexcept {
+    stop_.store(true, std::memory_order_release);
+    engine_.wake();
+  }
+
+  /// Has `work` called in a later turn (LO5, LO6). Any thread, while this lives; takes a lock for a
+  /// moment, so no signal handler. May throw std::bad_alloc, and then nothing was posted.
+  void post(std::move_only_function<void()> work,
+            std::source_location where = std::source_location::current());
+
+  /// See LO8. `report` is called in the thread of the loop; what it does is counted for nobody; it
+  /// must not throw, nor call this. An empty one ends the watch. A threshold above every stall
+  /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
+  void watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report);
 
   class [[nodiscard]] Sleep {
    public:
@@ -66,6 +168,15 @@ class Loop {
   Sleep sleep_until(Instant instant) noexcept { return Sleep(*this, instant); }
   Sleep sleep_for(Duration span) noexcept { return Sleep(*this, after(kernel().now(), span)); }
 
+  /// For awaiters: has `waiter` go on in the first turn after a wake-up in which it is ready.
+  void when_woken(detail::WakeWaiter& waiter) noexcept {
+    waiter.next = std::exchange(woken_, &waiter);
+  }
+
+  /// See LO7. What a turn under way has done so far is in it but for the batch of its kind that is
+  /// being worked through.
+  [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
+
   [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
 
@@ -73,28 +184,63 @@ class Loop {
   /// What the timers of the queue are part of.
   struct Alarm : Timer {
     std::coroutine_handle<> waiter;
+    Strand* strand = nullptr;
     Alarm* next = nullptr;  ///< Of those that are due.
   };
 
-  void run_timers();
+  struct Posted {
+    std::move_only_function<void()> work;
+    std::source_location where;
+  };
+  struct Watch {
+    Duration threshold;
+    std::move_only_function<void(const Stall&)> report;
+    Instant since{};  ///< When whoever runs now went on.
+    bool reporting = false;
+  };
+
+  void run_until_done(detail::TaskPromise& task, Strand& strand);
+  // Each in two versions: who is not watched does not pay for it.
+  template <bool watched>
+  void work(bool woken);
+  /// How many were due.
+  template <bool watched>
+  std::uint64_t run_timers();
+  template <bool watched>
   void run_finished(Op* finished);
+  /// What came with a wake().
+  template <bool watched>
+  void run_woken();
+  template <bool watched>
+  void run_wake_waiters();
+  template <bool watched>
   void run_posted();
+  void work_watched(bool woken);
+  /// Whoever ran has let go.
+  void let_go(Stall::Cause cause, const Origin& origin);
 
   Engine& engine_;
   TimerQueue timers_;
-  std::mutex mutex_;  ///< Of posted_.
-  std::vector<std::move_only_function<void()>> posted_;
+  LoopStatistics statistics_;
+  Strand* running_ = nullptr;  ///< Of the task that run() runs.
+  std::atomic<bool> stop_ = false;
+  detail::WakeWaiter* woken_ = nullptr;  ///< Who is asked after a wake-up; the latest first.
+  std::mutex mutex_;                     ///< Of posted_.
+  std::vector<Posted> posted_;
+  std::vector<Posted> work_;      ///< Taken from posted_, to be called.
+  std::unique_ptr<Watch> watch_;  ///< Null: nobody watches.
 };
 
 class Loop::Sleep::Awaiter {
  public:
-  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
-      : loop_(loop), until_(until), strand_(strand) {}
-  bool await_ready() const noexcept { return strand_.cancelled(); }
+  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept : loop_(loop), until_(until) {
+    alarm_.strand = &strand;
+  }
+  bool await_ready() const noexcept { return alarm_.strand->cancelled(); }
   void await_suspend(std::coroutine_handle<> waiter) {
     alarm_.waiter = waiter;
     loop_.timers_.arm(alarm_, until_);
-    strand_.suspended(
+    alarm_.strand->suspended(
         [](Strand&, void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
           // One that is not armed is due already, and about to go on.
@@ -103,14 +249,13 @@ class Loop::Sleep::Awaiter {
         this);
   }
   bool await_resume() const noexcept {
-    strand_.resumed();
-    return !strand_.cancelled();
+    alarm_.strand->resumed();
+    return !alarm_.strand->cancelled();
   }
 
  private:
   Loop& loop_;
   Instant until_;
-  Strand& strand_;
   Alarm alarm_;
 };
 

@@ -15,6 +15,7 @@
 #include <coroutine>
 #include <exception>
 #include <functional>
+#include <source_location>
 #include <utility>
 
 #include "duolu/task/task.hpp"
@@ -30,11 +31,19 @@ class Scope {
   /// Nothing runs in it any more, or it aborts.
   ~Scope();
 
-  /// Runs a task beside the caller. It ends before the scope does.
-  void spawn(Task<> task) { adopt(std::move(task)); }
+  /// Runs a task beside the caller. It ends before the scope does. In reports (see
+  /// Loop::watch_stalls) it goes by `name`, which outlives the task, or else by where it was
+  /// spawned.
+  void spawn(Task<> task, const char* name = nullptr,
+             std::source_location where = std::source_location::current()) {
+    adopt(std::move(task), {name, where});
+  }
   /// The same. An error that it returns ends it and nobody else: who wants to know of it handles it
   /// in the task.
-  void spawn(Task<Result<>> task) { adopt(std::move(task)); }
+  void spawn(Task<Result<>> task, const char* name = nullptr,
+             std::source_location where = std::source_location::current()) {
+    adopt(std::move(task), {name, where});
+  }
   /// See SC2.
   void cancel() noexcept;
   /// See SC3. `report` is called with each exception, and must not throw.
@@ -60,7 +69,7 @@ class Scope {
   struct ChildOf;
 
   template <class T>
-  void adopt(Task<T> task);
+  void adopt(Task<T> task, const Origin& origin);
   void ended(Child& child) noexcept;
 
   Child* first_ = nullptr;

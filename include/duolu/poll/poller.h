@@ -92,8 +92,8 @@ DUOLU_API void duolu_poller_free(struct duolu_poller* poller);
 DUOLU_API const char* duolu_poller_backend_name(const struct duolu_poller* poller);
 
 // A descriptor that is readable when a wait would report something, to watch the whole poller from
-// another event loop; -1 where the backend has none. It stays the poller's, and can be another one
-// after a wait.
+// another event loop; -1 where the backend has none, or it cannot be made now. It stays the
+// poller's, and the same.
 DUOLU_API int duolu_poller_fd(const struct duolu_poller* poller);
 
 // Starts to watch descriptor `fd`. `data` comes back in every event. *token (may be NULL) receives

@@ -159,9 +159,9 @@ class Poller {
   /// The backend's name: "epoll".
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   /// A descriptor that becomes readable when wait(immediately) would report something, to watch the
-  /// whole poller from another event loop; -1 where the backend has none (select, poll). Changes
-  /// made by modify() count from the next wait() on. A wait() that got rid of a dead registration
-  /// (clause P4) leaves another descriptor here.
+  /// whole poller from another event loop; -1 where the backend has none (select, poll), or when it
+  /// cannot be made now (EMFILE). Made when it is first asked for, it stays the same as long as the
+  /// poller lives. Changes made by modify() count from the next wait() on.
   [[nodiscard]] virtual int fd() const noexcept { return -1; }
   /// The kernel this poller was made with.
   [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
@@ -173,6 +173,9 @@ class Poller {
   Poller(Kernel& kernel, PollerOptions options, bool emulates_edge);
   /// Opens the wake-up descriptor. Once, before anything else.
   Result<> open_waker();
+
+  /// Whether `fd` is one of the backend's own.
+  [[nodiscard]] virtual bool owns(int /*fd*/) const noexcept { return false; }
 
   // What a backend supplies. `index` names a slot whose fd, interest and trigger are set.
 

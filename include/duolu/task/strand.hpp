@@ -1,9 +1,16 @@
 // Public. Layer: task. A strand: one line of execution, and how it is cancelled.
 #pragma once
 
+#include <source_location>
 #include <utility>
 
 namespace duolu {
+
+/// Who runs on a strand, for reports: a name, or else a place in the source.
+struct Origin {
+  const char* name = nullptr;    ///< Null if it has none.
+  std::source_location where{};  ///< line() is 0 if it has a name, or nothing is known.
+};
 
 /// One line of execution: a task that is run for itself, with everything it awaits. At any time it
 /// runs, or it waits for one thing. Kept by whoever runs the task, longer than the task.
@@ -26,6 +33,23 @@ class Strand {
     if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(*this, subject_);
   }
 
+  /// `origin.name`, if there is one, outlives this; then the place is not kept.
+  void set_origin(const Origin& origin) noexcept {
+    named_ = origin.name != nullptr;
+    if (named_)
+      name_ = origin.name;
+    else
+      where_ = origin.where;
+  }
+  [[nodiscard]] Origin origin() const noexcept {
+    Origin origin;
+    if (named_)
+      origin.name = name_;
+    else
+      origin.where = where_;
+    return origin;
+  }
+
   /// For awaiters, when they suspend: `abandon(*this, subject)` is called if the strand is
   /// cancelled: once at most, and not after resumed().
   void suspended(Abandon abandon, void* subject) noexcept {
@@ -39,7 +63,12 @@ class Strand {
  private:
   Abandon abandon_ = nullptr;
   void* subject_ = nullptr;
+  union {  // 8 bytes a strand, not 16
+    std::source_location where_{};
+    const char* name_;
+  };
   bool cancelled_ = false;
+  bool named_ = false;
 };
 
 }  // namespace duolu

@@ -1,0 +1,282 @@
+// Clauses SG1 to SG5, on every backend.
+#include "duolu/loop/signals.hpp"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "duolu/kernel/fault.hpp"
+#include "duolu/loop/scope.hpp"
+#include "support/loop_fixture.hpp"
+#include "support/signals.hpp"
+
+namespace duolu::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+using SignalsTest = LoopFixture;
+DUOLU_EVERY_BACKEND(SignalsTest);
+
+void send(int number) { ASSERT_EQ(::kill(::getpid(), number), 0); }
+
+/// Nothing is to come: waits for a moment, and is cancelled.
+Task<std::error_code> nothing(Loop* loop, Signals* signals) {
+  std::error_code error;
+  co_await with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Signals* from, std::error_code* to) -> Task<> {
+      const Result<int> number = co_await from->next();
+      if (!number) *to = number.error();
+    }(signals, &error));
+    co_await loop->sleep_for(2ms);
+    scope.cancel();
+  });
+  co_return error;
+}
+
+const std::error_code cancelled = errno_code(ECANCELED);
+
+TEST_P(SignalsTest, SG1_a_signal_comes_out_whether_it_comes_before_or_after) {
+  Signals signals(loop, {SIGUSR1, SIGUSR2});
+  send(SIGUSR1);
+  EXPECT_EQ(loop.run(signals.next()), SIGUSR1);
+  loop.post([] { send(SIGUSR2); });
+  EXPECT_EQ(loop.run(signals.next()), SIGUSR2);
+  EXPECT_EQ(loop.run(nothing(&loop, &signals)), cancelled);
+}
+
+TEST_P(SignalsTest, SG1_a_signal_that_another_thread_gets_comes_out) {
+  Signals signals(loop, {SIGUSR1});
+  for (int round = 0; round < 20; ++round) {
+    const std::jthread other([] { ASSERT_EQ(::pthread_kill(::pthread_self(), SIGUSR1), 0); });
+    EXPECT_EQ(loop.run(signals.next()), SIGUSR1);
+  }
+}
+
+Task<> count_signals(Signals* signals, std::atomic<int>* count, int rounds) {
+  for (int i = 0; i < rounds; ++i) {
+    EXPECT_EQ(co_await signals->next(), SIGUSR1);
+    ++*count;
+  }
+}
+
+TEST_P(SignalsTest, SG1_none_is_lost_between_looking_and_waiting) {
+  constexpr int rounds = 3000;
+  Signals signals(loop, {SIGUSR1});
+  std::atomic<int> count = 0;
+  const std::jthread sender([&, target = ::pthread_self()] {
+    for (int sent = 0; sent < rounds; ++sent) {
+      // By turns to the loop's thread and to this one.
+      ASSERT_EQ(::pthread_kill(sent % 2 == 0 ? target : ::pthread_self(), SIGUSR1), 0);
+      while (count.load() == sent) std::this_thread::yield();
+    }
+  });
+  loop.run(count_signals(&signals, &count, rounds));
+  EXPECT_EQ(count, rounds);
+}
+
+TEST_P(SignalsTest, SG1_every_object_gets_it_in_every_loop) {
+  constexpr int rounds = 200;
+  std::atomic<int> there = 0;
+  std::atomic<int> here = 0;
+  std::atomic<int> here_too = 0;
+  std::atomic<bool> listens = false;
+  std::jthread other([&, backend = GetParam()] {
+    const auto own_poller = backend->make(real_kernel(), {}).value();
+    const auto own_engine = make_readiness_engine(*own_poller);
+    Loop own(*own_engine);
+    Signals signals(own, {SIGUSR1});
+    listens = true;
+    own.run(count_signals(&signals, &there, rounds));
+  });
+  Signals one(loop, {SIGUSR1});
+  Signals two(loop, {SIGUSR1, SIGUSR2});
+  while (!listens) std::this_thread::yield();
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(count_signals(&one, &here, rounds));
+    scope.spawn(count_signals(&two, &here_too, rounds));
+    for (int sent = 0; sent < rounds; ++sent) {
+      send(SIGUSR1);
+      while (there == sent || here == sent || here_too == sent)
+        co_await loop.sleep_until(immediately);
+    }
+  }));
+  other.join();
+  EXPECT_EQ(there + here + here_too, 3 * rounds);
+}
+
+TEST_P(SignalsTest, SG2_the_same_merges_and_the_lowest_comes_first) {
+  Signals signals(loop, {SIGUSR1, SIGUSR2, SIGHUP});
+  for (int i = 0; i < 3; ++i) {
+    send(SIGUSR2);
+    send(SIGUSR1);
+    send(SIGHUP);
+  }
+  std::vector<int> numbers{SIGHUP, SIGUSR1, SIGUSR2};
+  std::ranges::sort(numbers);
+  for (const int number : numbers) EXPECT_EQ(loop.run(signals.next()), number);
+  EXPECT_EQ(loop.run(nothing(&loop, &signals)), cancelled);
+}
+
+TEST_P(SignalsTest, SG3_next_is_cancelled_and_what_has_come_is_kept) {
+  Signals signals(loop, {SIGUSR1});
+  EXPECT_EQ(loop.run(nothing(&loop, &signals)), cancelled);
+  send(SIGUSR1);
+  Strand strand;
+  strand.cancel();
+  EXPECT_EQ(loop.run(signals.next(), strand).error(), cancelled);
+  EXPECT_EQ(loop.run(signals.next()), SIGUSR1);
+  loop.post([&] { loop.stop(); });
+  EXPECT_EQ(loop.run(signals.next()).error(), cancelled);
+}
+
+Task<Result<int>> by_try(Signals* signals) { co_return co_await try_(signals->next()); }
+
+TEST_P(SignalsTest, SG3_try_ends_the_task) {
+  Signals signals(loop, {SIGUSR1});
+  send(SIGUSR1);
+  EXPECT_EQ(loop.run(by_try(&signals)), SIGUSR1);
+  loop.stop();
+  EXPECT_EQ(loop.run(by_try(&signals)).error(), cancelled);
+}
+
+std::atomic<int> called_plain = 0;
+std::atomic<int> called_long = 0;
+void (*below)(int, siginfo_t*, void*) = nullptr;
+
+struct sigaction action_of(int number) {
+  struct sigaction action{};
+  EXPECT_EQ(::sigaction(number, nullptr, &action), 0);
+  return action;
+}
+
+TEST_P(SignalsTest, SG4_the_last_one_restores_what_was_there) {
+  for (int round = 0; round < 2; ++round) {
+    auto first = std::make_unique<Signals>(loop, std::initializer_list<int>{SIGUSR1});
+    auto second = std::make_unique<Signals>(loop, std::initializer_list<int>{SIGUSR1, SIGUSR2});
+    EXPECT_NE(action_of(SIGUSR1).sa_handler, SIG_DFL);
+    first.reset();
+    EXPECT_NE(action_of(SIGUSR1).sa_handler, SIG_DFL);
+    send(SIGUSR1);
+    EXPECT_EQ(loop.run(second->next()), SIGUSR1);
+    second.reset();
+    EXPECT_EQ(action_of(SIGUSR1).sa_handler, SIG_DFL);
+    EXPECT_EQ(action_of(SIGUSR2).sa_handler, SIG_DFL);
+  }
+}
+
+TEST_P(SignalsTest, SG4_a_handler_that_was_there_is_called_too) {
+  called_plain = 0;
+  called_long = 0;
+  const SignalHandler plain(SIGUSR1, [](int) { ++called_plain; });
+  struct sigaction with_info{};
+  with_info.sa_flags = SA_SIGINFO;
+  with_info.sa_sigaction = [](int, siginfo_t* info, void*) {
+    if (info->si_pid == ::getpid()) ++called_long;
+  };
+  struct sigaction before{};
+  ASSERT_EQ(::sigaction(SIGUSR2, &with_info, &before), 0);
+  {
+    Signals signals(loop, {SIGUSR1, SIGUSR2});
+    send(SIGUSR1);
+    send(SIGUSR2);
+    EXPECT_EQ(loop.run(signals.next()), std::min(SIGUSR1, SIGUSR2));
+    EXPECT_EQ(loop.run(signals.next()), std::max(SIGUSR1, SIGUSR2));
+  }
+  EXPECT_EQ(called_plain, 1);
+  EXPECT_EQ(called_long, 1);
+  send(SIGUSR1);
+  EXPECT_EQ(called_plain, 2);
+  ASSERT_EQ(::sigaction(SIGUSR2, &before, nullptr), 0);
+}
+
+TEST_P(SignalsTest, SG4_a_handler_on_top_stays_and_the_chain_holds) {
+  called_plain = 0;
+  const SignalHandler bottom(SIGUSR1, [](int) { ++called_plain; });
+  auto signals = std::make_unique<Signals>(loop, std::initializer_list<int>{SIGUSR1});
+  struct sigaction top{};
+  top.sa_flags = SA_SIGINFO;
+  top.sa_sigaction = [](int number, siginfo_t* info, void* context) {
+    below(number, info, context);
+  };
+  struct sigaction ours{};
+  ASSERT_EQ(::sigaction(SIGUSR1, nullptr, &ours), 0);
+  below = ours.sa_sigaction;
+  ASSERT_EQ(::sigaction(SIGUSR1, &top, nullptr), 0);
+  send(SIGUSR1);
+  EXPECT_EQ(loop.run(signals->next()), SIGUSR1);
+  EXPECT_EQ(called_plain, 1);
+
+  signals.reset();
+  EXPECT_EQ(action_of(SIGUSR1).sa_sigaction, top.sa_sigaction);
+  send(SIGUSR1);  // through ours, which tells nobody
+  EXPECT_EQ(called_plain, 2);
+
+  // The next object does not call in a circle.
+  signals = std::make_unique<Signals>(loop, std::initializer_list<int>{SIGUSR1});
+  send(SIGUSR1);
+  EXPECT_EQ(loop.run(signals->next()), SIGUSR1);
+  EXPECT_EQ(called_plain, 3);
+  ASSERT_EQ(::sigaction(SIGUSR1, &ours, nullptr), 0);  // who was on top goes
+  signals.reset();
+}
+
+TEST_P(SignalsTest, SG4_objects_come_and_go_under_a_storm) {
+  Signals guard(loop, {SIGUSR1});  // or the first signal in between would end the process
+  const SignalStorm storm(SIGUSR1);
+  std::vector<std::jthread> others;
+  for (int t = 0; t < 2; ++t)
+    others.emplace_back([backend = GetParam()] {
+      const auto own_poller = backend->make(real_kernel(), {}).value();
+      const auto own_engine = make_readiness_engine(*own_poller);
+      Loop own(*own_engine);
+      for (int i = 0; i < 200; ++i) {
+        const Signals brief(own, {SIGUSR1});
+        ASSERT_EQ(::pthread_kill(::pthread_self(), SIGUSR1), 0);
+      }
+    });
+  others.clear();
+  EXPECT_EQ(loop.run(guard.next()), SIGUSR1);
+}
+
+TEST_P(SignalsTest, SG5_what_cannot_be_had_is_told_by_next) {
+  for (const int number : {0, -1, 65, SIGKILL, SIGSTOP, SIGSEGV, SIGFPE}) {
+    Signals signals(loop, {SIGUSR1, number});
+    EXPECT_EQ(loop.run(signals.next()).error(), errno_code(EINVAL)) << number;
+    EXPECT_EQ(action_of(SIGUSR1).sa_handler, SIG_DFL) << number;
+  }
+}
+
+/// A loop over a kernel that fails on demand.
+class SignalFaults : public testing::TestWithParam<const Backend*> {
+ protected:
+  FaultKernel kernel{real_kernel()};
+  std::unique_ptr<Poller> poller = GetParam()->make(kernel, {}).value();
+  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  Loop loop{*engine};
+};
+DUOLU_EVERY_BACKEND(SignalFaults);
+
+TEST_P(SignalFaults, SG5_a_sigaction_that_fails_leaves_nothing_behind) {
+  for (std::uint64_t nth = 1; nth <= 4; ++nth) {  // two calls a signal
+    kernel.fail(Call::sigaction, nth, ENOMEM);
+    Signals signals(loop, {SIGUSR1, SIGUSR2});
+    EXPECT_EQ(loop.run(signals.next()).error(), errno_code(ENOMEM)) << nth;
+    EXPECT_EQ(action_of(SIGUSR1).sa_handler, SIG_DFL) << nth;
+    EXPECT_EQ(action_of(SIGUSR2).sa_handler, SIG_DFL) << nth;
+    kernel.clear();
+  }
+  Signals signals(loop, {SIGUSR1, SIGUSR2});
+  send(SIGUSR1);
+  EXPECT_EQ(loop.run(signals.next()), SIGUSR1);
+}
+
+}  // namespace
+}  // namespace duolu::test
