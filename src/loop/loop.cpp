@@ -6,13 +6,15 @@
 namespace duolu {
 
 Result<> Loop::turn(Instant deadline) {
-  const Result<bool> woken = engine_.wait(std::min(deadline, timers_.next()));
+  const Instant until = ready_.empty() ? std::min(deadline, timers_.next()) : immediately;
+  const Result<bool> woken = engine_.wait(until);
   if (!woken) return fail(woken.error());
   // What finishes while the others go on has its turn in the next one.
   const Op* const last = engine_.has_finished() ? engine_.last_finished() : nullptr;
   run_timers();
   run_finished(last);
   if (*woken) run_posted();
+  ready_.run(most_woken);
   return {};
 }
 

@@ -29,6 +29,7 @@ void Scope::spawn(Task<> task) {
   if (first_ != nullptr) first_->previous = child;
   first_ = child;
   ++size_;
+  child->strand.run_in(ready_);
   child->task.promise().enter(&child->strand);
   child->task.promise().on_end(
       [](void* ended_one) {

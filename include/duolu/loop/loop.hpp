@@ -5,6 +5,8 @@
 //        the next turn.
 //   LO2  Of deadlines that have passed, the earlier goes first. None is early.
 //   LO3  One thread makes all calls but post().
+//   LO4  A task that another one wakes (ready.hpp) goes on in the same turn, or in a later one,
+//       first woken first: 256 in a turn at most, then what waits outside is looked at.
 #pragma once
 
 #include <coroutine>
@@ -16,6 +18,7 @@
 #include "duolu/base/check.hpp"
 #include "duolu/engine/engine.hpp"
 #include "duolu/loop/timer_queue.hpp"
+#include "duolu/task/ready.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -38,6 +41,7 @@ class Loop {
   /// The same on a strand of the caller's, to cancel it by.
   template <class T>
   T run(Task<T> task, Strand& strand) {
+    strand.run_in(&ready_);
     task.promise().enter(&strand);
     task.promise().run();
     while (!task.promise().done()) DUOLU_CHECK(turn(never).has_value());
@@ -67,8 +71,14 @@ class Loop {
 
   [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
+  /// For whoever runs tasks by hand, with turn(): see Strand::run_in().
+  [[nodiscard]] ReadyQueue& ready() noexcept { return ready_; }
 
  private:
+  /// How many tasks that others woke go on in a turn (LO4): as many as requests may end at once
+  /// between two waits.
+  static constexpr int most_woken = default_budget;
+
   /// What the timers of the queue are part of.
   struct Alarm : Timer {
     std::coroutine_handle<> waiter;
@@ -81,6 +91,7 @@ class Loop {
   void run_posted();
 
   Engine& engine_;
+  ReadyQueue ready_{this};
   TimerQueue timers_;
   std::mutex mutex_;  ///< Of posted_.
   std::vector<std::move_only_function<void()>> posted_;
