@@ -30,7 +30,10 @@ void Loop::run_timers() {
     *end = alarm;
     end = &alarm->next;
   }
-  while (first != nullptr) std::exchange(first, first->next)->waiter.resume();
+  while (first != nullptr) {
+    Alarm& due = *std::exchange(first, first->next);
+    due.ring(due);
+  }
 }
 
 void Loop::run_finished(const Op* last) {

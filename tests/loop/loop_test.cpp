@@ -110,8 +110,10 @@ TEST_P(LoopTest, LO3_posts_of_other_threads_are_run_here) {
 }
 
 Task<> bounce(Channel<int>& in, Channel<int>& out) {
-  while (const Result<int> value = co_await in.receive())
-    if (!co_await out.send(*value)) co_return;
+  while (const Result<int> value = co_await in.receive()) {
+    const Result<> sent = co_await out.send(*value);
+    if (!sent) co_return;
+  }
 }
 
 TEST_P(LoopTest, LO4_tasks_that_wake_each_other_do_not_keep_others_waiting) {
@@ -171,7 +173,8 @@ TEST_P(LoopTest, LO4_SC4_who_waits_for_a_task_is_cancelled) {
   loop.run(with_scope([&](Scope& scope) -> Task<> {
              for (int i = 0; i < 3; ++i)
                scope.spawn([](Flag* of, int* count) -> Task<> {
-                 if (!co_await of->wait()) ++*count;
+                 const bool set = co_await of->wait();
+                 if (!set) ++*count;
                }(&flag, &cancelled));
              co_return;
            }),

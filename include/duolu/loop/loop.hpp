@@ -74,16 +74,21 @@ class Loop {
   /// For whoever runs tasks by hand, with turn(): see Strand::run_in().
   [[nodiscard]] ReadyQueue& ready() noexcept { return ready_; }
 
+  /// For awaitables that have to do with time. Kept in their frame; must not be destroyed while it
+  /// is armed, or due and about to ring.
+  struct Alarm : Timer {
+    void (*ring)(Alarm& self) = nullptr;  ///< Called once, in the turn in which it is due.
+    Alarm* next = nullptr;                ///< The loop's: of those that are due.
+  };
+  /// Has `alarm` ring once `deadline` has passed; moves it if it is armed. As TimerQueue::arm().
+  void arm(Alarm& alarm, Instant deadline) { timers_.arm(alarm, deadline); }
+  /// Has it not ring, if it is armed(). One that is due already rings all the same.
+  void disarm(Alarm& alarm) noexcept { timers_.cancel(alarm); }
+
  private:
   /// How many tasks that others woke go on in a turn (LO4): as many as requests may end at once
   /// between two waits.
   static constexpr int most_woken = default_budget;
-
-  /// What the timers of the queue are part of.
-  struct Alarm : Timer {
-    std::coroutine_handle<> waiter;
-    Alarm* next = nullptr;  ///< Of those that are due.
-  };
 
   void run_timers();
   /// Those that have finished up to `last`.
@@ -104,12 +109,13 @@ class Loop::Sleep::Awaiter {
   bool await_ready() const noexcept { return strand_.cancelled(); }
   void await_suspend(std::coroutine_handle<> waiter) {
     alarm_.waiter = waiter;
-    loop_.timers_.arm(alarm_, until_);
+    alarm_.ring = [](Alarm& due) { static_cast<Bell&>(due).waiter.resume(); };
+    loop_.arm(alarm_, until_);
     strand_.suspended(
         [](void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
           // One that is not armed is due already, and about to go on.
-          if (sleep.alarm_.armed()) sleep.loop_.timers_.arm(sleep.alarm_, immediately);
+          if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
         },
         this);
   }
@@ -119,10 +125,14 @@ class Loop::Sleep::Awaiter {
   }
 
  private:
+  struct Bell : Alarm {
+    std::coroutine_handle<> waiter;
+  };
+
   Loop& loop_;
   Instant until_;
   Strand& strand_;
-  Alarm alarm_;
+  Bell alarm_;
 };
 
 inline Loop::Sleep::Awaiter Loop::Sleep::on(Strand* strand) const noexcept {
