@@ -49,11 +49,23 @@ void Loop::run_finished(const Op* last) {
 
 void Loop::run_posted() {
   std::vector<std::move_only_function<void()>> work;
+  detail::Parked* arrived = nullptr;
   {
     const std::scoped_lock guard(mutex_);
     work.swap(posted_);
+    arrived = std::exchange(first_arrived_, nullptr);
   }
+  while (arrived != nullptr) ready_.push(*std::exchange(arrived, arrived->next));
   for (auto& each : work) each();
+}
+
+void Loop::arrive(detail::Parked& one) noexcept {
+  // Woken under the lock: once this loop's thread has seen `one`, it may end the loop.
+  const std::scoped_lock guard(mutex_);
+  one.next = nullptr;
+  (first_arrived_ == nullptr ? first_arrived_ : last_arrived_->next) = &one;
+  last_arrived_ = &one;
+  engine_.wake();
 }
 
 void Loop::post(std::move_only_function<void()> work) {

@@ -4,7 +4,7 @@
 //        goes on that could when the wait was over, once: what becomes ready meanwhile waits for
 //        the next turn.
 //   LO2  Of deadlines that have passed, the earlier goes first. None is early.
-//   LO3  One thread makes all calls but post().
+//   LO3  One thread makes all calls but post() and arrive().
 //   LO4  A task that another one wakes (ready.hpp) goes on in the same turn, or in a later one,
 //       first woken first: 256 in a turn at most, then what waits outside is looked at.
 #pragma once
@@ -54,6 +54,10 @@ class Loop {
   /// Has `work` called in a later turn. Any thread.
   void post(std::move_only_function<void()> work);
 
+  /// Has `one`, which stands in no line, go on in a later turn, as woken (LO4). Any thread; takes
+  /// no memory. When this returns `one` may be gone, but the loop is not touched any more.
+  void arrive(detail::Parked& one) noexcept;
+
   class [[nodiscard]] Sleep {
    public:
     Sleep(Loop& loop, Instant until) noexcept : loop_(loop), until_(until) {}
@@ -98,8 +102,10 @@ class Loop {
   Engine& engine_;
   ReadyQueue ready_{this};
   TimerQueue timers_;
-  std::mutex mutex_;  ///< Of posted_.
+  std::mutex mutex_;  ///< Of what is below.
   std::vector<std::move_only_function<void()>> posted_;
+  detail::Parked* first_arrived_ = nullptr;
+  detail::Parked* last_arrived_ = nullptr;
 };
 
 class Loop::Sleep::Awaiter {

@@ -23,6 +23,7 @@
 #include <utility>
 #include <vector>
 
+#include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/task/ready.hpp"
 
@@ -65,6 +66,7 @@ class Channel {
     void park() noexcept { channel->receivers_.push(*this); }
     Result<T> value() noexcept {
       if (error) return fail(error);
+      DUOLU_CHECK(received.has_value());
       return *std::move(received);
     }
     Channel* channel;
@@ -125,8 +127,10 @@ class Channel {
   /// Gives the receiver a value, or the end. False: it has to wait.
   bool supply(Receiver& receiver) noexcept {
     if (size_ > 0) {
-      receiver.received.emplace(*std::move(slots_[first_]));
-      slots_[first_].reset();
+      std::optional<T>& slot = slots_[first_];
+      DUOLU_CHECK(slot.has_value());
+      receiver.received.emplace(std::move(*slot));
+      slot.reset();
       first_ = (first_ + 1) % capacity();
       --size_;
       if (!senders_.empty()) put(std::move(*next_sender().from));

@@ -157,6 +157,7 @@ Variant value_at(std::size_t winner, const Tasks& tasks, std::index_sequence<Ind
     if (At == winner) value.emplace(std::in_place_index<At>, value_of(std::get<At>(tasks)));
   };
   (take.template operator()<Index>(), ...);
+  DUOLU_CHECK(value.has_value());
   return *std::move(value);
 }
 
