@@ -265,6 +265,25 @@ TEST_F(ChannelTest, CH1_CH2_CH3_values_in_order_and_a_bound) {
   }
 }
 
+TEST_F(ChannelTest, CH2_CH3_room_belongs_to_who_waited_for_it) {
+  Channel<Text> channel(1);
+  Log log;
+  for (const char* each : {"a", "b"}) start(send_one(channel, text(each), log));
+  start([](Channel<Text>* from, Log* into) -> Task<> {
+    const Result<Text> value = co_await from->receive();
+    into->push_back("r: " + **value);
+  }(&channel, &log));
+  EXPECT_EQ(channel.size(), 1U);  // b is in it, though its sender has not gone on
+  start(send_one(channel, text("c"), log));
+  go_on();
+  EXPECT_EQ(log, (Log{"a: sent", "r: a", "b: sent"}));
+  log.clear();
+  start(receive_all(channel, "r", log));
+  channel.close();
+  go_on();
+  EXPECT_EQ(log, (Log{"r: b", "r: c", "c: sent", "r: Broken pipe"}));
+}
+
 TEST_F(ChannelTest, CH3_CH7_receivers_are_served_in_order_and_later) {
   Channel<Text> channel(1);
   Log log;
