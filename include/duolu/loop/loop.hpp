@@ -90,9 +90,9 @@ class Loop {
   void disarm(Alarm& alarm) noexcept { timers_.cancel(alarm); }
 
  private:
-  /// How many tasks that others woke go on in a turn (LO4): as many as requests may end at once
-  /// between two waits.
-  static constexpr int most_woken = default_budget;
+  /// How many tasks that others woke go on in a turn (LO4): enough that looking outside costs them
+  /// little, and few enough that what waits outside does not wait for long.
+  static constexpr int most_woken = 256;
 
   void run_timers();
   /// Those that have finished up to `last`.
