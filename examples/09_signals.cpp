@@ -16,7 +16,7 @@ using namespace duolu;
 /// Stands for the work of a server: it goes on until it is cancelled.
 Task<> work(Loop* loop, int* done) {
   constexpr Duration tick = std::chrono::milliseconds(1);
-  while (co_await loop->sleep_for(tick)) ++*done;
+  for (bool slept = true; slept; ++*done) slept = co_await loop->sleep_for(tick);
   std::printf("the work has stopped\n");
 }
 

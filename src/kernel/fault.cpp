@@ -186,7 +186,7 @@ FaultKernel::~FaultKernel() = default;
 
 void FaultKernel::fail(Call call, std::uint64_t nth, int error, std::uint64_t times) {
   DUOLU_CHECK(call != Call::now && call != Call::thread_cpu_time && call != Call::getpid &&
-              call != Call::freeaddrinfo);
+              call != Call::pthread_join && call != Call::freeaddrinfo);
   DUOLU_CHECK(nth > 0 && times > 0);
   DUOLU_CHECK(call == Call::getaddrinfo ? error != 0 : error > 0);
   const std::size_t at = place(call);
@@ -324,6 +324,16 @@ int FaultKernel::getrusage(int who, struct rusage* usage) noexcept {
 
 int FaultKernel::clock_nanosleep(const timespec* until) noexcept {
   return plain(Call::clock_nanosleep, [&] { return inner_.clock_nanosleep(until); });
+}
+
+int FaultKernel::pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept {
+  return plain(Call::pthread_create,
+               [&] { return inner_.pthread_create(thread, start, argument); });
+}
+
+int FaultKernel::pthread_join(pthread_t thread) noexcept {
+  enter(Call::pthread_join);
+  return inner_.pthread_join(thread);
 }
 
 // --- descriptors

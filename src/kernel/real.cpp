@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -74,6 +75,19 @@ class RealKernel final : public Kernel {
   int clock_nanosleep(const timespec* until) noexcept override {
     return -::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, nullptr);
   }
+  int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept override {
+    // A thread inherits the mask; set in the thread itself, a signal could come before.
+    sigset_t blocked;
+    sigset_t before;
+    ::sigfillset(&blocked);
+    for (const int raised : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT})
+      ::sigdelset(&blocked, raised);
+    ::pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    const int error = ::pthread_create(thread, nullptr, start, argument);
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return -error;
+  }
+  int pthread_join(pthread_t thread) noexcept override { return -::pthread_join(thread, nullptr); }
 
   int open(const char* path, int flags) noexcept override { return outcome(::open(path, flags)); }
   int close(int fd) noexcept override { return outcome(::close(fd)); }

@@ -23,6 +23,7 @@ void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
   running_ = &strand;
   std::exception_ptr thrown;
   if (stop_.load(std::memory_order_acquire)) strand.cancel();
+  strand.run_in(&ready_);
   task.enter(&strand);
   if (watch_ != nullptr) watch_->since = kernel().now();
   task.run();
@@ -42,7 +43,8 @@ void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
 }
 
 Result<> Loop::turn(Instant deadline) {
-  const Result<bool> woken = engine_.wait(std::min(deadline, timers_.next()));
+  const Instant until = ready_.empty() ? std::min(deadline, timers_.next()) : immediately;
+  const Result<bool> woken = engine_.wait(until);
   if (!woken) return fail(woken.error());
   ++statistics_.turns;
   if (watch_ == nullptr) [[likely]]
@@ -60,6 +62,7 @@ void Loop::work(bool woken) {
   if (due == 0 && finished == nullptr && !woken) ++statistics_.idle;
   run_finished<watched>(finished);
   if (woken) run_woken<watched>();
+  run_ready<watched>();
 }
 
 template <bool watched>
@@ -79,10 +82,11 @@ std::uint64_t Loop::run_timers() {
   }
   statistics_.timers += due;
   while (first != nullptr) {
-    const Alarm& alarm = *std::exchange(first, first->next);
+    Alarm& alarm = *std::exchange(first, first->next);
     // Before it goes on: then its strand may end.
-    const Origin origin = watched ? alarm.strand->origin() : Origin();
-    alarm.waiter.resume();
+    Origin origin;
+    if (watched && alarm.strand != nullptr) origin = alarm.strand->origin();
+    alarm.ring(alarm);
     if constexpr (watched) let_go(Stall::Cause::deadline, origin);
   }
   return due;
@@ -138,8 +142,10 @@ template <bool watched>
 void Loop::run_posted() {
   std::size_t called = 0;
   try {
+    detail::Parked* arrived = nullptr;
     {
       const std::scoped_lock guard(mutex_);
+      arrived = std::exchange(first_arrived_, nullptr);
       if (work_.empty()) {
         work_.swap(posted_);
       } else {  // an exception has left some, which goes first
@@ -147,6 +153,7 @@ void Loop::run_posted() {
         posted_.clear();
       }
     }
+    while (arrived != nullptr) ready_.push(*std::exchange(arrived, arrived->next));
     while (called < work_.size()) {
       work_[called++].work();
       if constexpr (watched) let_go(Stall::Cause::post, {nullptr, work_[called - 1].where});
@@ -162,6 +169,25 @@ void Loop::run_posted() {
     engine_.wake();  // for the rest
     throw;
   }
+}
+
+template <bool watched>
+void Loop::run_ready() {
+  if constexpr (!watched) return ready_.run(most_woken);
+  for (int i = 0; i < most_woken && !ready_.empty(); ++i) {
+    const Origin origin = ready_.front().strand->origin();
+    ready_.run(1);
+    let_go(Stall::Cause::task, origin);
+  }
+}
+
+void Loop::arrive(detail::Parked& one) noexcept {
+  // Woken under the lock: once this loop's thread has seen `one`, it may end the loop.
+  const std::scoped_lock guard(mutex_);
+  one.next = nullptr;
+  (first_arrived_ == nullptr ? first_arrived_ : last_arrived_->next) = &one;
+  last_arrived_ = &one;
+  engine_.wake();
 }
 
 void Loop::post(std::move_only_function<void()> work, std::source_location where) {
@@ -211,6 +237,7 @@ const char* to_string(Stall::Cause cause) noexcept {
     case Stall::Cause::deadline: return "deadline";
     case Stall::Cause::request: return "request";
     case Stall::Cause::wakeup: return "wakeup";
+    case Stall::Cause::task: return "task";
     case Stall::Cause::post: return "post";
   }
   return "unknown";

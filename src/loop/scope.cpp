@@ -43,6 +43,7 @@ void Scope::adopt(Task<T> task, const Origin& origin) {
   first_ = child;
   ++size_;
   child->strand.set_origin(origin);
+  child->strand.run_in(ready_);
   if (cancelled_) child->strand.cancel();
   auto& promise = child->task.promise();
   promise.enter(&child->strand);

@@ -28,7 +28,8 @@ class Examples(unittest.TestCase):
 
     def test_every_example_is_run_here(self):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
-                    "09_signals", "10_embedding", "readme"}
+                    "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
+                    "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -102,6 +103,45 @@ a closed descriptor
         for backend in backends():
             with self.subTest(backend=backend):
                 self.echo("05_coroutine_echo", backend)
+
+    def test_06_deadline(self):
+        for backend in backends():
+            with self.subTest(backend=backend):
+                done = run("06_deadline", backend)
+                self.assertEqual(done.stdout, """\
+within 5 ms: Connection timed out
+within 30 s: one
+asked again: two
+""")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_07_cancellation(self):
+        for backend in backends():
+            with self.subTest(backend=backend):
+                done = run("07_cancellation", backend)
+                self.assertEqual(done.stdout, """\
+worker: job 1
+worker: job 2
+worker: job 3
+worker: Operation canceled
+worker: no time to sleep
+saved
+careful: cancelled, but saved
+the slower one was cancelled
+first: the quick one
+""")
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_08_offload(self):
+        for names in ((), ("127.0.0.1", "::1")):
+            done = run("08_offload", *names)
+            self.assertEqual(done.stdout, """\
+127.0.0.1: 127.0.0.1
+::1: ::1
+counting: Connection timed out
+the loop went on meanwhile: yes
+""")
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_09_signals_does_what_each_signal_says(self):
         for backend in backends():

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -78,6 +79,20 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
       {Call::sigaction, [](Kernel& k) { return k.sigaction(SIGUSR1, nullptr, nullptr); }},
       {Call::getrusage, [](Kernel& k) { return k.getrusage(RUSAGE_SELF, &usage); }},
       {Call::clock_nanosleep, [](Kernel& k) { return k.clock_nanosleep(&no_time); }},
+      {Call::pthread_create,
+       [](Kernel& k) -> long {
+         pthread_t thread{};
+         const int result = k.pthread_create(&thread, [](void* given) { return given; }, nullptr);
+         if (result == 0) ::pthread_join(thread, nullptr);
+         return result;
+       }},
+      {Call::pthread_join,
+       [](Kernel& k) -> long {
+         pthread_t thread{};
+         EXPECT_EQ(
+             real_kernel().pthread_create(&thread, [](void* given) { return given; }, nullptr), 0);
+         return k.pthread_join(thread);
+       }},
       {Call::open, [](Kernel& k) { return k.open("", O_RDONLY); }},
       {Call::close, [](Kernel& k) { return k.close(-1); }},
       {Call::fcntl, [](Kernel& k) { return k.fcntl(-1, F_GETFD, 0); }},
@@ -160,7 +175,7 @@ TEST_F(FaultTest, counts_every_call_and_passes_it_on_once) {
 TEST_F(FaultTest, F1_the_nth_call_fails_and_does_not_reach_the_inner_kernel) {
   for (const auto& [call, make] : every_call()) {
     if (call == Call::now || call == Call::thread_cpu_time || call == Call::getpid ||
-        call == Call::freeaddrinfo)
+        call == Call::pthread_join || call == Call::freeaddrinfo)
       continue;
     const int error = call == Call::getaddrinfo ? -EXFULL : EXFULL;  // nobody gives it by itself
     kernel.reset_counts();
@@ -211,6 +226,7 @@ TEST_F(FaultTest, what_cannot_fail_cannot_be_planned) {
   EXPECT_DEATH(kernel.fail(Call::thread_cpu_time, 1, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::getpid, 1, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::freeaddrinfo, 1, EIO), "");
+  EXPECT_DEATH(kernel.fail(Call::pthread_join, 1, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::recv, 0, EIO), "");
   EXPECT_DEATH(kernel.fail(Call::recv, 1, -EIO), "");
 }

@@ -115,6 +115,27 @@ TEST(RealKernel, K1_sleeps_until_the_instant) {
   EXPECT_EQ(kernel().clock_nanosleep(&wrong), -EINVAL);
 }
 
+TEST(RealKernel, K1_threads_begin_with_signals_blocked) {
+  sigset_t before;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &before);
+  sigset_t inside;
+  ::sigemptyset(&inside);
+  pthread_t thread{};
+  const auto look = [](void* into) -> void* {
+    ::pthread_sigmask(SIG_SETMASK, nullptr, static_cast<sigset_t*>(into));
+    return nullptr;
+  };
+  ASSERT_EQ(real_kernel().pthread_create(&thread, look, &inside), 0);
+  EXPECT_EQ(real_kernel().pthread_join(thread), 0);
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM, SIGCHLD, SIGALRM, SIGUSR1, SIGPIPE})
+    EXPECT_EQ(::sigismember(&inside, signal), 1) << signal;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT})
+    EXPECT_EQ(::sigismember(&inside, signal), 0) << signal;
+  sigset_t after;
+  ::pthread_sigmask(SIG_SETMASK, nullptr, &after);
+  EXPECT_EQ(::sigismember(&after, SIGTERM), ::sigismember(&before, SIGTERM));
+}
+
 TEST(RealKernel, K1_describes_files) {
   const Pair pipe = pipe_pair();
   struct stat status{};

@@ -1,4 +1,4 @@
-// Clauses LO1 to LO7 and LO9 and SC1 to SC5, on every backend.
+// Clauses LO1 to LO7, LO9 and LO10, and SC1 to SC5, on every backend.
 #include "duolu/loop/loop.hpp"
 
 #include <poll.h>
@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "duolu/loop/scope.hpp"
+#include "duolu/task/channel.hpp"
+#include "duolu/task/flag.hpp"
 #include "support/loop_fixture.hpp"
 #include "support/signals.hpp"
 
@@ -122,6 +124,79 @@ TEST_P(LoopTest, LO3_posts_of_other_threads_are_run_here) {
         });
     });
   while (done < threads * posts) ASSERT_TRUE(loop.turn(after(real_kernel().now(), far)));
+}
+
+Task<> bounce(Channel<int>& in, Channel<int>& out) {
+  while (const Result<int> value = co_await in.receive()) {
+    const Result<> sent = co_await out.send(*value);
+    if (!sent) co_return;
+  }
+}
+
+TEST_P(LoopTest, LO10_tasks_that_wake_each_other_do_not_keep_others_waiting) {
+  Channel<int> there(0);
+  Channel<int> back(0);
+  int ticks = 0;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(bounce(there, back));
+    scope.spawn(bounce(back, there));
+    EXPECT_TRUE(co_await there.send(1));
+    loop.post([&] { ++ticks; });
+    while (ticks == 0) EXPECT_TRUE(co_await loop.sleep_for(1ms));
+    scope.cancel();
+  }));
+  EXPECT_EQ(ticks, 1);
+}
+
+TEST_P(LoopTest, LO10_a_loop_does_not_sleep_on_those_that_are_woken) {
+  Flag flag;
+  bool went_on = false;
+  Strand strand;
+  const Task<> task = [](Flag* of, bool* done) -> Task<> { *done = co_await of->wait(); }(&flag,
+                                                                                          &went_on);
+  strand.run_in(&loop.ready());
+  task.promise().enter(&strand);
+  task.promise().run();
+  flag.set();
+  EXPECT_FALSE(went_on);
+  ASSERT_TRUE(loop.turn(never));
+  EXPECT_TRUE(went_on);
+}
+
+TEST_P(LoopTest, LO10_a_turn_wakes_a_bounded_number) {
+  Flag flag;
+  int woken = 0;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    for (int i = 0; i < 1000; ++i)
+      scope.spawn([](Flag* of, int* count) -> Task<> {
+        co_await of->wait();
+        ++*count;
+      }(&flag, &woken));
+    flag.set();
+    int seen = 0;
+    while (seen < 1000) {
+      co_await loop.sleep_until(immediately);
+      EXPECT_LE(woken - seen, 256);
+      seen = woken;
+    }
+  }));
+}
+
+TEST_P(LoopTest, LO10_SC4_who_waits_for_a_task_is_cancelled) {
+  Flag flag;
+  int cancelled = 0;
+  Strand strand;
+  loop.post([&] { strand.cancel(); });
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+             for (int i = 0; i < 3; ++i)
+               scope.spawn([](Flag* of, int* count) -> Task<> {
+                 const bool set = co_await of->wait();
+                 if (!set) ++*count;
+               }(&flag, &cancelled));
+             co_return;
+           }),
+           strand);
+  EXPECT_EQ(cancelled, 3);
 }
 
 /// Sleeps until it is cancelled. How it ended.

@@ -32,6 +32,10 @@ class ForwardingKernel : public Kernel {
   int clock_nanosleep(const timespec* until) noexcept override {
     return real_.clock_nanosleep(until);
   }
+  int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept override {
+    return real_.pthread_create(thread, start, argument);
+  }
+  int pthread_join(pthread_t thread) noexcept override { return real_.pthread_join(thread); }
 
   int open(const char* path, int flags) noexcept override { return real_.open(path, flags); }
   int close(int fd) noexcept override { return real_.close(fd); }

@@ -559,6 +559,20 @@ def coroutine_braces(tree):
                 position += 1
 
 
+@rule("coroutine-condition")
+def coroutine_condition(tree):
+    for source in tree.cxx():
+        code = source.code
+        for match in re.finditer(r"\b(?:if|while|switch)\s*\(", code):
+            condition = code[match.end():skip_forward(code, match.end() - 1) - 1]
+            before, awaits, _ = condition.partition("co_await")
+            declares_something = re.search(r"(?<![=!<>])=(?!=)", before)
+            if awaits and not declares_something and "{" not in before:
+                yield source, source.line_of(match.start()), \
+                    "co_await in a condition (g++ 12 crashes if the coroutine has no variable)", \
+                    "a variable: const bool ready = co_await ...; if (ready)"
+
+
 @rule("statement-expression")
 def statement_expression(tree):
     for source in tree.cxx():

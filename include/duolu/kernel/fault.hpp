@@ -39,7 +39,7 @@
 //   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
 //
 // Of descriptors that block, as standard input may, only EINTR comes by chance. `now` and
-// `thread_cpu_time` are never faulted, and getpid and freeaddrinfo cannot fail.
+// `thread_cpu_time` are never faulted, and getpid, pthread_join and freeaddrinfo cannot fail.
 //
 // Threads: calls as for any Kernel (K6). `write` to an eventfd, or of up to PIPE_BUF bytes to a
 // pipe, and `getpid` take no lock and no memory, so that a signal handler may make them. fail(),
@@ -112,6 +112,8 @@ class FaultKernel final : public Kernel {
                 struct sigaction* old) noexcept override;
   int getrusage(int who, struct rusage* usage) noexcept override;
   int clock_nanosleep(const timespec* until) noexcept override;
+  int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept override;
+  int pthread_join(pthread_t thread) noexcept override;
 
   int open(const char* path, int flags) noexcept override;
   int close(int fd) noexcept override;

@@ -4,7 +4,7 @@
 //        goes on that could when the wait was over, once: what becomes ready meanwhile waits for
 //        the next turn.
 //   LO2  Of deadlines that have passed, the earlier goes first. None is early.
-//   LO3  One thread makes all calls but post() and stop().
+//   LO3  One thread makes all calls but post(), stop() and arrive().
 //   LO4  stop() cancels the strand of the task that run() runs: the task ends in good order, and
 //        run() returns what it returned. Before run(), it holds for the next one; with the end of
 //        that run() it is forgotten. Asking twice is asking once.
@@ -23,6 +23,8 @@
 //   LO9  Within another event loop: turn(immediately) is due when fd() is readable, and at
 //        deadline(), which is to be asked again after every turn and every start(). fd() stays the
 //        same.
+//   LO10 A task that another one wakes (ready.hpp) goes on in the same turn, or in a later one,
+//        first woken first: 256 in a turn at most, then what waits outside is looked at.
 #pragma once
 
 #include <atomic>
@@ -38,6 +40,7 @@
 #include "duolu/base/check.hpp"
 #include "duolu/engine/engine.hpp"
 #include "duolu/loop/timer_queue.hpp"
+#include "duolu/task/ready.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -76,6 +79,7 @@ struct Stall {
     deadline,  ///< It had slept.
     request,   ///< A read, write, accept or connect had ended.
     wakeup,    ///< A signal had come (Signals).
+    task,      ///< Another task had woken it (a channel, a semaphore ...), or offloaded work ended.
     post,      ///< It was posted.
   };
   Cause cause;
@@ -119,6 +123,7 @@ class Loop {
   /// say over it; cancel the strand.
   template <class T>
   void start(Task<T>& task, Strand& strand) {
+    strand.run_in(&ready_);
     task.promise().enter(&strand);
     task.promise().run();
   }
@@ -134,7 +139,7 @@ class Loop {
   /// See LO9: when the next turn is due although fd() is silent. `never` if nobody sleeps;
   /// `immediately` if somebody can go on now.
   [[nodiscard]] Instant deadline() const noexcept {
-    return engine_.has_finished() ? immediately : timers_.next();
+    return engine_.has_finished() || !ready_.empty() ? immediately : timers_.next();
   }
 
   /// See LO4. Any thread, any signal handler, while this lives.
@@ -152,6 +157,10 @@ class Loop {
   /// must not throw, nor call this. An empty one ends the watch. A threshold above every stall
   /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
   void watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report);
+
+  /// Has `one`, which stands in no line, go on in a later turn, as woken (LO4). Any thread; takes
+  /// no memory. When this returns `one` may be gone, but the loop is not touched any more.
+  void arrive(detail::Parked& one) noexcept;
 
   class [[nodiscard]] Sleep {
    public:
@@ -179,14 +188,25 @@ class Loop {
 
   [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
+  /// For whoever runs tasks by hand, with turn(): see Strand::run_in().
+  [[nodiscard]] ReadyQueue& ready() noexcept { return ready_; }
+
+  /// For awaitables that have to do with time. Kept in their frame; must not be destroyed while it
+  /// is armed, or due and about to ring.
+  struct Alarm : Timer {
+    void (*ring)(Alarm& self) = nullptr;  ///< Called once, in the turn in which it is due.
+    const Strand* strand = nullptr;       ///< Whose it is, for reports.
+    Alarm* next = nullptr;                ///< The loop's: of those that are due.
+  };
+  /// Has `alarm` ring once `deadline` has passed; moves it if it is armed. As TimerQueue::arm().
+  void arm(Alarm& alarm, Instant deadline) { timers_.arm(alarm, deadline); }
+  /// Has it not ring, if it is armed(). One that is due already rings all the same.
+  void disarm(Alarm& alarm) noexcept { timers_.cancel(alarm); }
 
  private:
-  /// What the timers of the queue are part of.
-  struct Alarm : Timer {
-    std::coroutine_handle<> waiter;
-    Strand* strand = nullptr;
-    Alarm* next = nullptr;  ///< Of those that are due.
-  };
+  /// How many tasks that others woke go on in a turn (LO4): enough that looking outside costs them
+  /// little, and few enough that what waits outside does not wait for long.
+  static constexpr int most_woken = 256;
 
   struct Posted {
     std::move_only_function<void()> work;
@@ -214,12 +234,15 @@ class Loop {
   template <bool watched>
   void run_wake_waiters();
   template <bool watched>
+  void run_ready();
+  template <bool watched>
   void run_posted();
   void work_watched(bool woken);
   /// Whoever ran has let go.
   void let_go(Stall::Cause cause, const Origin& origin);
 
   Engine& engine_;
+  ReadyQueue ready_{this};
   TimerQueue timers_;
   LoopStatistics statistics_;
   Strand* running_ = nullptr;  ///< Of the task that run() runs.
@@ -229,34 +252,42 @@ class Loop {
   std::vector<Posted> posted_;
   std::vector<Posted> work_;      ///< Taken from posted_, to be called.
   std::unique_ptr<Watch> watch_;  ///< Null: nobody watches.
+  detail::Parked* first_arrived_ = nullptr;
+  detail::Parked* last_arrived_ = nullptr;
 };
 
 class Loop::Sleep::Awaiter {
  public:
-  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept : loop_(loop), until_(until) {
-    alarm_.strand = &strand;
-  }
-  bool await_ready() const noexcept { return alarm_.strand->cancelled(); }
+  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
+      : loop_(loop), until_(until), strand_(strand) {}
+  bool await_ready() const noexcept { return strand_.cancelled(); }
   void await_suspend(std::coroutine_handle<> waiter) {
     alarm_.waiter = waiter;
-    loop_.timers_.arm(alarm_, until_);
-    alarm_.strand->suspended(
+    alarm_.strand = &strand_;
+    alarm_.ring = [](Alarm& due) { static_cast<Bell&>(due).waiter.resume(); };
+    loop_.arm(alarm_, until_);
+    strand_.suspended(
         [](Strand&, void* self) noexcept {
           auto& sleep = *static_cast<Awaiter*>(self);
           // One that is not armed is due already, and about to go on.
-          if (sleep.alarm_.armed()) sleep.loop_.timers_.arm(sleep.alarm_, immediately);
+          if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
         },
         this);
   }
   bool await_resume() const noexcept {
-    alarm_.strand->resumed();
-    return !alarm_.strand->cancelled();
+    strand_.resumed();
+    return !strand_.cancelled();
   }
 
  private:
+  struct Bell : Alarm {
+    std::coroutine_handle<> waiter;
+  };
+
   Loop& loop_;
   Instant until_;
-  Alarm alarm_;
+  Strand& strand_;
+  Bell alarm_;
 };
 
 inline Loop::Sleep::Awaiter Loop::Sleep::on(Strand* strand) const noexcept {

@@ -18,6 +18,7 @@
 #include <source_location>
 #include <utility>
 
+#include "duolu/task/strand.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -25,7 +26,8 @@ namespace duolu {
 /// Where tasks are spawned. Made by with_scope().
 class Scope {
  public:
-  Scope() = default;
+  /// `ready` is where its tasks queue when others wake them: see Strand::run_in().
+  explicit Scope(ReadyQueue* ready) noexcept : ready_(ready) {}
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   /// Nothing runs in it any more, or it aborts.
@@ -72,6 +74,7 @@ class Scope {
   void adopt(Task<T> task, const Origin& origin);
   void ended(Child& child) noexcept;
 
+  ReadyQueue* ready_;
   Child* first_ = nullptr;
   std::size_t size_ = 0;
   bool cancelled_ = false;
@@ -110,7 +113,8 @@ inline Scope::Join Scope::join() noexcept { return Join(*this); }
 /// alive meanwhile, so it may be a lambda with captures.
 template <class Body>
 Task<> with_scope(Body body) {
-  Scope scope;
+  const Strand* strand = co_await this_strand();
+  Scope scope(strand->ready());
   try {
     co_await body(scope);
   } catch (...) {

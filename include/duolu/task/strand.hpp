@@ -1,10 +1,14 @@
 // Public. Layer: task. A strand: one line of execution, and how it is cancelled.
 #pragma once
 
+#include <coroutine>
+#include <cstdint>
 #include <source_location>
 #include <utility>
 
 namespace duolu {
+
+class ReadyQueue;
 
 /// Who runs on a strand, for reports: a name, or else a place in the source.
 struct Origin {
@@ -20,30 +24,43 @@ struct Origin {
 /// itself.
 class Strand {
  public:
-  /// Has what `strand` waits for end early.
+  /// Has what `strand` waits for end early. It resumes nobody.
   using Abandon = void (*)(Strand& strand, void* subject) noexcept;
 
   Strand() = default;
   Strand(const Strand&) = delete;
   Strand& operator=(const Strand&) = delete;
 
-  [[nodiscard]] bool cancelled() const noexcept { return cancelled_; }
+  [[nodiscard]] bool cancelled() const noexcept { return (ready_and_bits_ & cancelled_bit) != 0; }
   void cancel() noexcept {
-    cancelled_ = true;
+    ready_and_bits_ |= cancelled_bit;
     if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(*this, subject_);
+  }
+
+  /// For whoever runs tasks, before the task begins: where it queues when another task wakes it.
+  /// With null, or without this call, it must not wait for other tasks in what ready.hpp carries.
+  void run_in(ReadyQueue* queue) noexcept {
+    ready_and_bits_ = reinterpret_cast<std::uintptr_t>(queue) | (ready_and_bits_ & all_bits);
+  }
+  /// As given to run_in().
+  [[nodiscard]] ReadyQueue* ready() const noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see run_in()
+    return reinterpret_cast<ReadyQueue*>(ready_and_bits_ & ~all_bits);
   }
 
   /// `origin.name`, if there is one, outlives this; then the place is not kept.
   void set_origin(const Origin& origin) noexcept {
-    named_ = origin.name != nullptr;
-    if (named_)
+    if (origin.name != nullptr) {
+      ready_and_bits_ |= named_bit;
       name_ = origin.name;
-    else
+    } else {
+      ready_and_bits_ &= ~named_bit;
       where_ = origin.where;
+    }
   }
   [[nodiscard]] Origin origin() const noexcept {
     Origin origin;
-    if (named_)
+    if ((ready_and_bits_ & named_bit) != 0)
       origin.name = name_;
     else
       origin.where = where_;
@@ -61,14 +78,36 @@ class Strand {
   void resumed() noexcept { abandon_ = nullptr; }
 
  private:
+  // In the low bits of the address of the queue, since every connection has a strand.
+  static constexpr std::uintptr_t cancelled_bit = 1;
+  static constexpr std::uintptr_t named_bit = 2;
+  static constexpr std::uintptr_t all_bits = cancelled_bit | named_bit;
+
   Abandon abandon_ = nullptr;
   void* subject_ = nullptr;
-  union {  // 8 bytes a strand, not 16
+  union {
     std::source_location where_{};
     const char* name_;
   };
-  bool cancelled_ = false;
-  bool named_ = false;
+  std::uintptr_t ready_and_bits_ = 0;
 };
+
+/// See this_strand().
+class [[nodiscard]] ThisStrand {
+ public:
+  class Awaiter {
+   public:
+    explicit Awaiter(Strand* strand) noexcept : strand_(strand) {}
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    Strand* await_resume() const noexcept { return strand_; }
+
+   private:
+    Strand* strand_;
+  };
+  Awaiter on(Strand* strand) const noexcept { return Awaiter(strand); }
+};
+/// `Strand* strand = co_await this_strand();`: the one that the task runs on; it waits for nothing.
+inline ThisStrand this_strand() noexcept { return {}; }
 
 }  // namespace duolu

@@ -119,6 +119,9 @@ class TaskPromise {
     return exception_ ? std::error_code() : error();
   }
 
+  /// What it threw, if it did.
+  [[nodiscard]] const std::exception_ptr& exception() const noexcept { return exception_; }
+
   /// Runs it until it waits for something, or has ended; then true.
   bool run() {
     DUOLU_CHECK(!started_);

@@ -1,0 +1,167 @@
+// Public. Layer: task. A channel: values from tasks to tasks, with a bound.
+//
+//   CH1  Every value that was sent comes out once, in the order in which they were sent.
+//   CH2  At most `capacity` values wait in the channel: send() waits while it is full. With
+//       capacity 0, it waits for somebody to receive.
+//   CH3  Senders are served in the order in which they came, and so are receivers.
+//   CH4  After close(), receive() gives what is in the channel, and then EPIPE. send() ends with
+//       EPIPE, those that wait too.
+//   CH5  When the strand is cancelled, both end with ECANCELED, at once if it was cancelled before.
+//       No value is lost: one that a receiver was woken with is given to it, and one that was not
+//       sent, whatever the error, is still where it was.
+//   CH6  Only the constructor takes memory.
+//   CH7  Sending, receiving and closing resume nobody (RQ1).
+//
+// One thread. The channel outlives who waits for it.
+#pragma once
+
+#include <cerrno>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "duolu/base/check.hpp"
+#include "duolu/base/result.hpp"
+#include "duolu/task/ready.hpp"
+
+namespace duolu {
+
+/// A bounded queue of T. See the top of this file.
+template <class T>
+class Channel {
+  static_assert(std::is_nothrow_move_constructible_v<T>);
+
+  struct Sender : detail::Parked {
+    Sender(Channel* to, T* what) noexcept : channel(to), from(what) {}
+    bool begin() noexcept { return channel->accept(*this); }
+    void park() noexcept { channel->senders_.push(*this); }
+    Result<> value() const noexcept {
+      if (error) return fail(error);
+      return {};
+    }
+    Channel* channel;
+    T* from;  ///< Moved from when it is sent.
+  };
+  struct Moved : Sender {
+    struct Of {
+      Channel* channel;
+      T* value;
+    };
+    explicit Moved(const Of& of) noexcept : Sender(of.channel, of.value) {}
+  };
+  struct Copied : Sender {
+    struct Of {
+      Channel* channel;
+      T value;
+    };
+    explicit Copied(Of&& of) noexcept : Sender(of.channel, &copy), copy(std::move(of.value)) {}
+    T copy;
+  };
+  struct Receiver : detail::Parked {
+    explicit Receiver(Channel* from) noexcept : channel(from) {}
+    bool begin() noexcept { return channel->supply(*this); }
+    void park() noexcept { channel->receivers_.push(*this); }
+    Result<T> value() noexcept {
+      if (error) return fail(error);
+      DUOLU_CHECK(received.has_value());
+      return *std::move(received);
+    }
+    Channel* channel;
+    std::optional<T> received;
+  };
+
+ public:
+  explicit Channel(std::size_t capacity) : slots_(capacity) {}
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  /// `Result<> sent = co_await channel.send(std::move(value));`: `value` is moved from only if it
+  /// was sent, and lives until then.
+  auto send(T&& value) noexcept {
+    return detail::Parking<Moved, typename Moved::Of>(typename Moved::Of{this, &value});
+  }
+  /// The same with a copy.
+  auto send(const T& value)
+    requires std::copy_constructible<T>
+  {
+    return detail::Parking<Copied, typename Copied::Of>(typename Copied::Of{this, value});
+  }
+  /// `while (Result<T> value = co_await channel.receive())`: the next value. Errors: EPIPE after
+  /// the last one, ECANCELED.
+  auto receive() noexcept { return detail::Parking<Receiver, Channel*>(this); }
+  /// See CH4. Does nothing the second time.
+  void close() noexcept {
+    closed_ = true;
+    // Who waits to receive does so because there is nothing in it.
+    receivers_.wake_all(errno_code(EPIPE));
+    senders_.wake_all(errno_code(EPIPE));
+  }
+
+  /// How many values are in it, those of waiting senders not counted.
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return slots_.size(); }
+  [[nodiscard]] bool closed() const noexcept { return closed_; }
+
+ private:
+  // Nobody waits to send unless it is full, or to receive unless it is empty.
+
+  /// Takes the sender's value. False: it has to wait.
+  bool accept(Sender& sender) noexcept {
+    if (closed_) {
+      sender.error = errno_code(EPIPE);
+    } else if (!receivers_.empty()) {
+      auto& receiver = static_cast<Receiver&>(receivers_.front());
+      receiver.received.emplace(std::move(*sender.from));
+      receiver.wake();
+    } else if (size_ < capacity()) {
+      put(std::move(*sender.from));
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /// Gives the receiver a value, or the end. False: it has to wait.
+  bool supply(Receiver& receiver) noexcept {
+    if (size_ > 0) {
+      std::optional<T>& slot = slots_[first_];
+      DUOLU_CHECK(slot.has_value());
+      receiver.received.emplace(std::move(*slot));
+      slot.reset();
+      first_ = (first_ + 1) % capacity();
+      --size_;
+      if (!senders_.empty()) put(std::move(*next_sender().from));
+    } else if (!senders_.empty()) {
+      receiver.received.emplace(std::move(*next_sender().from));
+    } else if (closed_) {
+      receiver.error = errno_code(EPIPE);
+    } else {
+      return false;
+    }
+    return true;
+  }
+
+  /// The one that has waited longest, woken. It goes on later, so its value is still there.
+  Sender& next_sender() noexcept {
+    auto& sender = static_cast<Sender&>(senders_.front());
+    sender.wake();
+    return sender;
+  }
+
+  void put(T&& value) noexcept {
+    slots_[(first_ + size_) % capacity()].emplace(std::move(value));
+    ++size_;
+  }
+
+  std::vector<std::optional<T>> slots_;  ///< A ring: `size_` values from `first_` on.
+  std::size_t first_ = 0;
+  std::size_t size_ = 0;
+  bool closed_ = false;
+  detail::Line senders_;
+  detail::Line receivers_;
+};
+
+}  // namespace duolu

@@ -1,0 +1,46 @@
+// Public. Layer: task. A flag that tasks wait for.
+//
+//   FL1  wait() ends once the flag is set, at once if it is; with true.
+//   FL2  set() wakes all who wait, and they go on in the order in which they began to wait, even if
+//       reset() is called before they do.
+//   FL3  When the strand is cancelled, wait() gives false: at once if it was cancelled before, also
+//       if the flag is set. One that set() has woken already gives true.
+//   FL4  set() and reset() resume nobody (RQ1).
+//
+// One thread. A flag that somebody waits for must not be destroyed: that aborts. One that has woken
+// them may be.
+#pragma once
+
+#include "duolu/task/ready.hpp"
+
+namespace duolu {
+
+/// Set or not; wait() waits until it is. See the top of this file.
+class Flag {
+  struct Wait : detail::Parked {
+    explicit Wait(Flag* of) noexcept : flag(of) {}
+    bool begin() const noexcept { return flag->set_; }
+    void park() noexcept { flag->line_.push(*this); }
+    [[nodiscard]] bool value() const noexcept { return !error; }
+    Flag* flag;
+  };
+
+ public:
+  explicit Flag(bool set = false) noexcept : set_(set) {}
+
+  /// See FL2. Does nothing if it is set.
+  void set() noexcept {
+    set_ = true;
+    line_.wake_all();
+  }
+  void reset() noexcept { set_ = false; }
+  [[nodiscard]] bool is_set() const noexcept { return set_; }
+  /// `bool set = co_await flag.wait();`: see FL1 and FL3.
+  auto wait() noexcept { return detail::Parking<Wait, Flag*>(this); }
+
+ private:
+  detail::Line line_;
+  bool set_;
+};
+
+}  // namespace duolu

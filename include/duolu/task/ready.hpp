@@ -1,0 +1,217 @@
+// Public. Layer: task. How tasks wait for each other: who waits stands in a line, and who is woken
+// in the queue of those that go on next.
+//
+//   RQ1  Waking a task resumes nobody: it is put at the end of the queue of its strand, and goes on
+//       when whoever runs that strand (a Loop) comes to it. So the stack does not grow with tasks
+//       that wake each other (TA6), and who wakes goes on to its next await first.
+//   RQ2  Those that are woken go on in the order in which they were woken.
+//   RQ3  Waiting takes no memory: who waits is part of the frame of the task that does.
+//
+// What is in `detail` is for those who write something to wait for, as flag.hpp, semaphore.hpp and
+// channel.hpp do. One thread.
+#pragma once
+
+#include <cerrno>
+#include <coroutine>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+
+#include "duolu/base/check.hpp"
+#include "duolu/base/result.hpp"
+#include "duolu/task/strand.hpp"
+#include "duolu/task/task.hpp"
+
+namespace duolu {
+
+namespace detail {
+
+class Line;
+
+/// A task that waits for another one. It stands in a line, or in a ReadyQueue, or in neither.
+struct Parked {
+  TaskPromise* task = nullptr;
+  Strand* strand = nullptr;
+  Line* line = nullptr;  ///< Where it stands; null once it was woken.
+  Parked* next = nullptr;
+  Parked* previous = nullptr;
+  std::error_code error;    ///< What the wait ended with.
+  bool propagates = false;  ///< An error ends the task, instead of going on (try_).
+
+  Parked() = default;
+  Parked(const Parked&) = delete;
+  Parked& operator=(const Parked&) = delete;
+
+  /// Puts it into the queue of its strand, with `with` as its error.
+  inline void wake(std::error_code with = {}) noexcept;
+  /// The strand is cancelled: it does not wait any longer.
+  inline void abandon() noexcept;
+};
+
+}  // namespace detail
+
+/// Those that go on next. Belongs to whoever runs the strands that point to it, and outlives their
+/// tasks.
+class ReadyQueue {
+ public:
+  /// `owner` is whose it is, for awaitables that know who runs their strand.
+  explicit ReadyQueue(void* owner = nullptr) noexcept : owner_(owner) {}
+  ReadyQueue(const ReadyQueue&) = delete;
+  ReadyQueue& operator=(const ReadyQueue&) = delete;
+  /// Nobody is in it any more, or it aborts.
+  ~ReadyQueue() { DUOLU_CHECK(empty()); }
+
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  [[nodiscard]] void* owner() const noexcept { return owner_; }
+  /// Who goes on next, if not empty().
+  [[nodiscard]] const detail::Parked& front() const noexcept { return *first_; }
+  /// Has those in it go on, and those who come meanwhile, `most` at the most.
+  void run(int most);
+  /// For Parked: puts `one` at the end.
+  void push(detail::Parked& one) noexcept {
+    one.next = nullptr;
+    (first_ == nullptr ? first_ : last_->next) = &one;
+    last_ = &one;
+  }
+
+ private:
+  detail::Parked* first_ = nullptr;
+  detail::Parked* last_ = nullptr;
+  void* owner_;
+};
+
+namespace detail {
+
+/// Who waits for one thing, in the order in which they came.
+class Line {
+ public:
+  Line() = default;
+  Line(const Line&) = delete;
+  Line& operator=(const Line&) = delete;
+  /// Nobody stands in it any more, or it aborts: they would wait for ever.
+  ~Line() { DUOLU_CHECK(empty()); }
+
+  [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+  /// Who has waited longest, if not empty().
+  [[nodiscard]] Parked& front() const noexcept { return *first_; }
+  void push(Parked& one) noexcept {
+    one.line = this;
+    one.next = nullptr;
+    one.previous = last_;
+    (last_ == nullptr ? first_ : last_->next) = &one;
+    last_ = &one;
+  }
+  void remove(Parked& one) noexcept {
+    (one.previous == nullptr ? first_ : one.previous->next) = one.next;
+    (one.next == nullptr ? last_ : one.next->previous) = one.previous;
+    one.line = nullptr;
+  }
+  void wake_all(std::error_code with = {}) noexcept {
+    while (!empty()) front().wake(with);
+  }
+
+ private:
+  Parked* first_ = nullptr;
+  Parked* last_ = nullptr;
+};
+
+inline void Parked::wake(std::error_code with) noexcept {
+  if (line != nullptr) line->remove(*this);
+  error = with;
+  strand->ready()->push(*this);
+}
+
+inline void Parked::abandon() noexcept {
+  // One that was woken is about to go on, with what it was woken for.
+  if (line != nullptr) wake(errno_code(ECANCELED));
+}
+
+/// Awaits a `Wait`, which is a Parked with begin(): whether it is over at once; park(): stands in
+/// line; and value(): what co_await gives.
+template <class Wait>
+class ParkAwaiter {
+ public:
+  template <class Of>
+  ParkAwaiter(Of&& of, Strand* strand) : wait_(std::forward<Of>(of)) {
+    wait_.strand = strand;
+  }
+  ParkAwaiter(const ParkAwaiter&) = delete;
+  ParkAwaiter& operator=(const ParkAwaiter&) = delete;
+
+  bool await_ready() { return begin(); }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) {
+    park(waiter.promise(), false);
+  }
+  auto await_resume() {
+    wait_.strand->resumed();
+    return wait_.value();
+  }
+
+ protected:
+  bool begin() {
+    if (wait_.strand->cancelled()) {
+      wait_.error = errno_code(ECANCELED);
+      over_ = true;
+    } else {
+      over_ = wait_.begin();
+    }
+    return over_;
+  }
+  void park(TaskPromise& waiter, bool propagates) {
+    DUOLU_CHECK(wait_.strand->ready() != nullptr);  // Strand::run_in()
+    wait_.task = &waiter;
+    wait_.propagates = propagates;
+    wait_.strand->suspended(
+        [](Strand&, void* wait) noexcept { static_cast<Wait*>(wait)->abandon(); }, &wait_);
+    wait_.park();
+  }
+  [[nodiscard]] bool over() const noexcept { return over_; }
+  [[nodiscard]] std::error_code error() const noexcept { return wait_.error; }
+
+ private:
+  Wait wait_;
+  bool over_ = false;
+};
+
+/// The same for try_, of a wait that gives a Result: gives what is in it, or ends the task.
+template <class Wait>
+class TryParkAwaiter : public ParkAwaiter<Wait> {
+ public:
+  using ParkAwaiter<Wait>::ParkAwaiter;
+  bool await_ready() { return this->begin() && !this->error(); }
+  template <Fallible Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) {
+    if (this->over())
+      waiter.promise().end_with(this->error());
+    else
+      this->park(waiter.promise(), true);
+  }
+  auto await_resume() {
+    auto result = ParkAwaiter<Wait>::await_resume();  // no error, or nobody would have gone on
+    if constexpr (!std::is_same_v<decltype(result), Result<>>) return *std::move(result);
+  }
+};
+
+/// What functions return that are awaited by a `Wait`, which is made of an `Of`.
+template <class Wait, class Of, template <class> class Awaiter = ParkAwaiter>
+class [[nodiscard]] Parking {
+ public:
+  explicit Parking(Of of) noexcept(std::is_nothrow_move_constructible_v<Of>) : of_(std::move(of)) {}
+  Awaiter<Wait> on(Strand* strand) && { return Awaiter<Wait>(std::move(of_), strand); }
+  /// For try_().
+  Of take() && { return std::move(of_); }
+
+ private:
+  Of of_;
+};
+
+}  // namespace detail
+
+/// `T value = co_await try_(channel.receive());` See Task, TA4.
+template <class Wait, class Of>
+[[nodiscard]] auto try_(detail::Parking<Wait, Of>&& parking) {
+  return detail::Parking<Wait, Of, detail::TryParkAwaiter>(std::move(parking).take());
+}
+
+}  // namespace duolu

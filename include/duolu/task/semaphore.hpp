@@ -1,0 +1,98 @@
+// Public. Layer: task. A semaphore: at most so many tasks at a time.
+//
+//   SE1  There are as many permits as it was made with. acquire() gives one; while there is none it
+//       waits.
+//   SE2  Nobody overtakes: a permit that is given back belongs from then on to who has waited
+//       longest, even before that task goes on.
+//   SE3  A permit is given back when it is destroyed, or by release().
+//   SE4  When the strand is cancelled, acquire() ends with ECANCELED: at once if it was cancelled
+//       before, also if there are permits. One that belongs to it already is given. None is lost.
+//   SE5  Giving back resumes nobody (RQ1).
+//
+// One thread. The semaphore outlives its permits and who waits for it.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <utility>
+
+#include "duolu/base/check.hpp"
+#include "duolu/base/result.hpp"
+#include "duolu/task/ready.hpp"
+
+namespace duolu {
+
+/// Hands out permits. See the top of this file.
+class Semaphore {
+ public:
+  /// One of the semaphore's permits, until it is destroyed. Move-only.
+  class [[nodiscard]] Permit {
+   public:
+    Permit() = default;
+    Permit(Permit&& other) noexcept : of_(std::exchange(other.of_, nullptr)) {}
+    Permit& operator=(Permit&& other) noexcept {
+      if (this != &other) {
+        release();
+        of_ = std::exchange(other.of_, nullptr);
+      }
+      return *this;
+    }
+    ~Permit() { release(); }
+    /// Gives it back now. Does nothing if there is none any more.
+    void release() noexcept {
+      if (of_ != nullptr) std::exchange(of_, nullptr)->give_back();
+    }
+    [[nodiscard]] explicit operator bool() const noexcept { return of_ != nullptr; }
+
+   private:
+    friend class Semaphore;
+    explicit Permit(Semaphore* of) noexcept : of_(of) {}
+    Semaphore* of_ = nullptr;
+  };
+
+  explicit Semaphore(std::size_t permits) noexcept : permits_(permits), available_(permits) {}
+  Semaphore(const Semaphore&) = delete;
+  Semaphore& operator=(const Semaphore&) = delete;
+  /// All permits have been given back, or it aborts.
+  ~Semaphore() { DUOLU_CHECK(available_ == permits_); }
+
+  /// `Result<Semaphore::Permit> permit = co_await semaphore.acquire();`
+  auto acquire() noexcept { return detail::Parking<Wait, Semaphore*>(this); }
+  /// A permit if there is one now. It overtakes nobody: while somebody waits there is none.
+  [[nodiscard]] std::optional<Permit> try_acquire() noexcept {
+    if (!take()) return std::nullopt;
+    return Permit(this);
+  }
+  /// How many permits there are to be had.
+  [[nodiscard]] std::size_t available() const noexcept { return available_; }
+
+ private:
+  struct Wait : detail::Parked {
+    explicit Wait(Semaphore* of) noexcept : semaphore(of) {}
+    bool begin() const noexcept { return semaphore->take(); }
+    void park() noexcept { semaphore->line_.push(*this); }
+    Result<Permit> value() const noexcept {
+      if (error) return fail(error);
+      return Permit(semaphore);
+    }
+    Semaphore* semaphore;
+  };
+
+  bool take() noexcept {
+    if (available_ == 0) return false;
+    --available_;
+    return true;
+  }
+  void give_back() noexcept {
+    if (line_.empty())
+      ++available_;
+    else
+      line_.front().wake();  // it has the permit now
+  }
+
+  const std::size_t permits_;
+  std::size_t available_;  ///< 0 while somebody waits.
+  detail::Line line_;
+};
+
+}  // namespace duolu

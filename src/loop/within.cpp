@@ -1,0 +1,51 @@
+#include "duolu/loop/within.hpp"
+
+#include <cerrno>
+
+namespace duolu::detail {
+
+bool Timed::begin() {
+  ring = [](Loop::Alarm& due) { static_cast<Timed&>(due).time_is_over(); };
+  strand = &parent_;
+  loop_.arm(*this, deadline_);  // first, since it may throw
+  strand_.run_in(parent_.ready());
+  if (parent_.cancelled()) strand_.cancel();
+  work_.enter(&strand_);
+  work_.on_end([](void* timed) { static_cast<Timed*>(timed)->work_ended(); }, this);
+  return work_.run();
+}
+
+void Timed::park(TaskPromise& waiter, bool propagates) noexcept {
+  waiter_ = &waiter;
+  propagates_ = propagates;
+  if (parent_.cancelled()) strand_.cancel();  // by what the task did before it waited
+  parent_.suspended([](Strand&, void* own) noexcept { static_cast<Strand*>(own)->cancel(); },
+                    &strand_);
+}
+
+std::error_code Timed::error() const noexcept {
+  const std::error_code error = work_.failure();
+  if (timed_out_ && error == std::errc::operation_canceled) return errno_code(ETIMEDOUT);
+  return error;
+}
+
+void Timed::time_is_over() noexcept {
+  rung_ = true;
+  if (work_.done()) return work_ended();
+  if (parent_.cancelled()) return;  // that came first (WI5)
+  timed_out_ = true;
+  strand_.cancel();
+}
+
+void Timed::work_ended() {
+  // One that is due is in the loop's hands, and rings in this turn: then it goes on.
+  if (!armed() && !rung_) return;
+  loop_.disarm(*this);
+  if (waiter_ == nullptr) return;
+  if (const std::error_code found = error(); found && propagates_)
+    waiter_->end_with(found);
+  else
+    waiter_->resume();
+}
+
+}  // namespace duolu::detail
