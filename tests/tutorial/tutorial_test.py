@@ -32,8 +32,8 @@ DASHES = "-" * 40
 class Program:
     """One program, its output read line by line; ended, by its pid, when the block ends."""
 
-    def __init__(self, name, *options, stdin=subprocess.DEVNULL):
-        self.process = subprocess.Popen([PROGRAMS / name, *map(str, options)], stdin=stdin,
+    def __init__(self, name, *options, stdin=subprocess.DEVNULL, under=()):
+        self.process = subprocess.Popen([*under, PROGRAMS / name, *map(str, options)], stdin=stdin,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.seen = []
         self.changed = threading.Condition()
