@@ -16,7 +16,6 @@ using duolu::Interest;
 
 namespace {
 
-// [loop]
 /// Calls back whoever has something to do, until the program ends.
 class CallbackLoop {
  public:
@@ -48,14 +47,12 @@ class CallbackLoop {
   std::unique_ptr<duolu::Poller> poller_ = duolu::make_poller(kernel).value();
   std::map<duolu::Token, Callback> callbacks_;
 };
-// [/loop]
 
 }  // namespace
 
 int main(int, char** argv) {
   const duolu::Fd listener = listen_on_localhost(number_after(argv, "--port", 8080));
   CallbackLoop loop;
-  // [callbacks]
   duolu::Token door{};
   const auto connection = [&](duolu::Fd fd) {
     return [&, fd = std::move(fd), unsent = std::string()]() mutable -> std::optional<Interest> {
@@ -74,6 +71,5 @@ int main(int, char** argv) {
     if (fd >= 0) loop.watch(fd, connection(duolu::Fd(kernel, fd)));
     return fd == -EMFILE || fd == -ENFILE ? Interest::none : Interest::readable;
   });
-  // [/callbacks]
   loop.run();
 }

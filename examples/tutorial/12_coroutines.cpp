@@ -39,7 +39,6 @@ Task<Result<>> echo(Stream stream, duolu::Duration work) {
 }
 // [/conversation]
 
-// [server]
 Task<> handle(Stream stream, duolu::Duration work) {
   (void)co_await echo(std::move(stream), work);  // an error ends this client, and nobody else
 }
@@ -54,7 +53,6 @@ Task<> serve(duolu::Loop* loop, duolu::Listener* listener, duolu::Scope* scope,
       (void)co_await loop->sleep_for(100ms);  // no descriptor is left: until somebody has gone
   }
 }
-// [/server]
 
 }  // namespace
 

@@ -85,6 +85,18 @@ class Pages(unittest.TestCase):
         for name, text in figures.tables(figures.Recorded(figures.RECORDED)).items():
             self.assertEqual((figures.FIGURES / name).read_text(encoding="utf-8"), text, name)
 
+    def test_commands_of_the_bench_name_what_there_is(self):
+        sys.path.insert(0, str(ROOT / "bench" / "harness"))
+        import counted  # pylint: disable=import-outside-toplevel
+        import scenarios  # pylint: disable=import-outside-toplevel
+        names = (*scenarios.ALL, *scenarios.NAMES, *counted.MEASURES)
+        text = "".join(file.read_text(encoding="utf-8") for file in
+                       (*figures.FIGURES.glob("*.txt"), *GUIDE.glob("*.md")))
+        commands = re.findall(r"run bench .*?--only (\S+?)[`\s]", text)
+        self.assertGreater(len(commands), 5)
+        for pattern in (word for command in commands for word in command.split(",")):
+            self.assertTrue(scenarios.matching(names, [pattern]), pattern)
+
     def test_pictures_are_those_of_their_script(self):
         sys.path.insert(0, str(GUIDE / "pictures"))
         import draw  # pylint: disable=import-outside-toplevel
