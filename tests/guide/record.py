@@ -454,11 +454,7 @@ def counts(programs=None):
     return "\n".join(lines) + "\n"
 
 
-NO_MMAP = """\
-import mmap, select
-set_of_events = select.epoll()
-mmap.mmap(set_of_events.fileno(), 4096)
-"""
+NO_MMAP = "import mmap, select; events = select.epoll(); mmap.mmap(events.fileno(), 4096)"
 
 
 def epoll_mmap():
@@ -471,9 +467,8 @@ def epoll_mmap():
         calls = out.read_text().splitlines()
     begin = next(i for i, line in enumerate(calls) if line.startswith("epoll_create1"))
     kept = [calls[begin], next(line for line in calls[begin:] if "ENODEV" in line)]
-    lines = ["$ strace -e trace=epoll_create1,mmap python3", *(f">>> {line}" for line in
-                                                             NO_MMAP.splitlines())]
-    return "\n".join([*lines, *kept, done.stderr.splitlines()[-1]]) + "\n"
+    command = f"$ strace -e trace=epoll_create1,mmap python3 -c '{NO_MMAP}'"
+    return "\n".join([command, *kept, done.stderr.splitlines()[-1]]) + "\n"
 
 
 def fd_setsize():
