@@ -104,13 +104,13 @@ class Bench:
         bench = counted.Bench(self.options.build, self.options.quick, self.descriptors)
         progress = report.Progress(len(counted.SCRIPTED))
         try:
-            for backend, trigger in counted.SCRIPTED:
-                progress.step(f"counting {backend}, {trigger} on a scripted kernel")
+            for server, backend, trigger in counted.SCRIPTED:
+                progress.step(f"counting {server}, {backend} on a scripted kernel")
                 try:
-                    self.scripted.append(counted.scripted(bench, backend, trigger))
+                    self.scripted.append(counted.scripted(bench, server, backend, trigger))
                 except (Failure, NotObtained, ValueError) as why:
-                    self.scripted.append({"backend": backend, "trigger": trigger,
-                                          "failure": str(why)})
+                    self.scripted.append({"server": server, "backend": backend,
+                                          "trigger": trigger, "failure": str(why)})
                     self.failed = True
         finally:
             progress.clear()

@@ -72,8 +72,8 @@ def number(value, digits=0):
 # --- counted
 
 COUNTED = (("instructions_100", "instr. c=100", 1), ("instructions_1", "c=1", 1),
-           ("allocations", "alloc.", 2), ("calls_message", "calls", 3),
-           ("calls_connection", "calls/conn.", 2), ("bytes_idle", "B/idle conn.", 0),
+           ("allocations", "alloc.", 2), ("calls_message", "calls c=100", 3),
+           ("calls_message_1", "c=1", 2), ("calls_connection", "calls/conn.", 2), ("bytes_idle", "B/idle conn.", 0),
            ("wakeups_idle", "wake-ups", 0))
 
 
@@ -92,10 +92,11 @@ def counted_table(results):
 def scripted_table(results):
     kinds = sorted({kind for result in results for kind in result.get("calls", {})})
     table = Table("Counted on a scripted kernel: instructions of library and server, and calls, a "
-                  "message", ["poller", "instr. c=100", "c=1", *kinds, ""])
+                  "message", ["server", "instr. c=100", "c=1", *kinds, ""])
     for result in results:
         mark = table.footnote(f"failed: {result['failure']}") if "failure" in result else ""
-        table.add(f"{result['backend']}, {result['trigger']}",
+        what = (result["server"], result["backend"], result["trigger"])
+        table.add(", ".join(filter(None, what)),
                   number(result.get("instructions_100"), 1),
                   number(result.get("instructions_1"), 1),
                   *(number(result.get("calls", {}).get(kind), 2) for kind in kinds), mark)

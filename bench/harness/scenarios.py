@@ -40,8 +40,9 @@ class Group(NamedTuple):
 
 ALL = tuple(server.name for server in SERVERS)
 SOME = ("raw-uring-own", "libuv", "libevent", "libev", "asio-coroutines", "poller-epoll",
-        "poller-epoll-edge", "serve-epoll")
-FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "serve-epoll")
+        "poller-epoll-edge", "coroutine-epoll", "serve-epoll")
+FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "coroutine-epoll",
+       "serve-epoll")
 MULTIPLEXERS = ("raw-poll", "raw-select", "poller-epoll", "poller-poll", "poller-select")
 ECHO = (
     ("c1", "64 B, 1 connection", Load(active=1), ("raw-blocking", *SOME)),
