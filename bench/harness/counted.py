@@ -190,16 +190,16 @@ SCRIPTED = (("poller", "epoll", "level"), ("poller", "epoll", "edge"),
 
 
 def scripted(bench, server, backend, trigger):
-    """Instructions of library and server alone, and their calls by kind, a message each."""
+    """Instructions of library and server alone, allocations, and calls by kind, a message each."""
     words = [bench.build / "bench/scripted_cost", backend, trigger or server]
     few, many = 10_000, 30_000
 
-    def instructions_of(connections, messages):
+    def profile_of(connections, messages):
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "out"
             run_client(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *words,
                         connections, messages])
-            return counts.Profile(out.read_text()).total(without="ScriptedKernel::")
+            return counts.Profile(out.read_text())
 
     def calls_of(messages):
         lines = run_client([*words, CROWD, messages, "count"]).splitlines()
@@ -208,6 +208,9 @@ def scripted(bench, server, backend, trigger):
     found = {"server": server, "backend": backend, "trigger": trigger,
              "calls": difference(calls_of(many), calls_of(few), many - few)}
     for connections in (CROWD, 1):
-        more, less = (instructions_of(connections, messages) for messages in (many, few))
-        found[f"instructions_{connections}"] = (more - less) / (many - few)
+        more, less = (profile_of(connections, messages) for messages in (many, few))
+        instructions = [each.total(without="ScriptedKernel::") for each in (more, less)]
+        found[f"instructions_{connections}"] = (instructions[0] - instructions[1]) / (many - few)
+        found[f"allocations_{connections}"] = (
+            more.allocations() - less.allocations()) / (many - few)
     return found

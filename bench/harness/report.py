@@ -73,8 +73,8 @@ def number(value, digits=0):
 
 COUNTED = (("instructions_100", "instr. c=100", 1), ("instructions_1", "c=1", 1),
            ("allocations", "alloc.", 2), ("calls_message", "calls c=100", 3),
-           ("calls_message_1", "c=1", 2), ("calls_connection", "calls/conn.", 2), ("bytes_idle", "B/idle conn.", 0),
-           ("wakeups_idle", "wake-ups", 0))
+           ("calls_message_1", "c=1", 2), ("calls_connection", "calls/conn.", 2),
+           ("bytes_idle", "B/idle conn.", 0), ("wakeups_idle", "wake-ups", 0))
 
 
 def counted_table(results):

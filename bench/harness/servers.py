@@ -39,8 +39,10 @@ def poller(backend, trigger):
                   f"bench/poller_echo PORT {backend} {trigger}")
 
 
-def coroutine(backend):
-    return Server(f"coroutine-{backend}", "duolu", f"bench/coroutine_echo PORT {backend}")
+def coroutine(backend, buffer="large"):
+    suffix = "" if buffer == "large" else f"-{buffer}"
+    return Server(f"coroutine-{backend}{suffix}", "duolu",
+                  f"bench/coroutine_echo PORT {backend} {buffer}")
 
 
 def serve(backend, trigger):
@@ -72,6 +74,7 @@ SERVERS = (
     poller("poll", "level"),
     poller("select", "level"),
     coroutine("epoll"),
+    coroutine("epoll", "small"),  # what a connection costs besides its buffer
     coroutine("poll"),
     coroutine("select"),
     serve("epoll", "level"),
