@@ -3,6 +3,8 @@
 import sys
 import time
 
+import stats
+
 SCHEMA = "duolu.bench/1"
 MOST_COLUMNS = 100
 
@@ -100,6 +102,39 @@ def scripted_table(results):
                   number(result.get("instructions_100"), 1),
                   number(result.get("instructions_1"), 1),
                   *(number(result.get("calls", {}).get(kind), 2) for kind in kinds), mark)
+    return table
+
+
+# --- programs
+
+def loop_table(results):
+    """The ratio is to the first way of the same task."""
+    table = Table("The loop's own work: nanoseconds an item",
+                  ["task", "way", "median", "spread", "ratio"])
+    first = {}
+    for result in results:
+        median = stats.median(result["ns"])
+        ratio = median / first.setdefault(result["task"], median)
+        table.add(result["task"], result["name"], number(median, 1),
+                  f"{stats.quartile_spread(result['ns']):.0%}", f"{ratio:.2f}")
+    return table
+
+
+def headers_table(results):
+    table = Table("Compiling a coroutine echo server",
+                  ["library", "", "CPU s", "spread", "preprocessed lines"])
+    for result in results:
+        table.add(result["name"], result["optimization"],
+                  number(stats.median(result["cpu_s"]), 2),
+                  f"{stats.quartile_spread(result['cpu_s']):.0%}", number(result["lines"]))
+    return table
+
+
+def program_table(found):
+    """Of what programs.run() found."""
+    table = {"loop": loop_table, "headers": headers_table}[found["name"]](found["results"])
+    if "failure" in found:
+        table.footnote(f"failed: {found['failure']}")
     return table
 
 

@@ -44,13 +44,13 @@ Task<> serve(Loop* loop, Listener* listener, Scope* scope, bool small) {
 }  // namespace
 
 void bench::serve_coroutine_echo(Kernel& kernel, int port, std::string_view backend,
-                                 std::string_view buffer) {
+                                 std::string_view buffer_kind) {
   const auto poller = make_poller(kernel, backend).value();
   const auto engine = make_readiness_engine(*poller);
   Loop loop(*engine);
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::to_string(port)).value();
   Listener listener = Listener::open(loop, resolve(kernel, endpoint).value().front()).value();
-  loop.run(
-      with_scope([&](Scope& scope) { return serve(&loop, &listener, &scope, buffer == "small"); }));
+  loop.run(with_scope(
+      [&](Scope& scope) { return serve(&loop, &listener, &scope, buffer_kind == "small"); }));
   std::abort();  // serve() never ends
 }
