@@ -70,8 +70,7 @@ struct Ends {
 };
 
 Task<> sleeper(Loop* loop, Instant until, Ends* ends) {
-  // Named: g++ 12 puts the value of an `if (co_await ...)` whose awaiter has a destructor over the
-  // frame's first byte.
+  // Named, since there would be no variable here otherwise: docs/gcc12.md, `condition`.
   const bool woken = co_await loop->sleep_until(until);
   ++(woken ? ends->woken : ends->cancelled);
 }
