@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent / "harness"))
 
 import counted  # noqa: E402
 import machine  # noqa: E402
+import programs  # noqa: E402
 import report  # noqa: E402
 import scenarios  # noqa: E402
 import timed  # noqa: E402
@@ -22,6 +23,7 @@ from process import Failure, NotObtained, cores, raise_descriptor_limit  # noqa:
 from servers import QUICK, SERVERS  # noqa: E402
 
 MEASURES = (*counted.MEASURES, "scripted")
+QUICK_PROGRAMS = ["loop"]
 
 
 def arguments():
@@ -31,7 +33,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true",
                         help="some servers and loads, few pairs: 5 minutes, and no claims")
     parser.add_argument("--only", metavar="NAME,...", default="",
-                        help="servers, loads, measures of --list; * stands for any letters")
+                        help="servers, loads, measures, programs of --list; * stands for any "
+                        "letters")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--counts-only", action="store_true", help="what has no spread")
     only.add_argument("--times-only", action="store_true")
@@ -53,7 +56,7 @@ class Bench:
         self.core_count = len(cores())
         self.descriptors = raise_descriptor_limit()
         self.machine = machine.describe(ROOT, options.build)
-        self.counted, self.scripted, self.timings = [], [], []
+        self.counted, self.scripted, self.timings, self.programs = [], [], [], []
         self.tables = []
         self.failed = False
 
@@ -62,16 +65,25 @@ class Bench:
             QUICK if self.options.quick else scenarios.ALL)
         return [server for server in SERVERS if server.name in names]
 
+    def named(self, *kinds):
+        return [name for kind in kinds for name in scenarios.matching(kind, self.chosen)]
+
     def measures(self):
-        """The counted ones that are wanted: none if loads are named alone."""
-        named = scenarios.matching(MEASURES, self.chosen)
-        loads_alone = scenarios.matching(scenarios.NAMES, self.chosen) and not named
-        return () if self.options.times_only or loads_alone else named or MEASURES
+        """The counted ones that are wanted: none if only others are named."""
+        named = self.named(MEASURES)
+        others_alone = self.named(scenarios.NAMES, programs.PROGRAMS) and not named
+        return () if self.options.times_only or others_alone else named or MEASURES
+
+    def wanted_programs(self):
+        if self.options.counts_only:
+            return []
+        everything = QUICK_PROGRAMS if self.options.quick else list(programs.PROGRAMS)
+        return self.named(programs.PROGRAMS) if self.chosen else everything
 
     def groups(self):
-        measures_alone = (scenarios.matching(MEASURES, self.chosen)
-                          and not scenarios.matching(scenarios.NAMES, self.chosen))
-        if self.options.counts_only or measures_alone:
+        others_alone = (self.named(MEASURES, programs.PROGRAMS)
+                        and not self.named(scenarios.NAMES))
+        if self.options.counts_only or others_alone:
             return []
         built = {server.name for server in SERVERS if not server.missing(self.options.build)}
         most = self.descriptors - 100
@@ -104,17 +116,29 @@ class Bench:
         bench = counted.Bench(self.options.build, self.options.quick, self.descriptors)
         progress = report.Progress(len(counted.SCRIPTED))
         try:
-            for backend, trigger in counted.SCRIPTED:
-                progress.step(f"counting {backend}, {trigger} on a scripted kernel")
+            for server, backend, trigger in counted.SCRIPTED:
+                progress.step(f"counting {server}, {backend} on a scripted kernel")
                 try:
-                    self.scripted.append(counted.scripted(bench, backend, trigger))
+                    self.scripted.append(counted.scripted(bench, server, backend, trigger))
                 except (Failure, NotObtained, ValueError) as why:
-                    self.scripted.append({"backend": backend, "trigger": trigger,
-                                          "failure": str(why)})
+                    self.scripted.append({"server": server, "backend": backend,
+                                          "trigger": trigger, "failure": str(why)})
                     self.failed = True
         finally:
             progress.clear()
             self.show(report.scripted_table(self.scripted))
+
+    def run_programs(self):
+        for name in self.wanted_programs():
+            progress = report.Progress(1)
+            progress.step(f"timing {name}")
+            try:
+                found = programs.run(name, self.options.build, self.options.quick)
+            finally:
+                progress.clear()
+            self.programs.append(found)
+            self.failed |= "failure" in found
+            self.show(report.program_table(found))
 
     def time(self):
         pace = timed.QUICK if self.options.quick else timed.FULL
@@ -152,7 +176,7 @@ class Bench:
             self.options.json.write_text(json.dumps({
                 "schema": report.SCHEMA, "machine": self.machine,
                 "command": " ".join(["./run bench", *sys.argv[1:]]), "interrupted": interrupted,
-                "counted": self.counted, "scripted": self.scripted,
+                "counted": self.counted, "scripted": self.scripted, "programs": self.programs,
                 "timed": [report.timed_json(each, self.core_count) for each in self.timings],
             }, indent=1) + "\n")
         if self.options.markdown:
@@ -170,6 +194,7 @@ def show_list(build):
     for group in scenarios.groups(False, [], 1_000_000):
         print(f"  {group.name:22} {group.title}")
     print("measures (counted)\n  " + "\n  ".join(MEASURES))
+    print("programs (timed)\n  " + "\n  ".join(programs.PROGRAMS))
 
 
 def main():
@@ -179,7 +204,8 @@ def main():
         show_list(options.build)
         return 0
     for pattern in filter(None, options.only.split(",")):
-        if not scenarios.matching((*scenarios.ALL, *scenarios.NAMES, *MEASURES), [pattern]):
+        everything = (*scenarios.ALL, *scenarios.NAMES, *MEASURES, *programs.PROGRAMS)
+        if not scenarios.matching(everything, [pattern]):
             parser.error(f"--only: nothing is named {pattern}; see --list")
     if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs: at least 1")
@@ -190,6 +216,7 @@ def main():
     try:
         bench.count()
         bench.count_scripted()
+        bench.run_programs()
         bench.time()
     except KeyboardInterrupt:
         interrupted = True

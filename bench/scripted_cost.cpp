@@ -1,9 +1,10 @@
-// scripted_cost BACKEND TRIGGER CONNECTIONS MESSAGES [count]: the echo server on a kernel that is
-// played from memory: every wait reports all connections, each holds a message of 64 bytes, and
-// takes its echo. So what runs, besides the script, is the library and the server alone: no
-// scheduler decides how many messages a wait finds, and no valgrind what the kernel can do. Ends
-// after so many messages; with `count`, prints its calls by kind (and is not for counting
-// instructions then).
+// scripted_cost BACKEND SERVER CONNECTIONS MESSAGES [count]: an echo server on a kernel that is
+// played from memory. SERVER is `coroutine` (lent buffers) or `coroutine-own` (one in each
+// coroutine), or the trigger of the one on a bare Poller. Every wait reports all connections, each
+// holds a message of 64 bytes, and takes its echo. So what runs, besides the script, is the library
+// and the server alone: no scheduler decides how many messages a wait finds, and no valgrind what
+// the kernel can do. Ends after so many messages; with `count`, prints its calls by kind (and is
+// not for counting instructions then).
 #include <poll.h>
 #include <sys/epoll.h>
 
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "duolu/kernel/fault.hpp"
+#include "servers/coroutine_echo.hpp"
 #include "servers/poller_echo.hpp"
 #include "support/forwarding_kernel.hpp"
 
@@ -132,7 +134,7 @@ void print_counts() {
 int main(int argc, char** argv) {
   const bool counts = argc == 6 && std::string_view(argv[5]) == "count";
   if (argc != 5 && !counts) {
-    std::fputs("scripted_cost BACKEND TRIGGER CONNECTIONS MESSAGES [count]\n", stderr);
+    std::fputs("scripted_cost BACKEND SERVER CONNECTIONS MESSAGES [count]\n", stderr);
     return 2;
   }
   static ScriptedKernel scripted(static_cast<std::size_t>(std::atol(argv[3])), std::atol(argv[4]));
@@ -140,5 +142,9 @@ int main(int argc, char** argv) {
   counter = &counted;
   if (counts) at_end = print_counts;
   const int any_port = 0;
-  bench::serve_echo(counts ? static_cast<Kernel&>(counted) : scripted, any_port, argv[1], argv[2]);
+  Kernel& kernel = counts ? static_cast<Kernel&>(counted) : scripted;
+  const std::string_view server = argv[2];
+  if (server == "coroutine") bench::serve_coroutine_echo(kernel, any_port, argv[1], "lent");
+  if (server == "coroutine-own") bench::serve_coroutine_echo(kernel, any_port, argv[1], "own");
+  bench::serve_echo(kernel, any_port, argv[1], server);
 }

@@ -80,7 +80,7 @@ def difference(more, less, units):
 
 
 def instructions(bench, server):
-    """User instructions, libc included, and allocations."""
+    """User instructions, libc included, and allocations: with a crowd, and with one connection."""
     found = {}
     for connections, short, long in ((CROWD, 100, 300), (1, 2_000, 6_000)):
         if connections > server.most_connections:
@@ -89,16 +89,21 @@ def instructions(bench, server):
         more = profile(bench, server, connections, long)
         messages = connections * (long - short)
         found[f"instructions_{connections}"] = (more.total() - less.total()) / messages
-        found["allocations"] = (more.allocations() - less.allocations()) / messages
+        found[f"allocations_{connections}"] = (more.allocations() - less.allocations()) / messages
+    found["allocations"] = max(value for name, value in found.items() if "allocations" in name)
     return found
 
 
 def system_calls(bench, server):
-    connections = min(CROWD, server.most_connections)
-    short, long = 5_000 // connections, 15_000 // connections
-    kinds = difference(calls(bench, server, connections, long),
-                       calls(bench, server, connections, short), connections * (long - short))
-    found = {"calls_message": sum(kinds.values()), "calls_message_kinds": kinds}
+    found = {}
+    for connections, suffix, messages in ((CROWD, "", 5_000), (1, "_1", 500)):
+        if connections > server.most_connections:
+            continue
+        rounds = messages // connections
+        kinds = difference(calls(bench, server, connections, 3 * rounds),
+                           calls(bench, server, connections, rounds), 2 * messages)
+        found |= {f"calls_message{suffix}": sum(kinds.values()),
+                  f"calls_message{suffix}_kinds": kinds}
     if server.most_connections >= AT_ONCE:
         kinds = difference(calls(bench, server, AT_ONCE, 1, 32),
                            calls(bench, server, AT_ONCE, 1, 16), AT_ONCE * 16)
@@ -177,29 +182,36 @@ def count(bench, server, measures):
 
 # --- on a kernel that is played from memory
 
-SCRIPTED = (("epoll", "level"), ("epoll", "edge"), ("epoll", "oneshot"), ("poll", "level"),
-            ("select", "level"))
+# (server, backend, trigger). The coroutines have none to choose.
+SCRIPTED = (("poller", "epoll", "level"), ("poller", "epoll", "edge"),
+            ("poller", "epoll", "oneshot"), ("poller", "poll", "level"),
+            ("poller", "select", "level"), ("coroutine", "epoll", None),
+            ("coroutine-own", "epoll", None),
+            ("coroutine", "poll", None), ("coroutine", "select", None))
 
 
-def scripted(bench, backend, trigger):
-    """Instructions of library and server alone, and their calls by kind, a message each."""
-    program = bench.build / "bench/scripted_cost"
+def scripted(bench, server, backend, trigger):
+    """Instructions of library and server alone, allocations, and calls by kind, a message each."""
+    words = [bench.build / "bench/scripted_cost", backend, trigger or server]
     few, many = 10_000, 30_000
 
-    def instructions_of(connections, messages):
+    def profile_of(connections, messages):
         with tempfile.TemporaryDirectory() as scratch:
             out = Path(scratch) / "out"
-            run_client(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", program,
-                        backend, trigger, connections, messages])
-            return counts.Profile(out.read_text()).total(without="ScriptedKernel::")
+            run_client(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *words,
+                        connections, messages])
+            return counts.Profile(out.read_text())
 
     def calls_of(messages):
-        lines = run_client([program, backend, trigger, CROWD, messages, "count"]).splitlines()
+        lines = run_client([*words, CROWD, messages, "count"]).splitlines()
         return {name: int(number) for name, number in map(str.split, lines)}
 
-    found = {"backend": backend, "trigger": trigger,
+    found = {"server": server, "backend": backend, "trigger": trigger,
              "calls": difference(calls_of(many), calls_of(few), many - few)}
     for connections in (CROWD, 1):
-        more, less = (instructions_of(connections, messages) for messages in (many, few))
-        found[f"instructions_{connections}"] = (more - less) / (many - few)
+        more, less = (profile_of(connections, messages) for messages in (many, few))
+        instructions = [each.total(without="ScriptedKernel::") for each in (more, less)]
+        found[f"instructions_{connections}"] = (instructions[0] - instructions[1]) / (many - few)
+        found[f"allocations_{connections}"] = (
+            more.allocations() - less.allocations()) / (many - few)
     return found

@@ -3,6 +3,8 @@
 import sys
 import time
 
+import stats
+
 SCHEMA = "duolu.bench/1"
 MOST_COLUMNS = 100
 
@@ -72,9 +74,9 @@ def number(value, digits=0):
 # --- counted
 
 COUNTED = (("instructions_100", "instr. c=100", 1), ("instructions_1", "c=1", 1),
-           ("allocations", "alloc.", 2), ("calls_message", "calls", 3),
-           ("calls_connection", "calls/conn.", 2), ("bytes_idle", "B/idle conn.", 0),
-           ("wakeups_idle", "wake-ups", 0))
+           ("allocations", "alloc.", 2), ("calls_message", "calls c=100", 3),
+           ("calls_message_1", "c=1", 2), ("calls_connection", "calls/conn.", 2),
+           ("bytes_idle", "B/idle conn.", 0), ("wakeups_idle", "wake-ups", 0))
 
 
 def counted_table(results):
@@ -92,13 +94,47 @@ def counted_table(results):
 def scripted_table(results):
     kinds = sorted({kind for result in results for kind in result.get("calls", {})})
     table = Table("Counted on a scripted kernel: instructions of library and server, and calls, a "
-                  "message", ["poller", "instr. c=100", "c=1", *kinds, ""])
+                  "message", ["server", "instr. c=100", "c=1", *kinds, ""])
     for result in results:
         mark = table.footnote(f"failed: {result['failure']}") if "failure" in result else ""
-        table.add(f"{result['backend']}, {result['trigger']}",
+        what = (result["server"], result["backend"], result["trigger"])
+        table.add(", ".join(filter(None, what)),
                   number(result.get("instructions_100"), 1),
                   number(result.get("instructions_1"), 1),
                   *(number(result.get("calls", {}).get(kind), 2) for kind in kinds), mark)
+    return table
+
+
+# --- programs
+
+def loop_table(results):
+    """The ratio is to the first way of the same task."""
+    table = Table("The loop's own work: nanoseconds an item",
+                  ["task", "way", "median", "spread", "ratio"])
+    first = {}
+    for result in results:
+        median = stats.median(result["ns"])
+        ratio = median / first.setdefault(result["task"], median)
+        table.add(result["task"], result["name"], number(median, 1),
+                  f"{stats.quartile_spread(result['ns']):.0%}", f"{ratio:.2f}")
+    return table
+
+
+def headers_table(results):
+    table = Table("Compiling a coroutine echo server",
+                  ["library", "", "CPU s", "spread", "preprocessed lines"])
+    for result in results:
+        table.add(result["name"], result["optimization"],
+                  number(stats.median(result["cpu_s"]), 2),
+                  f"{stats.quartile_spread(result['cpu_s']):.0%}", number(result["lines"]))
+    return table
+
+
+def program_table(found):
+    """Of what programs.run() found."""
+    table = {"loop": loop_table, "headers": headers_table}[found["name"]](found["results"])
+    if "failure" in found:
+        table.footnote(f"failed: {found['failure']}")
     return table
 
 

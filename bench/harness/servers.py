@@ -39,6 +39,12 @@ def poller(backend, trigger):
                   f"bench/poller_echo PORT {backend} {trigger}")
 
 
+def coroutine(backend, buffer="lent"):
+    suffix = "" if buffer == "lent" else f"-{buffer}"
+    return Server(f"coroutine-{backend}{suffix}", "duolu",
+                  f"bench/coroutine_echo PORT {backend} {buffer}")
+
+
 def serve(backend, trigger):
     suffix = "" if trigger == "level" else f"-{trigger}"
     return Server(f"serve-{backend}{suffix}", "duolu",
@@ -67,6 +73,10 @@ SERVERS = (
     poller("epoll", "oneshot"),
     poller("poll", "level"),
     poller("select", "level"),
+    coroutine("epoll"),
+    coroutine("epoll", "own"),  # a buffer in each coroutine
+    coroutine("poll"),
+    coroutine("select"),
     serve("epoll", "level"),
     serve("epoll", "edge"),
     serve("poll", "level"),
@@ -75,6 +85,6 @@ SERVERS = (
 
 # What --quick looks at.
 QUICK = {"raw-epoll", "raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll",
-         "serve-epoll"}
+         "coroutine-epoll", "serve-epoll"}
 
 PEER_PACKAGES = ("libuv1-dev", "libevent-dev", "libev-dev", "libasio-dev")

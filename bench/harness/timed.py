@@ -19,11 +19,11 @@ START_S = 60  # for a client to connect and warm up
 
 class Pace(NamedTuple):
     pairs: int
-    warmup_s: float = 0.3
-    duration_s: float = 1.0
+    warmup_s: float
+    duration_s: float
 
 
-QUICK = Pace(pairs=3)
+QUICK = Pace(pairs=3, warmup_s=0.2, duration_s=0.9)
 FULL = Pace(pairs=stats.PAIRS_FOR_A_CLAIM, warmup_s=0.15, duration_s=0.7)
 
 

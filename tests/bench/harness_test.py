@@ -3,6 +3,7 @@
 
 import math
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -10,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/harness"))
 
 import counts  # noqa: E402
 import process  # noqa: E402
+import programs  # noqa: E402
 import report  # noqa: E402
 import scenarios  # noqa: E402
 import servers  # noqa: E402
@@ -278,6 +280,36 @@ class Plans(unittest.TestCase):
                          set(scenarios.NAMES) - set(scenarios.ON_DEMAND))
         self.assertLessEqual(servers.QUICK, set(scenarios.ALL))
         self.assertLessEqual(set(scenarios.QUICK_GROUPS), set(scenarios.NAMES))
+
+
+class Programs(unittest.TestCase):
+    def test_processor_time_is_the_childs(self):
+        busy = [sys.executable, "-c", "for i in range(1_000_000): pass"]
+        self.assertGreater(programs.cpu_seconds([*busy, "x"]), 0.005)
+        with self.assertRaisesRegex(process.Failure, "exit code 7: gone wrong"):
+            programs.cpu_seconds([sys.executable, "-c", "import sys; "
+                                  "print('gone wrong', file=sys.stderr); sys.exit(7)", "x"])
+
+    def test_a_failure_is_kept_for_the_table(self):
+        with tempfile.TemporaryDirectory() as build:
+            program = Path(build) / "bench/loop"
+            program.parent.mkdir()
+            program.write_text("#!/bin/sh\necho 'no timers' >&2\nexit 4\n")
+            program.chmod(0o755)
+            found = programs.run("loop", Path(build), True)
+        self.assertEqual(report.program_table(found).notes,
+                         ["Failed: loop: exit code 4: no timers"])
+
+    def test_ratios_are_to_the_first_way_of_a_task(self):
+        found = [{"task": "a", "name": "ours", "ns": [1, 2, 3]},
+                 {"task": "a", "name": "theirs", "ns": [6, 5, 4]},
+                 {"task": "b", "name": "ours", "ns": [8]}]
+        table = report.program_table({"name": "loop", "results": found})
+        self.assertEqual([row[-1] for row in table.rows], ["1.00", "2.50", "1.00"])
+
+    def test_what_is_compiled_is_there(self):
+        for _, source in programs.SOURCES:
+            self.assertTrue((programs.ROOT / source).is_file(), source)
 
 
 class Tables(unittest.TestCase):

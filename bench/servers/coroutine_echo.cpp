@@ -1,0 +1,65 @@
+// A coroutine for each connection, as in examples/05_coroutine_echo.cpp: with a buffer lent to it
+// while it has something to echo, or with one of its own, as large as all servers here have it. On
+// the real kernel: coroutine_echo_main.cpp; on a scripted one: ../scripted_cost.cpp.
+#include "coroutine_echo.hpp"
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <utility>
+
+#include "duolu/loop/scope.hpp"
+#include "duolu/net/listener.hpp"
+#include "duolu/poll/backends.hpp"
+#include "echo.hpp"
+
+namespace {
+
+using namespace duolu;
+
+/// Counts the connection when its coroutine has ended, however.
+struct CountsEnd {
+  CountsEnd() = default;
+  CountsEnd(const CountsEnd&) = delete;
+  CountsEnd& operator=(const CountsEnd&) = delete;
+  ~CountsEnd() { bench::closed(); }
+};
+
+Task<Result<>> echo(Stream stream) {
+  const CountsEnd counted;
+  while (Lease lease = co_await try_(stream.read_lease()))
+    co_await try_(stream.write_all(std::move(lease)));
+  co_return {};
+}
+
+Task<Result<>> echo_with_own_buffer(Stream stream) {
+  const CountsEnd counted;
+  char buffer[bench::buffer_size];
+  while (const std::size_t size = co_await try_(stream.read(buffer)))
+    co_await try_(stream.write_all(buffer, size));
+  co_return {};
+}
+
+Task<> serve(Loop* loop, Listener* listener, Scope* scope, bool lent) {
+  for (;;) {
+    Result<Stream> stream = co_await listener->accept();
+    if (stream)
+      scope->spawn(lent ? echo(std::move(*stream)) : echo_with_own_buffer(std::move(*stream)));
+    else  // no descriptors, for one; it would fail again at once
+      co_await loop->sleep_for(std::chrono::milliseconds(10));
+  }
+}
+
+}  // namespace
+
+void bench::serve_coroutine_echo(Kernel& kernel, int port, std::string_view backend,
+                                 std::string_view buffer_kind) {
+  const auto poller = make_poller(kernel, backend).value();
+  const auto engine = make_readiness_engine(*poller);
+  Loop loop(*engine);
+  const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::to_string(port)).value();
+  Listener listener = Listener::open(loop, resolve(kernel, endpoint).value().front()).value();
+  loop.run(with_scope(
+      [&](Scope& scope) { return serve(&loop, &listener, &scope, buffer_kind != "own"); }));
+  std::abort();  // serve() never ends
+}
