@@ -23,7 +23,6 @@
 #include <new>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "duolu/base/check.hpp"
 #include "duolu/engine/engine.hpp"
@@ -46,19 +45,15 @@ class ReadinessEngine final : public Engine {
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
   ~ReadinessEngine() override {
-    DUOLU_CHECK(free_.size() == descriptors_.size());
+    DUOLU_CHECK(open_ == 0);
     std::size_t back = 0;
     for (; spare_ != nullptr; ++back) release(std::exchange(spare_, spare_->next));
     DUOLU_CHECK(back == made_);
   }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
-    if (free_.empty()) {
-      descriptors_.emplace_back();
-      free_.reserve(descriptors_.size());  // so that close() never needs memory
-      free_.push_back(&descriptors_.back());
-    }
-    Descriptor& descriptor = *free_.back();
+    if (free_ == nullptr) push_free(descriptors_.emplace_back());
+    Descriptor& descriptor = of_in(*free_);
     // Priority, to learn that urgent data is in the stream: recv(2) stops in front of it.
     constexpr Interest all = Interest::readable | Interest::priority | Interest::writable;
     const Result<Token> token =
@@ -66,7 +61,8 @@ class ReadinessEngine final : public Engine {
     if (!token &&
         (kind != DescriptorKind::file || token.error() != std::errc::operation_not_permitted))
       return fail(token.error());
-    free_.pop_back();
+    free_ = free_->next;
+    ++open_;
     descriptor = Descriptor{};
     descriptor.engine = this;
     descriptor.fd = fd;
@@ -80,7 +76,8 @@ class ReadinessEngine final : public Engine {
     DUOLU_CHECK(descriptor.in.state == Op::State::idle && descriptor.out.state == Op::State::idle);
     (void)poller_.remove(token_of(descriptor));
     kernel().close(std::exchange(descriptor.fd, -1));
-    free_.push_back(&descriptor);
+    push_free(descriptor);
+    --open_;
   }
 
   bool start_send(Descriptor& descriptor) override {
@@ -254,6 +251,10 @@ class ReadinessEngine final : public Engine {
     *link = op.next;
     if (last_starved_ == &op.next) last_starved_ = link;
     op.state = Op::State::parked;
+  }
+  void push_free(Descriptor& descriptor) noexcept {
+    descriptor.in.next = free_;
+    free_ = &descriptor.in;
   }
   static Descriptor& of_in(Op& op) noexcept {
     static_assert(offsetof(Descriptor, in) == 0);
@@ -446,10 +447,11 @@ class ReadinessEngine final : public Engine {
   const int budget_;
   int left_;
   std::deque<Descriptor> descriptors_;  ///< Never move.
-  std::vector<Descriptor*> free_;
-  const std::size_t buffers_;  ///< Most there may be.
-  std::size_t made_ = 0;       ///< There are.
-  Op* starved_ = nullptr;      ///< Those who wait for a buffer, in order.
+  Op* free_ = nullptr;                  ///< Of those that are closed, linked.
+  std::size_t open_ = 0;                ///< How many are not.
+  const std::size_t buffers_;           ///< Most there may be.
+  std::size_t made_ = 0;                ///< There are.
+  Op* starved_ = nullptr;               ///< Those who wait for a buffer, in order.
   Op** last_starved_ = &starved_;
 };
 

@@ -8,59 +8,53 @@
 namespace duolu {
 
 struct Scope::Child {
-  explicit Child(Scope& in) noexcept : scope(&in) {}
+  Child(Scope& in, detail::TaskPromise& what) noexcept : scope(&in), task(&what) {}
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
-  virtual ~Child() = default;
-
-  /// Rethrows what the task threw.
-  virtual void take() = 0;
+  ~Child() { task->destroy(); }
 
   static void* operator new(std::size_t size) { return take_frame(size); }
   static void operator delete(void* memory, std::size_t size) noexcept { give_frame(memory, size); }
 
   Scope* scope;
+  detail::TaskPromise* task;  ///< Owned.
   Strand strand;
   Child* next = nullptr;
   Child* previous = nullptr;
-};
-
-template <class T>
-struct Scope::ChildOf final : Child {
-  ChildOf(Scope& in, Task<T> what) noexcept : Child(in), task(std::move(what)) {}
-  void take() override { (void)task.promise().take(); }
-
-  Task<T> task;
 };
 
 Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
 template <class T>
 void Scope::adopt(Task<T> task, const Origin& origin) {
-  auto* const child = new ChildOf<T>(*this, std::move(task));
-  child->next = first_;
-  if (first_ != nullptr) first_->previous = child;
-  first_ = child;
-  ++size_;
-  child->strand.set_origin(origin);
-  child->strand.run_in(ready_);
-  if (cancelled_) child->strand.cancel();
-  auto& promise = child->task.promise();
-  promise.enter(&child->strand);
-  if (promise.run()) return ended(*child);
-  promise.on_end(
-      [](void* ended_one) {
-        auto& one = *static_cast<ChildOf<T>*>(ended_one);
-        one.scope->ended(one);
-      },
-      child);
+  auto* const child = new Child(*this, task.promise());
+  (void)task.release();
+  start(*child, origin);
 }
 template void Scope::adopt(Task<> task, const Origin& origin);
 template void Scope::adopt(Task<Result<>> task, const Origin& origin);
 
+void Scope::start(Child& child, const Origin& origin) {
+  child.next = first_;
+  if (first_ != nullptr) first_->previous = &child;
+  first_ = &child;
+  ++size_;
+  child.strand.set_origin(origin);
+  child.strand.run_in(ready_);
+  if (cancelled_) child.strand.cancel();
+  child.task->enter(&child.strand);
+  if (child.task->run()) return ended(child);
+  child.task->on_end(
+      [](void* ended_one) {
+        auto& one = *static_cast<Child*>(ended_one);
+        one.scope->ended(one);
+      },
+      &child);
+}
+
 void Scope::ended(Child& child) noexcept {
   try {
-    child.take();
+    child.task->rethrow();
   } catch (...) {
     if (report_)
       report_(std::current_exception());

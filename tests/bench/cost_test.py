@@ -20,12 +20,12 @@ from servers import coroutine  # noqa: E402
 # The limits, each with the figure it was made from: 3 % above it, where a compiler's update moves
 # it a little. Whoever makes a figure better lowers its limit; a limit is raised with a reason.
 LIMITS = {
-    "user instructions a message, 100 connections": 243.5,  # 236.4
-    "the same with a buffer in the coroutine": 243.5,
-    "user instructions a message, 1 connection": 581,       # 564.0
+    "user instructions a message, 100 connections": 202.5,  # 196.6, of which 20 are for lending
+    "the same with a buffer in the coroutine": 182,         # 176.6
+    "user instructions a message, 1 connection": 567.5,     # 551.0
     "system calls a message, 100 connections": 2.02,        # 2.01: a wait finds 100 messages
     "heap allocations a message": 0,
-    "user memory of an idle connection, bytes": 861,        # 836; 64 are the server's buffer
+    "user memory of an idle connection, bytes": 392,        # 381
 }
 STALE = 0.94  # a figure below this share of its limit should have lowered it
 
@@ -44,9 +44,10 @@ def messages(bench):
 
 
 def connections(bench):
-    bench.idle, bench.watch_s = (200, 1_200), 0
-    found = counted.idle(bench, coroutine("epoll"))
-    return {"user memory of an idle connection, bytes": found["bytes_idle"]}
+    bench.idle, bench.watch_s = (500, 4_500), 0
+    # Pages are counted, and a few may come for another reason: the least of three.
+    found = [counted.idle(bench, coroutine("epoll"))["bytes_idle"] for _ in range(3)]
+    return {"user memory of an idle connection, bytes": min(found)}
 
 
 def main():

@@ -67,11 +67,10 @@ class Scope {
  private:
   /// A spawned task, in the memory of frames.
   struct Child;
-  template <class T>
-  struct ChildOf;
 
   template <class T>
   void adopt(Task<T> task, const Origin& origin);
+  void start(Child& child, const Origin& origin);
   void ended(Child& child) noexcept;
 
   ReadyQueue* ready_;

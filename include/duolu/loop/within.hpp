@@ -113,7 +113,14 @@ inline constexpr bool is_task<Task<T>> = true;
 
 /// What awaiting an Awaitable gives.
 template <class Awaitable>
-using Awaited = decltype(std::declval<Awaitable>().on(std::declval<Strand*>()).await_resume());
+auto awaited(Awaitable&& awaitable, Strand* strand) {
+  if constexpr (std::is_pointer_v<std::remove_reference_t<Awaitable>>)
+    return await_on(awaitable, strand).await_resume();
+  else
+    return std::forward<Awaitable>(awaitable).on(strand).await_resume();
+}
+template <class Awaitable>
+using Awaited = decltype(awaited(std::declval<Awaitable>(), std::declval<Strand*>()));
 
 template <class Awaitable>
 Task<Awaited<Awaitable>> as_task(Awaitable awaitable) {

@@ -29,9 +29,9 @@ class Listener {
 
   /// The next connection, as a Stream. Errors are accept(2)'s; see accept_error(). Cancelled:
   /// ECANCELED, and no connection is lost.
-  auto accept() noexcept {
+  [[nodiscard]] auto* accept() noexcept {
     Engine::prepare(descriptor_->in, Op::Code::accept);
-    return detail::Awaitable<detail::AcceptRequest>{descriptor_};
+    return detail::pending<detail::AcceptRequest>(descriptor_);
   }
   /// Where it listens, with the port that the system chose.
   [[nodiscard]] Address address() const noexcept;

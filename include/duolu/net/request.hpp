@@ -47,18 +47,19 @@ template <class Request, bool ends_task>
 class OpAwaiter {
  public:
   OpAwaiter(Descriptor& descriptor, const Strand& strand)
-      : descriptor_(&descriptor), ended_(start(descriptor, strand)) {}
-  bool await_ready() const noexcept { return ended_; }
+      : descriptor_and_ended_(reinterpret_cast<std::uintptr_t>(&descriptor) |
+                              (start(descriptor, strand) ? 1 : 0)) {}
+  bool await_ready() const noexcept { return (descriptor_and_ended_ & 1) != 0; }
   template <class Waiter>
     requires(!ends_task || Fallible<Waiter>)
   void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
-    park<Request>(*descriptor_, waiter.promise(), ends_task);
+    park<Request>(descriptor(), waiter.promise(), ends_task);
   }
   auto await_resume() const noexcept {
     if constexpr (ends_task)
-      return Request::value(*descriptor_);
+      return Request::value(descriptor());
     else
-      return Request::result(*descriptor_);
+      return Request::result(descriptor());
   }
 
  private:
@@ -68,17 +69,28 @@ class OpAwaiter {
     Request::refuse(descriptor);
     return false;
   }
+  [[nodiscard]] Descriptor& descriptor() const noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer
+    return *reinterpret_cast<Descriptor*>(descriptor_and_ended_ & ~std::uintptr_t{1});
+  }
 
-  Descriptor* descriptor_;
-  bool ended_;
+  std::uintptr_t descriptor_and_ended_;  ///< One word in the frame of every task that waits.
 };
 
-/// A request that was prepared and is made when it is awaited, which must be next.
+/// A descriptor in which a `Request` was prepared, to be awaited next: what co_await is given. Only
+/// ever a pointer, which is the Descriptor's: a class would be stored in the frame of the task.
+template <class Request, bool ends_task>
+struct Pending {
+  Pending() = delete;
+};
 template <class Request, bool ends_task = false>
-struct [[nodiscard]] Awaitable {
-  Descriptor* descriptor;
-  OpAwaiter<Request, ends_task> on(const Strand* strand) const { return {*descriptor, *strand}; }
-};
+[[nodiscard]] Pending<Request, ends_task>* pending(Descriptor* descriptor) noexcept {
+  return reinterpret_cast<Pending<Request, ends_task>*>(descriptor);
+}
+template <class Request, bool ends_task>
+OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, const Strand* strand) {
+  return {*reinterpret_cast<Descriptor*>(pending), *strand};
+}
 
 /// The same for what does not fit into a descriptor: `Request` is kept in the frame, and prepares
 /// itself when it is started.
@@ -149,8 +161,9 @@ struct OutRequest {
 
 /// `std::size_t size = co_await try_(stream.read(buffer));` See Task, TA4.
 template <class Request>
-[[nodiscard]] auto try_(const detail::Awaitable<Request>& awaitable) noexcept {
-  return detail::Awaitable<Request, true>{awaitable.descriptor};
+[[nodiscard]] detail::Pending<Request, true>* try_(
+    detail::Pending<Request, false>* pending) noexcept {
+  return reinterpret_cast<detail::Pending<Request, true>*>(pending);
 }
 template <class Request>
 [[nodiscard]] auto try_(const detail::MessageAwaitable<Request>& awaitable) noexcept {

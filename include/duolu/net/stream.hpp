@@ -143,21 +143,21 @@ class Stream {
 
   /// Up to `size` bytes, which is 1 at least; 0 at the end of the stream. Errors: recv(2)'s or
   /// read(2)'s.
-  auto read(void* buffer, std::size_t size) noexcept {
+  [[nodiscard]] auto* read(void* buffer, std::size_t size) noexcept {
     Engine::prepare_recv(*descriptor_, buffer, size);
-    return detail::Awaitable<detail::InRequest>{descriptor_};
+    return detail::pending<detail::InRequest>(descriptor_);
   }
   /// The same into an array, a string, a vector, a span.
   template <class Buffer>
     requires requires(Buffer& b) { std::span<char>(b); }
-  auto read(Buffer&& buffer) noexcept {
+  [[nodiscard]] auto* read(Buffer&& buffer) noexcept {
     return read(std::data(buffer), std::size(buffer));
   }
   /// What there is, in a buffer of the engine's: whoever waits needs none. Empty at the end of the
   /// stream.
-  auto read_lease() noexcept {
+  [[nodiscard]] auto* read_lease() noexcept {
     Engine::prepare(descriptor_->in, Op::Code::recv_lent);
-    return detail::Awaitable<detail::ReadLeaseRequest>{descriptor_};
+    return detail::pending<detail::ReadLeaseRequest>(descriptor_);
   }
   /// Fills `buffer`. StreamError::ended if the stream ends before; what has come by then is in the
   /// buffer, as it is after any error: whoever must lose nothing uses a Reader.
@@ -166,11 +166,13 @@ class Stream {
   /// Sends `size` bytes, at most Engine::most_bytes, which stay as they are until it has ended.
   /// Errors: send(2)'s or write(2)'s; EPIPE and ECONNRESET when the peer is gone. A pipe that
   /// nobody reads any more raises SIGPIPE too, as write(2) does, unless the program ignores it.
-  auto write_all(const void* bytes, std::size_t size) noexcept {
+  [[nodiscard]] auto* write_all(const void* bytes, std::size_t size) noexcept {
     Engine::prepare_send(*descriptor_, bytes, size);
-    return detail::Awaitable<detail::WriteRequest>{descriptor_};
+    return detail::pending<detail::WriteRequest>(descriptor_);
   }
-  auto write_all(std::string_view bytes) noexcept { return write_all(bytes.data(), bytes.size()); }
+  [[nodiscard]] auto* write_all(std::string_view bytes) noexcept {
+    return write_all(bytes.data(), bytes.size());
+  }
   /// Sends several pieces, one after the other, with one system call as long as the peer takes
   /// them.
   template <class... More>
@@ -180,11 +182,11 @@ class Stream {
   }
   /// Sends all of `lease`, not empty, and gives its buffer back at once: a peer that does not read
   /// keeps none. What could not be sent yet is copied.
-  auto write_all(Lease&& lease) noexcept {
+  [[nodiscard]] auto* write_all(Lease&& lease) noexcept {
     DUOLU_CHECK(lease);
     const auto size = static_cast<std::uint32_t>(lease.text().size());
     Engine::prepare(descriptor_->out, Op::Code::send_lent, lease.release(), size);
-    return detail::Awaitable<detail::WriteLeaseRequest>{descriptor_};
+    return detail::pending<detail::WriteLeaseRequest>(descriptor_);
   }
 
   /// Half-close: tells the peer that nothing more comes; reading goes on. Errors: shutdown(2)'s;

@@ -86,10 +86,10 @@ class TaskPromise {
   Final final_suspend() const noexcept { return {}; }
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
-  /// What is awaited learns on which strand: `on(strand)` of an awaitable gives its awaiter. By
-  /// value: g++ 12 copies an awaiter that comes by reference into the frame.
-  /// `where` is what source_location::current() takes by itself, as a plain pointer: an object
-  /// would be stored in the frame twice.
+  /// What is awaited learns on which strand: `on(strand)` of an awaitable, or await_on(awaitable,
+  /// strand) for a pointer, gives its awaiter. By value: g++ 12 copies an awaiter that comes by
+  /// reference into the frame. `where` is what source_location::current() takes by itself, as a
+  /// plain pointer: an object would be stored in the frame twice.
   template <class Awaitable>
   auto await_transform(Awaitable&& awaitable,
                        decltype(__builtin_source_location()) where = __builtin_source_location()) {
@@ -99,6 +99,12 @@ class TaskPromise {
       return std::forward<Awaitable>(awaitable).on(strand_);
     else
       return Borrowed<std::remove_reference_t<Awaitable>>(awaitable);
+  }
+  template <class Awaitable>
+  auto await_transform(Awaitable* awaitable,
+                       decltype(__builtin_source_location()) where = __builtin_source_location()) {
+    where_ = where;
+    return await_on(awaitable, strand_);
   }
   /// The co_await it is in, or was in last.
   [[nodiscard]] std::source_location where() const noexcept {
@@ -119,6 +125,11 @@ class TaskPromise {
     return exception_ ? std::error_code() : error();
   }
 
+  /// Rethrows what it threw, if it did.
+  void rethrow() const {
+    if (exception_) [[unlikely]]
+      std::rethrow_exception(exception_);
+  }
   /// What it threw, if it did.
   [[nodiscard]] const std::exception_ptr& exception() const noexcept { return exception_; }
 
@@ -136,6 +147,8 @@ class TaskPromise {
   }
   /// Has it go on from where it is suspended.
   void resume() { std::coroutine_handle<TaskPromise>::from_promise(*this).resume(); }
+  /// Destroys the coroutine, which has ended or not begun.
+  void destroy() noexcept { std::coroutine_handle<TaskPromise>::from_promise(*this).destroy(); }
   /// Ends it where it is suspended, as if it had returned `error`.
   void end_with(std::error_code error) noexcept {
     if (strand_ != nullptr) strand_->resumed();
@@ -152,11 +165,6 @@ class TaskPromise {
  protected:
   TaskPromise() = default;
   ~TaskPromise() = default;
-
-  void rethrow() const {
-    if (exception_) [[unlikely]]
-      std::rethrow_exception(exception_);
-  }
 
  private:
   [[nodiscard]] virtual std::error_code error() const noexcept = 0;
@@ -219,6 +227,26 @@ class TaskResult : public TaskPromise {
   std::optional<T> value_;
 };
 
+/// The one that servers are full of, in 16 bytes.
+template <>
+class TaskResult<Result<>> : public TaskPromise {
+ public:
+  void return_value(Result<> value) noexcept {
+    if (!value) error_ = value.error();
+  }
+  Result<> take() const {
+    rethrow();
+    if (error_) return fail(error_);
+    return {};
+  }
+
+ private:
+  std::error_code error() const noexcept final { return error_; }
+  void take_error(std::error_code error) noexcept final { error_ = error; }
+
+  std::error_code error_;
+};
+
 template <>
 class TaskResult<void> : public TaskPromise {
  public:
@@ -260,7 +288,9 @@ class [[nodiscard]] Task {
 
   /// Whether there is a coroutine: not after a move.
   [[nodiscard]] explicit operator bool() const noexcept { return promise_ != nullptr; }
-  /// For whoever runs tasks: the coroutine, still this task's.
+  /// For whoever runs tasks: the coroutine, theirs to destroy().
+  [[nodiscard]] promise_type* release() noexcept { return std::exchange(promise_, nullptr); }
+  /// The same, still this task's.
   [[nodiscard]] promise_type& promise() const noexcept {
     DUOLU_CHECK(promise_ != nullptr);
     return *promise_;
@@ -294,7 +324,7 @@ class [[nodiscard]] Task {
   void destroy() noexcept {
     if (promise_ == nullptr) return;
     DUOLU_CHECK(!promise_->started() || promise_->done());  // TA5
-    std::coroutine_handle<promise_type>::from_promise(*std::exchange(promise_, nullptr)).destroy();
+    release()->destroy();
   }
 
   promise_type* promise_ = nullptr;
