@@ -121,7 +121,28 @@ Task<Result<Stream>> connect_any(Loop* loop, std::vector<Address> addresses, Dur
   co_return *std::move(race.winner);
 }
 
+Task<Result<std::vector<Address>>> look_up(OffloadPool* pool, Kernel* kernel, Endpoint endpoint) {
+  auto work = [kernel, &endpoint] { return resolve(*kernel, endpoint); };
+  co_return co_await offload(*pool, work);
+}
+
+Task<Result<Stream>> connect_endpoint(Loop* loop, OffloadPool* pool, Endpoint endpoint,
+                                      Duration stagger) {
+  std::vector<Address> addresses =
+      co_await try_(look_up(pool, &loop->kernel(), std::move(endpoint)));
+  co_return co_await connect_any(loop, std::move(addresses), stagger);
+}
+
 }  // namespace
+
+Task<Result<std::vector<Address>>> resolve(OffloadPool& pool, Kernel& kernel, Endpoint endpoint) {
+  return look_up(&pool, &kernel, std::move(endpoint));
+}
+
+Task<Result<Stream>> connect(Loop& loop, OffloadPool& pool, Endpoint endpoint,
+                             ConnectOptions options) {
+  return connect_endpoint(&loop, &pool, std::move(endpoint), options.stagger);
+}
 
 Task<Result<Stream>> connect(Loop& loop, Address address) { return connect_one(&loop, address); }
 

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -204,6 +205,24 @@ TEST_P(NetTest, the_first_address_that_answers_wins) {
     }
   }));
   EXPECT_EQ(poller->size(), 1U);  // the listener: no attempt is left over
+}
+
+TEST_P(NetTest, names_are_looked_up_beside_the_loop) {
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  const std::unique_ptr<OffloadPool> pool = OffloadPool::start(real_kernel(), 1).value();
+  Endpoint endpoint = parse_endpoint("localhost:0").value();
+  endpoint.port = listener.address().port();
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(greet_one(listener));
+    const auto addresses = co_await resolve(*pool, real_kernel(), endpoint);
+    EXPECT_TRUE(addresses);
+    EXPECT_FALSE(addresses->empty());
+    EXPECT_TRUE(co_await connect(loop, *pool, endpoint));
+    Endpoint nowhere = endpoint;
+    nowhere.host = "no.such.host.invalid";
+    const Result<Stream> none = co_await connect(loop, *pool, nowhere);
+    EXPECT_FALSE(none);
+  }));
 }
 
 TEST_P(NetTest, a_connect_that_hangs_is_cancelled) {

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <vector>
 
+#include "duolu/loop/offload.hpp"
 #include "duolu/net/stream.hpp"
 
 namespace duolu {
@@ -12,6 +13,11 @@ namespace duolu {
 /// (ECONNREFUSED, ETIMEDOUT, ENOENT ...) and Engine::open()'s. A Unix listener whose backlog is
 /// full is tried again until there is room. Cancelled: ECANCELED, and the socket is closed.
 [[nodiscard]] Task<Result<Stream>> connect(Loop& loop, Address address);
+
+/// The addresses of an endpoint, as resolve(); looked up on a thread of `pool`, since that blocks.
+/// Cancelled: ECANCELED, at once if it has not begun, else when it has ended (OF3).
+[[nodiscard]] Task<Result<std::vector<Address>>> resolve(OffloadPool& pool, Kernel& kernel,
+                                                         Endpoint endpoint);
 
 /// How to connect to what has several addresses.
 struct ConnectOptions {
@@ -24,6 +30,9 @@ struct ConnectOptions {
 /// passed. The first connection wins, the other attempts are cancelled. Errors: of the attempt that
 /// failed last; EADDRNOTAVAIL without addresses; ECANCELED.
 [[nodiscard]] Task<Result<Stream>> connect(Loop& loop, std::vector<Address> addresses,
+                                           ConnectOptions options = {});
+/// The same with the addresses of an endpoint. Errors: resolve()'s as well.
+[[nodiscard]] Task<Result<Stream>> connect(Loop& loop, OffloadPool& pool, Endpoint endpoint,
                                            ConnectOptions options = {});
 
 }  // namespace duolu
