@@ -100,22 +100,22 @@ Task<> begin(Race* race, Scope* scope) {
 }
 
 /// The addresses of the first one's family and those of the other by turns (RFC 8305, section 4).
-std::vector<Address> by_turns(std::vector<Address> addresses) {
-  if (addresses.empty()) return addresses;
-  const int first = addresses.front().family();
-  const auto others = std::stable_partition(addresses.begin(), addresses.end(),
-                                            [&](const Address& a) { return a.family() == first; });
+std::vector<Address> by_turns(const std::vector<Address>& addresses) {
+  std::vector<Address> first;
+  std::vector<Address> other;
+  for (const Address& address : addresses)
+    (address.family() == addresses.front().family() ? first : other).push_back(address);
   std::vector<Address> mixed;
   mixed.reserve(addresses.size());
-  for (auto one = addresses.begin(), other = others; one != others || other != addresses.end();) {
-    if (one != others) mixed.push_back(*one++);
-    if (other != addresses.end()) mixed.push_back(*other++);
+  for (std::size_t i = 0; i < std::max(first.size(), other.size()); ++i) {
+    if (i < first.size()) mixed.push_back(first[i]);
+    if (i < other.size()) mixed.push_back(other[i]);
   }
   return mixed;
 }
 
 Task<Result<Stream>> connect_any(Loop* loop, std::vector<Address> addresses, Duration stagger) {
-  Race race{.loop = loop, .addresses = by_turns(std::move(addresses)), .stagger = stagger};
+  Race race{.loop = loop, .addresses = by_turns(addresses), .stagger = stagger};
   co_await with_scope([&race](Scope& scope) { return begin(&race, &scope); });
   if (!race.winner) co_return fail(race.last);
   co_return *std::move(race.winner);

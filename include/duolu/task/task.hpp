@@ -104,6 +104,7 @@ class TaskPromise {
   auto await_transform(Awaitable* awaitable,
                        decltype(__builtin_source_location()) where = __builtin_source_location()) {
     where_ = where;
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): it does not see that strand_ is set
     return await_on(awaitable, strand_);
   }
   /// The co_await it is in, or was in last.
