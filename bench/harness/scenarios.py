@@ -42,10 +42,12 @@ ALL = tuple(server.name for server in SERVERS)
 SOME = ("raw-uring-own", "libuv", "libevent", "libev", "asio-coroutines", "poller-epoll",
         "poller-epoll-edge", "serve-epoll")
 FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "serve-epoll")
+BY_HAND = ("raw-blocking", "raw-threads", "raw-poll", "raw-select")
 MULTIPLEXERS = ("raw-poll", "raw-select", "poller-epoll", "poller-poll", "poller-select")
 ECHO = (
     ("c1", "64 B, 1 connection", Load(active=1), ("raw-blocking", *SOME)),
-    ("c10", "64 B, 10 connections", Load(active=10), FEW),
+    ("one", "64 B, 1 connection, by hand", Load(active=1), BY_HAND),
+    ("c10", "64 B, 10 connections", Load(active=10), (*BY_HAND, *FEW)),
     ("c100", "64 B, 100 connections", Load(), ALL),
     ("c1000", "64 B, 1,000 connections", Load(active=1_000), SOME),
     ("large", "16 KiB, 100 connections", Load(size=16_384), SOME),
@@ -55,7 +57,7 @@ ECHO = (
     ("idle1000", "64 B, 100 active and 1,000 idle connections", Load(idle=1_000), MULTIPLEXERS),
     ("idle10000", "64 B, 100 active and 10,000 idle connections", Load(idle=10_000), MULTIPLEXERS),
 )
-ON_DEMAND = ("c10", "idle1000")  # between others; only where they are named
+ON_DEMAND = ("one", "c10", "idle1000")  # between others; only where they are named
 QUICK_GROUPS = ("c1", "c100", "large", "deep", "churn", "keeps-poller-epoll")
 
 

@@ -265,6 +265,12 @@ class Plans(unittest.TestCase):
         self.assertEqual({subject.server for group in found for subject in group.subjects},
                          {name for name in scenarios.ALL if name.startswith("poller-")})
 
+    def test_servers_by_hand_with_few_connections(self):
+        found = {group.name: [subject.server for subject in group.subjects]
+                 for group in scenarios.groups(False, ["one", "c10", "raw-*"], 1_000_000)}
+        self.assertEqual(found["one"], ["raw-blocking", "raw-threads", "raw-poll", "raw-select"])
+        self.assertEqual(found["c10"], ["raw-threads", "raw-poll", "raw-select", "raw-uring-own"])
+
     def test_names_are_what_groups_there_are(self):
         self.assertEqual([group.name for group in scenarios.groups(False, ["*"], 1_000_000)],
                          list(scenarios.NAMES))

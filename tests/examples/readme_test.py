@@ -2,11 +2,13 @@
 
 A fenced block with `<!-- include: FILE -->` before it must equal that file, one with
 `<!-- include: FILE#REGION -->` the lines between `// [REGION]` and `// [/REGION]` in it, less their
-common indentation. Every C++ block of README.md has such a marker.
+common indentation. Every C++ block of README.md has such a marker, and in docs/guide every block,
+whatever is in it. `readme_test.py --write` writes what the markers say into the pages.
 """
 
 import pathlib
 import re
+import sys
 import textwrap
 import unittest
 
@@ -32,8 +34,9 @@ def included(root, target):
     return textwrap.dedent(found[0])
 
 
-def differences(root, page, needs_marker):
-    """What is wrong with the code blocks of a page, as sentences."""
+def differences(root, page, languages=None):
+    """What is wrong with the code blocks of a page, as sentences. Blocks in `languages`, a pattern,
+    need a marker."""
     blocks = list(BLOCK.finditer(page))
     used = [block for block in blocks if block["target"]]
     if len(used) != len(MARKER.findall(page)):
@@ -44,10 +47,35 @@ def differences(root, page, needs_marker):
                 yield f"{block['target']}: the block differs from the file"
         except ValueError as problem:
             yield f"{block['target']}: {problem}"
-    if needs_marker:
-        for block in blocks:
-            if block["language"] == "cpp" and not block["target"]:
-                yield f"a C++ block without a marker: {block['code'][:40]!r}"
+    for block in blocks:
+        if languages and re.fullmatch(languages, block["language"]) and not block["target"]:
+            yield f"a block without a marker: {block['code'][:40]!r}"
+    if languages == ANY:
+        outside = BLOCK.sub("", page)
+        for line in outside.splitlines():
+            if re.match(r" {4}|\t|\s*(```|~~~)|.*<(pre|code)", line):
+                yield f"code that is no block with a marker: {line[:40]!r}"
+
+
+def refreshed(root, page):
+    """The page, with every block that has a marker as its file is now."""
+    def block(match):
+        if not match["target"]:
+            return match[0]
+        before = match.string[match.start():match.start("code")]
+        return f"{before}{included(root, match['target'])}```"
+
+    return BLOCK.sub(block, page)
+
+
+ANY = r".*"
+
+
+def languages_of(path):
+    """Which blocks of a page need a marker."""
+    if path.is_relative_to(ROOT / "docs" / "guide"):
+        return ANY
+    return "cpp" if path.name == "README.md" and path.parent == ROOT else None
 
 
 def pages():
@@ -61,7 +89,7 @@ class Pages(unittest.TestCase):
         for path in pages():
             with self.subTest(page=path.name):
                 text = path.read_text(encoding="utf-8")
-                self.assertEqual(list(differences(ROOT, text, path.name == "README.md")), [])
+                self.assertEqual(list(differences(ROOT, text, languages_of(path))), [])
 
     def test_the_readme_has_its_program(self):
         text = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,8 +101,8 @@ class TheCheckItself(unittest.TestCase):
 
     FILE = "examples/02_edge.cpp"
 
-    def found(self, page):
-        return list(differences(ROOT, page, True))
+    def found(self, page, languages="cpp"):
+        return list(differences(ROOT, page, languages))
 
     def page(self, target, code):
         return f"text\n\n<!-- include: {target} -->\n```cpp\n{code}```\n"
@@ -90,6 +118,13 @@ class TheCheckItself(unittest.TestCase):
         self.assertEqual(len(self.found(self.page(self.FILE, whole.replace("24", "25", 1)))), 1)
         self.assertEqual(len(self.found(self.page(self.FILE, whole + "\n"))), 1)
 
+    def test_refreshing_makes_it_equal_and_changes_nothing_else(self):
+        for target in (self.FILE, self.FILE + "#drain"):
+            old = self.page(target, "int x;\n") + "\nwords\n```sh\nls\n```\n"
+            new = refreshed(ROOT, old)
+            self.assertEqual(self.found(new), [])
+            self.assertEqual(new.replace(included(ROOT, target), "int x;\n"), old)
+
     def test_no_such_file_or_region(self):
         self.assertIn("is not there", self.found(self.page("examples/none.cpp", "x\n"))[0])
         self.assertIn("0 regions", self.found(self.page(self.FILE + "#none", "x\n"))[0])
@@ -99,7 +134,33 @@ class TheCheckItself(unittest.TestCase):
 
     def test_block_without_marker(self):
         self.assertEqual(len(self.found("```cpp\nint x;\n```\n")), 1)
+        self.assertEqual(self.found("```sh\nls\n```\n"), [])
+
+    def test_in_the_guide_no_block_without_marker(self):
+        self.assertEqual(self.found("words, and `code`\n- words\n  words\n", ANY), [])
+        for page in ("```cpp\nint x;\n```\n", "```sh\nls\n```\n", "```\nls\n```\n",
+                     "words\n\n    int x;\n", "~~~\nint x;\n~~~\n", "- words\n  ```\n  x\n  ```\n",
+                     "<pre>int x;</pre>\n"):
+            with self.subTest(page=page):
+                self.assertTrue(self.found(page, ANY))
+
+    def test_pages_of_the_guide_are_held_to_that(self):
+        guide = [path for path in pages() if path.is_relative_to(ROOT / "docs" / "guide")]
+        self.assertTrue(guide)
+        for path in guide:
+            self.assertEqual(languages_of(path), ANY)
+
+
+def write():
+    for path in pages():
+        text = path.read_text(encoding="utf-8")
+        if (new := refreshed(ROOT, text)) != text:
+            path.write_text(new, encoding="utf-8")
+            print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":
-    unittest.main(verbosity=2)
+    if sys.argv[1:] == ["--write"]:
+        write()
+    else:
+        unittest.main(verbosity=2)

@@ -32,8 +32,8 @@ DASHES = "-" * 40
 class Program:
     """One program, its output read line by line; ended, by its pid, when the block ends."""
 
-    def __init__(self, name, *options, stdin=subprocess.DEVNULL):
-        self.process = subprocess.Popen([PROGRAMS / name, *map(str, options)], stdin=stdin,
+    def __init__(self, name, *options, stdin=subprocess.DEVNULL, under=()):
+        self.process = subprocess.Popen([*under, PROGRAMS / name, *map(str, options)], stdin=stdin,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.seen = []
         self.changed = threading.Condition()
@@ -671,6 +671,48 @@ class Edge09(Level08):
             self.assertTrue(silent(client))
             with server.connect() as other:  # only this client has been forgotten
                 self.exchange(other)
+
+
+class Callbacks11(Stream, Multiplexed, unittest.TestCase):
+    program = "11_callbacks"
+
+    def test_many_come_and_go(self):
+        """Callbacks are added and ended while others run."""
+        with self.serve() as server:
+            for _ in range(5):
+                with contextlib.ExitStack() as clients:
+                    everybody = [clients.enter_context(server.connect()) for _ in range(30)]
+                    for number, client in enumerate(everybody):
+                        client.sendall(self.message(number))
+                    for number, client in enumerate(everybody):
+                        self.assertEqual(receive(client, len(self.message(number))),
+                                         self.message(number))
+                        (reset if number % 3 else socket.socket.close)(client)
+            with server.connect() as client:
+                self.exchange(client)
+
+
+class Coroutines12(Callbacks11):
+    program = "12_coroutines"
+
+    def test_who_computes_gives_nobody_a_turn(self):
+        with self.serve("--work-ms", 200) as server, server.connect() as worker, \
+                server.connect() as other:
+            self.exchange(other)
+            began = time.monotonic()
+            worker.sendall(b"work\n")
+            server.wait_for_line("computing")
+            self.exchange(other)
+            # Both were served by one thread: the other one's turn came after the work.
+            self.assertTrue(select.select([worker], [], [], 0)[0])
+            self.assertGreaterEqual(time.monotonic() - began, 0.2)
+            self.assertEqual(receive(worker, 5), b"work\n")
+
+    def test_work_takes_no_time_unless_told(self):
+        with self.serve() as server, server.connect() as client:
+            client.sendall(b"work\n")
+            self.assertEqual(receive(client, 5), b"work\n")
+            self.assertEqual(len(server.lines()), 1)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""Draws the pictures of the guide: draw.py writes *.svg beside itself; guide_test.py compares.
+
+One alphabet for all: a client is round, a thread square, what the kernel keeps is between two
+lines. A dashed arrow says "waits for", a plain one that bytes or calls go there now. The colours
+follow the reader's light or dark mode.
+"""
+
+import pathlib
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+STYLE = """
+  text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
+  .small { font-size: 11.5px; fill: #59636e; }
+  .strong { font-weight: 600; }
+  .line { stroke: #59636e; fill: none; stroke-width: 1.4; }
+  .wait { stroke: #9a6700; fill: none; stroke-width: 1.6; stroke-dasharray: 5 4; }
+  .go { stroke: #1a7f37; fill: none; stroke-width: 1.8; }
+  .head-wait { fill: #9a6700; } .head-go { fill: #1a7f37; }
+  .client { fill: #ddf4ff; stroke: #0969da; } .thread { fill: #dafbe1; stroke: #1a7f37; }
+  .kernel { fill: #f6f8fa; stroke: #59636e; } .busy { fill: #ffebe9; stroke: #cf222e; }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3; } .small { fill: #9198a1; }
+    .line { stroke: #9198a1; } .wait { stroke: #d29922; } .go { stroke: #3fb950; }
+    .head-wait { fill: #d29922; } .head-go { fill: #3fb950; }
+    .client { fill: #0c2d6b; stroke: #58a6ff; } .thread { fill: #033a16; stroke: #3fb950; }
+    .kernel { fill: #21262d; stroke: #9198a1; } .busy { fill: #67060c; stroke: #ff7b72; }
+  }
+"""
+
+
+class Picture:
+    def __init__(self, name, title, height, width=640):
+        self.name, self.title = name, title
+        self.width, self.height = width, height
+        self.parts = []
+
+    def add(self, text):
+        self.parts.append("  " + text)
+        return self
+
+    def text(self, x, y, words, kind="", anchor="middle"):
+        return self.add(f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{kind}">'
+                        f"{escaped(words)}</text>")
+
+    def box(self, x, y, width, height, kind, words, below="", strong=True):
+        """`x` and `y` are its middle."""
+        round_ = height / 2 if kind == "client" else 4
+        self.add(f'<rect x="{x - width / 2}" y="{y - height / 2}" width="{width}" '
+                 f'height="{height}" rx="{round_}" class="{kind}" stroke-width="1.4"/>')
+        self.text(x, y + (-2 if below else 4.5), words, "strong" if strong else "")
+        if below:
+            self.text(x, y + 13, below, "small")
+        return self
+
+    def client(self, x, y, name, below=""):
+        return self.box(x, y, 86, 34, "client", name, below)
+
+    def thread(self, x, y, words="the thread", below="", width=150, height=44):
+        return self.box(x, y, width, height, "thread", words, below)
+
+    def kernel(self, x, y, words, below="", width=150, height=44):
+        return self.box(x, y, width, height, "kernel", words, below)
+
+    def arrow(self, x1, y1, x2, y2, kind, words="", lift=6):
+        """From (x1, y1) to (x2, y2)."""
+        length = ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5
+        ux, uy = (x2 - x1) / length, (y2 - y1) / length
+        bx, by = x2 - 9 * ux, y2 - 9 * uy
+        self.add(f'<path d="M{x1:g} {y1:g} L{bx:.1f} {by:.1f}" class="{kind}"/>')
+        self.add(f'<path d="M{x2:g} {y2:g} L{bx - 4 * uy:.1f} {by + 4 * ux:.1f} '
+                 f'L{bx + 4 * uy:.1f} {by - 4 * ux:.1f} Z" class="head-{kind}"/>')
+        if words:
+            self.text((x1 + x2) / 2, (y1 + y2) / 2 - lift, words, "small")
+        return self
+
+    def legend(self):
+        y = self.height - 14
+        self.arrow(16, y - 4, 52, y - 4, "wait").text(60, y, "waits for", "small", "start")
+        self.arrow(136, y - 4, 172, y - 4, "go").text(180, y, "is at work on", "small", "start")
+        return self
+
+    def svg(self):
+        body = "\n".join(self.parts)
+        return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
+                f'width="{self.width}" height="{self.height}" role="img">\n'
+                f"  <title>{escaped(self.title)}</title>\n"
+                f"  <style>{STYLE}  </style>\n{body}\n</svg>\n")
+
+
+def escaped(text):
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+YS = (40, 95, 150)
+NAMES = ("ann", "ben", "cas")
+
+
+def blocking():
+    p = Picture("blocking", "One thread waits for one client; the others wait for the thread", 215)
+    p.thread(320, 40, "the thread", "in recv(ann)")
+    for y, name in zip(YS, NAMES):
+        p.client(60, y, name)
+    p.arrow(245, 40, 104, 40, "wait", "waits for ann alone")
+    p.kernel(550, 122, "the listener's queue", "ben, cas", 166)
+    p.arrow(104, 95, 246, 54, "wait")
+    p.arrow(104, 150, 264, 63, "wait")
+    p.text(212, 122, "wait for the thread", "small", "start")
+    p.text(550, 165, "connected by the kernel,", "small")
+    p.text(550, 180, "heard by nobody", "small")
+    return p.legend()
+
+
+def threads():
+    p = Picture("threads", "Each thread waits for its own client", 240)
+    for y, name in zip(YS, NAMES):
+        p.client(60, y, name)
+        p.thread(320, y, f"{name}'s thread", "in recv", 150, 42)
+        p.arrow(245, y, 104, y, "wait")
+    p.thread(560, 40, "the main thread", "in accept", 140, 42)
+    p.kernel(560, 122, "the listener", "", 140, 36)
+    p.arrow(560, 62, 560, 103, "wait")
+    p.text(560, 160, "a stack for each thread,", "small")
+    p.text(560, 175, "so there is a limit", "small")
+    return p.legend()
+
+
+def non_blocking():
+    p = Picture("non-blocking",
+                "The thread asks everybody, over and over, and waits for nobody", 215)
+    p.box(420, 95, 170, 48, "busy", "the thread", "never sleeps")
+    for y, name in zip(YS, NAMES):
+        p.client(60, y, name)
+        p.arrow(334, 95 + (y - 95) * 0.3, 104, y, "go", "anything?  not yet" if y == 95 else "")
+    p.text(420, 142, "a whole processor, used to hear EAGAIN", "small")
+    return p.legend()
+
+
+def select():
+    p = Picture("select",
+                "The thread waits for all; in every call it tells the kernel all of them", 230)
+    for y, name in zip(YS, NAMES):
+        p.client(60, y, name)
+        p.arrow(246, 95 + (y - 95) * 0.3, 104, y, "wait")
+    p.kernel(325, 95, "inside select", "looks at every one", 156, 52)
+    p.thread(560, 95, "the thread", "sleeps", 110)
+    p.arrow(505, 86, 404, 86, "go", "all descriptors")
+    p.arrow(404, 106, 505, 106, "go")
+    p.text(455, 124, "the ready ones", "small")
+    p.text(360, 146, "it forgets them when the call returns", "small")
+    return p.legend()
+
+
+def poll():
+    p = Picture("poll",
+                "As select, with one array that says for each descriptor what is wanted", 230)
+    for y, name in zip(YS, NAMES):
+        p.client(60, y, name)
+        p.arrow(246, 95 + (y - 95) * 0.3, 104, y, "wait")
+    p.kernel(325, 95, "inside poll", "looks at every one", 156, 52)
+    p.thread(560, 60, "the thread", "sleeps", 110)
+    for i, words in enumerate(("ann", "ben", "cas")):
+        p.add(f'<rect x="{488 + 48 * i}" y="120" width="48" height="26" class="kernel" '
+              f'stroke-width="1.4"/>').text(512 + 48 * i, 137, words, "small")
+    p.text(632, 164, "pollfd: descriptor, wanted, found", "small", "end")
+    p.arrow(505, 66, 404, 88, "go", "the array", 8)
+    p.arrow(404, 104, 486, 130, "go")
+    p.text(430, 136, "found", "small")
+    return p.legend()
+
+
+def epoll():
+    p = Picture("epoll",
+                "The kernel keeps the set; the thread waits for the list of the ready ones", 230)
+    for y, name in zip(YS, NAMES):
+        p.client(60, y, name)
+    p.kernel(285, 62, "the set", "told once: epoll_ctl", 150, 44)
+    p.kernel(285, 124, "the ready list", "ben", 150, 40)
+    p.arrow(210, 58, 104, 42, "wait").arrow(210, 70, 106, 144, "wait")
+    p.arrow(104, 97, 209, 124, "go")
+    p.thread(565, 124, "the thread", "in epoll_wait", 130)
+    p.arrow(499, 124, 362, 124, "wait", "waits for the list")
+    p.text(330, 184, "who has something is put on the list; who is idle costs nothing", "small")
+    return p.legend()
+
+
+def level_edge():
+    p = Picture("level-edge",
+                "Level reports while there is something; edge when something comes", 250)
+    p.text(20, 30, "unread bytes", "small", "start")
+    p.add('<path d="M120 60 H200 V24 H330 V42 H460 V60 H620" class="line"/>')
+    p.text(196, 18, "6,002 arrive", "small", "end")
+    p.text(395, 34, "1,906 are left", "small")
+    for x, words in ((330, "recv: 4,096"), (460, "recv: 1,906")):
+        p.add(f'<path d="M{x} 66 V76" class="line"/>').text(x, 90, words, "small")
+    for y, name, reports in ((130, "level", (220, 350)), (180, "edge", (220,))):
+        p.text(20, y + 5, name, "strong", "start")
+        p.add(f'<path d="M120 {y} H620" class="line"/>')
+        for x in reports:
+            p.add(f'<circle cx="{x}" cy="{y}" r="7" class="client" stroke-width="1.4"/>')
+    p.text(220, 112, "report", "small").text(350, 112, "report", "small")
+    p.text(350, 172, "silence: nothing new came", "small")
+    p.add('<path d="M480 130 H620" class="wait"/>').text(545, 122, "nothing to report", "small")
+    p.text(120, 222,
+           "So with edge the program must read on until EAGAIN: nobody reminds it of what it left.",
+           "small", "start")
+    return p
+
+
+def loop():
+    p = Picture("loop", "The loop waits for all, and calls back the object whose turn it is", 235)
+    p.kernel(80, 95, "the poller", "all clients", 120)
+    p.thread(290, 95, "the loop", "the only thread", 130)
+    p.arrow(224, 95, 142, 95, "wait", "waits")
+    for y, name in zip(YS, NAMES):
+        p.box(520, y, 190, 40, "kernel", f"{name}'s callback", "what is unsent, which state")
+    p.arrow(356, 95, 424, 95, "go")
+    p.arrow(424, 46, 356, 80, "wait").arrow(424, 144, 356, 110, "wait")
+    p.text(300, 185,
+           "calls one, which does what can be done now, says what it waits for, and returns",
+           "small")
+    return p.legend()
+
+
+def coroutines():
+    p = Picture("coroutines", "Each conversation is a function that sleeps at co_await", 245)
+    p.kernel(80, 95, "the poller", "all clients", 120)
+    p.thread(270, 95, "the loop", "the only thread", 130)
+    p.arrow(204, 95, 142, 95, "wait", "waits")
+    for y, name, words in zip(YS, NAMES, ("co_await stream.read", "between two of them",
+                                          "co_await stream.write_all")):
+        p.box(510, y, 230, 40, "thread" if y == 95 else "kernel", f"echo({name})", words)
+    p.arrow(336, 95, 394, 95, "go")
+    p.arrow(394, 44, 330, 76, "wait").arrow(394, 146, 330, 114, "wait")
+    p.text(300, 190, "one runs, the others sleep in the middle of a line and keep their variables",
+           "small")
+    return p.legend()
+
+
+def long_handler():
+    p = Picture("long-handler", "While one handler computes, everybody waits", 190)
+    p.text(20, 45, "the loop", "strong", "start")
+    p.text(20, 95, "ann", "strong", "start").text(20, 140, "ben", "strong", "start")
+    p.add('<path d="M100 40 H620" class="line"/>')
+    p.add('<rect x="180" y="26" width="320" height="28" rx="3" class="busy" stroke-width="1.4"/>')
+    p.text(340, 45, "ann's handler computes for 200 ms", "strong")
+    p.add('<rect x="502" y="26" width="20" height="28" class="thread" stroke-width="1.4"/>')
+    for y, begin, end, words in ((90, 170, 502, "work, and its answer"),
+                                 (135, 200, 522, "ping, and its answer")):
+        p.add(f'<path d="M100 {y} H620" class="line" opacity="0.35"/>')
+        p.arrow(begin, y, end, y, "wait", words)
+    p.text(320, 172,
+           "nobody is asked, nobody is answered, no connection is accepted, no timer runs", "small")
+    return p
+
+
+def choose():
+    p = Picture("choose", "Which way, by what the program does", 300)
+    rows = (("one conversation at a time?", "blocking calls", "01"),
+            ("a few, and each computes or calls what blocks?", "a thread for each", "02"),
+            ("a few descriptors, one place in the program?", "select or poll", "04 or 07"),
+            ("many, and a conversation has several steps?", "coroutines on a loop", "12"),
+            ("many, and one step answers each message?", "callbacks on a poller", "11"))
+    for i, (question, answer, number) in enumerate(rows):
+        y = 34 + 56 * i
+        p.box(180, y, 330, 36, "kernel", question, strong=False)
+        p.box(530, y, 200, 36, "thread", answer, f"program {number}")
+        p.arrow(346, y, 428, y, "go", "yes")
+        if i + 1 < len(rows):
+            p.arrow(60, y + 18, 60, y + 37, "go").text(84, y + 33, "no", "small")
+    return p
+
+
+PICTURES = (blocking, threads, non_blocking, select, poll, epoll, level_edge, loop, coroutines,
+            long_handler, choose)
+
+
+def main():
+    for draw in PICTURES:
+        picture = draw()
+        (HERE / f"{picture.name}.svg").write_text(picture.svg(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

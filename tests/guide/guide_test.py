@@ -1,0 +1,174 @@
+"""Holds the guide, docs/guide, to what really happens: guide_test.py PROGRAMS CASE.
+
+What stands in its pages is included from files (readme_test), and here those files are made anew:
+transcripts and system calls by playing every scene of record.py with the programs in PROGRAMS,
+figures from the recorded runs of the bench, pictures by their script.
+"""
+
+import pathlib
+import platform
+import re
+import sys
+import unittest
+import xml.etree.ElementTree
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import figures  # noqa: E402
+import record  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GUIDE = ROOT / "docs" / "guide"
+ORDER = ("blocking", "threads", "non-blocking", "select", "poll", "epoll", "level-and-edge",
+         "the-loop", "coroutines", "long-handlers", "what-to-choose", "myths")
+
+
+def recorded(name):
+    return (record.TRANSCRIPTS / name).read_text(encoding="utf-8")
+
+
+def has_epoll():
+    return record.tutorial.has_backend("epoll")
+
+
+class Guide(unittest.TestCase):
+    maxDiff = None
+
+    def same(self, name, played):
+        self.assertEqual(record.normalised(played), record.normalised(recorded(name)),
+                         f"docs/guide/transcripts/{name} is not what happens; record.py writes it")
+
+
+class Transcripts(Guide):
+    def test_every_scene(self):
+        for name in record.SCENES:
+            with self.subTest(scene=name):
+                if "epoll" in recorded(f"{name}.txt") and not has_epoll():
+                    self.skipTest("a build without epoll")
+                self.same(f"{name}.txt", record.transcript(name))
+
+    def test_where_the_limit_of_select_is_written(self):
+        if not list(pathlib.Path("/usr/include").glob("x86_64-*/bits/typesizes.h")):
+            self.skipTest("no bits/typesizes.h of glibc here, or another machine")
+        self.same("fd-setsize.txt", record.fd_setsize())
+
+
+class SystemCalls(Guide):
+    def setUp(self):
+        if not has_epoll():
+            self.skipTest("a build without epoll")
+
+    def test_every_scene(self):
+        for name in record.SCENES:
+            with self.subTest(scene=name):
+                file = record.TRANSCRIPTS / f"{name}.strace.txt"
+                calls = record.system_calls(name)
+                self.assertEqual(calls is not None, file.exists())
+                if calls is None:
+                    continue
+                expected = recorded(file.name)
+                if "epoll_pwait2" in expected and "epoll_pwait2" not in calls:
+                    self.skipTest("epoll_pwait2 is not there, or not allowed")
+                self.same(file.name, calls)
+
+    def test_calls_for_each_message(self):
+        self.same("counts.txt", record.counts())
+
+    def test_nobody_shares_memory_with_epoll(self):
+        self.same("epoll-mmap.txt", record.epoll_mmap())
+
+
+class Pages(unittest.TestCase):
+    def text(self, name):
+        return (GUIDE / f"{name}.md").read_text(encoding="utf-8")
+
+    def test_figures_are_those_of_the_recorded_runs(self):
+        for name, text in figures.tables(figures.Recorded(figures.RECORDED)).items():
+            self.assertEqual((figures.FIGURES / name).read_text(encoding="utf-8"), text, name)
+
+    def test_commands_of_the_bench_name_what_there_is(self):
+        sys.path.insert(0, str(ROOT / "bench" / "harness"))
+        import counted  # pylint: disable=import-outside-toplevel
+        import scenarios  # pylint: disable=import-outside-toplevel
+        names = (*scenarios.ALL, *scenarios.NAMES, *counted.MEASURES)
+        text = "".join(file.read_text(encoding="utf-8") for file in
+                       (*figures.FIGURES.glob("*.txt"), *GUIDE.glob("*.md")))
+        commands = re.findall(r"run bench .*?--only (\S+?)[`\s]", text)
+        self.assertGreater(len(commands), 5)
+        for pattern in (word for command in commands for word in command.split(",")):
+            self.assertTrue(scenarios.matching(names, [pattern]), pattern)
+
+    def test_pictures_are_those_of_their_script(self):
+        sys.path.insert(0, str(GUIDE / "pictures"))
+        import draw  # pylint: disable=import-outside-toplevel
+        pictures = [one() for one in draw.PICTURES]
+        drawn = {f"{picture.name}.svg": picture.svg() for picture in pictures}
+        there = {file.name for file in (GUIDE / "pictures").glob("*.svg")}
+        self.assertEqual(set(drawn), there)
+        for name, svg in drawn.items():
+            self.assertEqual((GUIDE / "pictures" / name).read_text(encoding="utf-8"), svg, name)
+            xml.etree.ElementTree.fromstring(svg)
+            self.assertIn("prefers-color-scheme: dark", svg)
+
+    def test_the_pages_are_all_there_and_in_order(self):
+        self.assertEqual({file.stem for file in GUIDE.glob("*.md")}, {*ORDER, "README"})
+        listed = re.findall(r"\]\(([a-z-]+)\.md\)", self.text("README"))
+        self.assertEqual([page for page in listed if page in ORDER][:len(ORDER)], list(ORDER))
+        for before, after in zip(ORDER, ORDER[1:]):
+            last = self.text(before).rstrip().splitlines()[-1]
+            self.assertTrue(last.startswith("Next: ") and f"({after}.md)" in last, before)
+
+    def test_each_page_has_a_picture_and_what_was_run(self):
+        for page in ORDER[:-1]:
+            self.assertRegex(self.text(page), r"!\[[^\]]+\]\(pictures/[a-z-]+\.svg\)", page)
+        for page in ORDER[:-2]:
+            for folder in ("transcripts/", "examples/tutorial/"):
+                self.assertRegex(self.text(page), f"<!-- include: .*{folder}", page)
+
+    def test_nothing_is_left_unread(self):
+        pages = "".join(file.read_text(encoding="utf-8") for file in GUIDE.glob("*.md"))
+        for folder in ("transcripts", "figures", "pictures"):
+            for file in (GUIDE / folder).iterdir():
+                if file.suffix in (".txt", ".svg"):
+                    self.assertIn(f"{folder}/{file.name}", pages)
+
+
+class TheCheckItself(unittest.TestCase):
+    """Noise is taken out, and nothing else."""
+
+    def test_ports_keep_their_order(self):
+        one = "localhost port 5000\n('127.0.0.1', 40001) ('127.0.0.1', 40002) htons(40001)"
+        self.assertEqual(record.normalised(one),
+                         record.normalised(one.replace("4000", "3999").replace("5000", "123")))
+        self.assertNotEqual(record.normalised(one),
+                            record.normalised(one.replace("htons(40001)", "htons(40002)")))
+
+    def test_counts_and_times_have_no_value(self):
+        for one, other in (("7 system calls, 6 of them in vain, 5 ms",
+                            "70 system calls, 60 of them in vain, 50 ms"),
+                           ("after 0.1 ms", "after 200.3 ms"),
+                           ("{tv_sec=0, tv_nsec=499999892}", "{tv_sec=0, tv_nsec=499999748}"),
+                           ("recvfrom(4, 0x7ffe5856c6a0)   = 1",
+                            "recvfrom(4, 0x7fff00000000) = 1")):
+            self.assertEqual(record.normalised(one), record.normalised(other))
+
+    def test_all_else_counts(self):
+        for one, other in (("recvfrom(4) = 6", "recvfrom(4) = 7"), ("ann", "ben"),
+                           ("1 clients", "2 clients"), ("a\nb\n", "a\n"),
+                           ("{tv_sec=0, tv_nsec=0}", "{tv_sec=0, tv_nsec=1}")):
+            self.assertNotEqual(record.normalised(one), record.normalised(other))
+
+
+def main():
+    record.tutorial.PROGRAMS = pathlib.Path(sys.argv.pop(1)).resolve()
+    if "SystemCalls" in sys.argv:
+        reason = record.why_no_strace()
+        if reason is None and platform.machine() != "x86_64":
+            reason = "recorded on x86-64, where some system calls have other names"
+        if reason is not None:
+            print(f"SKIP: {reason}")
+            return 77
+    return 0 if unittest.main(verbosity=2, exit=False).result.wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
