@@ -58,11 +58,13 @@ int main(int, char** argv) {
   const auto poller = duolu::make_poller(kernel).value();
   const auto engine = duolu::make_readiness_engine(*poller);
   duolu::Loop loop(*engine);
+  // [watch]
   loop.watch_stalls(100ms, [](const duolu::Stall& stall) {
     const char* who = stall.origin.name != nullptr ? stall.origin.name : "something else";
     std::printf("stall: %s held the loop for %d ms, after a %s\n", who,
                 static_cast<int>(stall.held / 1ms), to_string(stall.cause));
   });
+  // [/watch]
   // The third is its name in reports.
   serve(loop, argv, "echo", [&](Stream stream) { return echo(std::move(stream), pool.get()); });
 }

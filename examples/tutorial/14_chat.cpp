@@ -10,6 +10,8 @@
 #include "duolu/net/reader.hpp"
 #include "duolu/poll/backends.hpp"
 #include "duolu/task/channel.hpp"
+#include "duolu/task/flag.hpp"
+#include "duolu/task/together.hpp"
 #include "server.hpp"
 
 using namespace duolu;
@@ -22,7 +24,7 @@ struct Member {
   Stream stream;
   std::string name = name_of(stream.peer());
   Channel<std::shared_ptr<const std::string>> unsent{64};  // lines, which all queues share
-  Scope* scope = nullptr;                                  // of its two tasks
+  Flag dropped{false};
 };
 
 Task<> say(std::vector<Member*>* room, const Member* from, std::string_view text) {
@@ -30,7 +32,7 @@ Task<> say(std::vector<Member*>* room, const Member* from, std::string_view text
   std::erase_if(*room, [from](Member* to) {
     if (to == from || to->unsent.size() < to->unsent.capacity()) return false;
     std::printf("%s does not read: dropped\n", to->name.c_str());
-    to->scope->cancel();  // ends its tasks, wherever they wait
+    to->dropped.set();
     return true;
   });
   for (Member* to : *room)
@@ -40,7 +42,6 @@ Task<> say(std::vector<Member*>* room, const Member* from, std::string_view text
 Task<> send_lines(Member* to) {
   while (const auto line = co_await to->unsent.receive())
     if (const Result<> sent = co_await to->stream.write_all(**line); !sent) break;
-  to->scope->cancel();
 }
 
 Task<> receive_lines(Loop* loop, std::vector<Member*>* room, Member* from) {
@@ -53,19 +54,16 @@ Task<> receive_lines(Loop* loop, std::vector<Member*>* room, Member* from) {
   std::erase(*room, from);
   from->unsent.close();                // what is in it is still sent,
   (void)co_await loop->sleep_for(5s);  // if that does not take longer
-  from->scope->cancel();
 }
 
+Task<> until_dropped(Member* self) { (void)co_await self->dropped.wait(); }
+
+/// Ends with the first of its tasks, which cancels the others wherever they wait.
 Task<> converse(Loop* loop, std::vector<Member*>* room, Stream stream) {
   Member self{.stream = std::move(stream)};
   std::printf("new connection from %s\n", self.name.c_str());
   room->push_back(&self);
-  co_await with_scope([&](Scope& scope) -> Task<> {
-    self.scope = &scope;
-    scope.spawn(receive_lines(loop, room, &self));
-    scope.spawn(send_lines(&self));
-    co_return;
-  });
+  co_await first_of(receive_lines(loop, room, &self), send_lines(&self), until_dropped(&self));
   std::printf("%s has left\n", self.name.c_str());
 }
 
