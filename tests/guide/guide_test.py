@@ -156,7 +156,8 @@ class TheCheckItself(unittest.TestCase):
 
     def test_all_else_counts(self):
         for one, other in (("recvfrom(4) = 6", "recvfrom(4) = 7"), ("ann", "ben"),
-                           ("1 clients", "2 clients"), ("a\nb\n", "a\n"), ("found 1 primes", "found 0 primes"),
+                           ("1 clients", "2 clients"), ("a\nb\n", "a\n"),
+                           ("found 1 primes", "found 0 primes"),
                            ("{tv_sec=0, tv_nsec=0}", "{tv_sec=0, tv_nsec=1}")):
             self.assertNotEqual(record.normalised(one), record.normalised(other))
 
