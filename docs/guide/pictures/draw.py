@@ -271,7 +271,8 @@ def offload():
     for x in (225, 315, 405):
         p.arrow(x, 180, x + 27, 180, "wait")
     p.text(350, 170, "a ping, and its answer, three times", "small")
-    p.text(320, 217, "the loop begins the work and is free; the pool tells it when it is done", "small")
+    p.text(320, 217, "the loop begins the work and is free; the pool tells it when it is done",
+           "small")
     return p
 
 

@@ -46,6 +46,7 @@ void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
 template <class Request, bool ends_task>
 class OpAwaiter {
  public:
+  // [await]
   OpAwaiter(Descriptor& descriptor, const Strand& strand)
       : descriptor_(&descriptor), ended_(start(descriptor, strand)) {}
   bool await_ready() const noexcept { return ended_; }
@@ -60,6 +61,7 @@ class OpAwaiter {
     else
       return Request::result(*descriptor_);
   }
+  // [/await]
 
  private:
   static bool start(Descriptor& descriptor, const Strand& strand) {
