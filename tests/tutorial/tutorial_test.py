@@ -742,9 +742,11 @@ class LongHandler13(Echo, Multiplexed, unittest.TestCase):
                 self.exchange(other, pings)
                 pings += 1
             self.assertEqual(receive(worker, len(self.WORK)), self.WORK)
-            self.exchange(worker)  # after which the report is there
-            self.assertRegex("\n".join(server.lines()), r"found [1-9]\d* primes")
-            return pings, [held for _, held, _ in self.stalls(server) if held >= self.SPAN * 1000]
+            self.exchange(worker)  # after which the report has been written
+            server.wait_for(lambda lines: any(re.fullmatch(r"found [1-9]\d* primes", line)
+                                              for line in lines))
+        # Everything that it said has been read by now.
+        return pings, [held for _, held, _ in self.stalls(server) if held >= self.SPAN * 1000]
 
     def test_offloaded_work_holds_nobody(self):
         # Once is enough: on a machine with other work, a round may have been too slow.
@@ -767,7 +769,7 @@ class LongHandler13(Echo, Multiplexed, unittest.TestCase):
             for client in everybody:
                 expected = self.WORK + self.message()
                 self.assertEqual(receive(client, len(expected)), expected)
-            self.assertEqual(server.lines().count("computing"), 5)
+            server.wait_for_line("computing", 5)
 
     def test_who_leaves_while_it_computes_hurts_nobody(self):
         with self.serve("--offload") as server, server.connect() as other:
@@ -784,7 +786,7 @@ class LongHandler13(Echo, Multiplexed, unittest.TestCase):
             for line in (b"works\n", b" work\n", b"work\r\n", b"\n"):
                 client.sendall(line)
                 self.assertEqual(receive(client, len(line)), line)
-            self.assertNotIn("computing", server.lines())
+        self.assertNotIn("computing", server.lines())
 
 
 class Chat14(unittest.TestCase):
@@ -855,7 +857,7 @@ class Chat14(unittest.TestCase):
             expected = b"".join(self.said(ann, text) for text in texts)
             for other in (ben, cas):
                 self.assertTrue(receive(other, len(expected)) == expected)
-            self.assertEqual(len(server.lines()), 4)  # nobody was dropped
+        self.assertNotIn("dropped", "".join(server.lines()))
 
     def test_who_does_not_read_is_dropped_and_the_others_go_on(self):
         with self.room(2) as (server, (ann, ben)), contextlib.ExitStack() as clients:
