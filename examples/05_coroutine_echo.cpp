@@ -11,6 +11,7 @@ namespace {
 
 using namespace duolu;
 
+// [echo]
 Task<Result<>> echo(Stream stream) {
   // try_ ends this coroutine when there is an error, and with it the connection. A lease lends a
   // buffer of the engine's: who waits has none.
@@ -18,6 +19,7 @@ Task<Result<>> echo(Stream stream) {
     co_await try_(stream.write_all(std::move(lease)));
   co_return {};
 }
+// [/echo]
 
 Task<> serve(Listener* listener, Scope* scope) {
   while (Result<Stream> stream = co_await listener->accept())

@@ -1,11 +1,11 @@
 // Coroutines: a conversation is one function again, as in 01, and one thread still serves
 // everybody.
 //
-//   12_coroutines [--port 8080] [--work-ms 0]
+//   12_coroutines [--port 8080]
 //
-// Try: `nc localhost 8080`, twice; then --work-ms 2000, and say `work` in one of them. Notice: at
-// co_await the function sleeps, not the thread; its variables stay where they are. Who computes
-// instead of waiting gives nobody else a turn: nothing that blocks or computes long belongs here.
+// Try: `nc localhost 8080`, twice. Notice: at co_await the function sleeps, not the thread; its
+// variables stay where they are. Who computes instead of waiting gives nobody else a turn: nothing
+// that blocks or computes long belongs here.
 #include "duolu/loop/scope.hpp"
 #include "duolu/net/listener.hpp"
 #include "duolu/poll/backends.hpp"
@@ -19,32 +19,19 @@ using duolu::Task;
 
 namespace {
 
-/// Keeps the processor for so long, as something that computes does.
-void compute(duolu::Duration span) {
-  const duolu::Instant end = duolu::after(kernel.now(), span);
-  std::printf("computing\n");
-  while (kernel.now() < end) continue;
-}
-
-// [conversation]
-Task<Result<>> echo(Stream stream, duolu::Duration work) {
+Task<Result<>> echo(Stream stream) {
   char buffer[4096];
   // try_ ends this coroutine when there is an error, and with it the connection.
-  while (const std::size_t size = co_await duolu::try_(stream.read(buffer))) {
-    const std::string_view message(buffer, size);
-    if (work > 0ms && message.starts_with("work")) compute(work);
-    co_await duolu::try_(stream.write_all(message));
-  }
+  while (const std::size_t size = co_await duolu::try_(stream.read(buffer)))
+    co_await duolu::try_(stream.write_all(buffer, size));
   co_return {};
 }
-// [/conversation]
 
-Task<> serve(duolu::Loop* loop, duolu::Listener* listener, duolu::Scope* scope,
-             duolu::Duration work) {
+Task<> serve(duolu::Loop* loop, duolu::Listener* listener, duolu::Scope* scope) {
   for (;;) {
     Result<Stream> stream = co_await listener->accept();
     if (stream)
-      scope->spawn(echo(std::move(*stream), work));  // its error ends this client only
+      scope->spawn(echo(std::move(*stream)));  // an error ends this client, and nobody else
     else
       (void)co_await loop->sleep_for(100ms);  // no descriptor is left: until somebody has gone
   }
@@ -59,7 +46,6 @@ int main(int, char** argv) {
   auto listener = duolu::Listener::open(loop, localhost(number_after(argv, "--port", 8080)));
   if (!listener) fail("cannot listen on localhost", listener.error().value());
   std::printf("starting up on localhost port %d\n", listener->address().port());
-  const auto work = std::chrono::milliseconds(number_after(argv, "--work-ms", 0));
-  loop.run(duolu::with_scope(
-      [&](duolu::Scope& scope) { return serve(&loop, &*listener, &scope, work); }));
+  loop.run(
+      duolu::with_scope([&](duolu::Scope& scope) { return serve(&loop, &*listener, &scope); }));
 }

@@ -91,6 +91,7 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
+  // [send]
   bool start_send_lent(Descriptor& descriptor) override {
     Op& op = descriptor.out;
     if (!op.maybe || --left_ < 0) [[unlikely]]
@@ -102,6 +103,7 @@ class ReadinessEngine final : public Engine {
     op.result = 0;
     return true;
   }
+  // [/send]
 
   bool start_out(Descriptor& descriptor) override {
     Op& op = descriptor.out;
@@ -276,12 +278,14 @@ class ReadinessEngine final : public Engine {
     }
     if (!descriptor.out.maybe) [[unlikely]]
       descriptor.out.maybe = any(ready, Ready::writable);
+    // [receive]
     const ssize_t got = kernel().recv(descriptor.fd, op.data, op.size, 0);
     if (got <= 0 || got == static_cast<ssize_t>(op.size)) [[unlikely]]
       return take_rest(op, got);
     poller_.drained(token_of(descriptor), Interest::readable);
     finish(op, static_cast<std::int32_t>(got));
     return true;
+    // [/receive]
   }
 
   [[gnu::noinline, gnu::cold]] bool take_rest(Op& op, ssize_t got) {

@@ -95,6 +95,7 @@ std::uint64_t Loop::run_timers() {
 template <bool watched>
 void Loop::run_finished(Op* finished) {
   std::uint64_t count = 0;
+  // [finished]
   for (; finished != nullptr; ++count) {
     Op& op = *std::exchange(finished, finished->next);
     op.state = Op::State::idle;
@@ -106,6 +107,7 @@ void Loop::run_finished(Op* finished) {
       task.resume();
     if constexpr (watched) let_go(Stall::Cause::request, origin);
   }
+  // [/finished]
   statistics_.finished += count;
 }
 

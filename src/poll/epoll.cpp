@@ -173,6 +173,7 @@ class EpollPoller final : public Poller {
     return found;
   }
 
+  // [ask]
   int ask(std::span<RawEvent> out, const timespec* timeout) noexcept {
     auto* events = reinterpret_cast<epoll_event*>(out.data());
     const int room = static_cast<int>(out.size());
@@ -183,6 +184,7 @@ class EpollPoller final : public Poller {
     }
     return kernel().epoll_wait(set_.get(), events, room, timeout_ms(timeout));
   }
+  // [/ask]
 
   /// Notes which oneshots the kernel has disarmed, and empties a pipe that woke us. One that had
   /// reported before came into a new set (rebuild) without any direction, but its hang-up cannot be

@@ -1,11 +1,15 @@
 """Runs every example and compares what it prints: examples_test.py FOLDER_OF_PROGRAMS."""
 
+import contextlib
+import os
 import pathlib
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import unittest
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -29,7 +33,7 @@ class Examples(unittest.TestCase):
     def test_every_example_is_run_here(self):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
-                    "readme"}
+                    "11_datagram", "12_unix_client", "13_pipe_filter", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -160,6 +164,163 @@ the loop went on meanwhile: yes
                                          "duolu: slept 2", "duolu: slept 3", "libuv: timer"])
         self.assertEqual((lines[-1], done.returncode), ("both have ended", 0))
         self.assertEqual(run("10_embedding", "poll").returncode, 1)
+
+    def test_11_datagram_answers_everybody(self):
+        for backend in backends():
+            with self.subTest(backend=backend):
+                self.datagrams(backend)
+
+    def test_12_unix_client(self):
+        # The server says nothing before it has heard everything.
+        heard = self.talk(["hello", "", "two words"], lambda lines: b"".join(reversed(lines)))
+        self.assertEqual(heard, (b"hello\n\ntwo words\n", "two words\n\nhello\n", "", 0))
+        # An end without a newline, and one who has nothing to say.
+        self.assertEqual(self.talk(["hello"], lambda _: b"a\nb"), (b"hello\n", "a\nb", "", 0))
+        self.assertEqual(self.talk([], lambda _: b"welcome\n"), (b"", "welcome\n", "", 0))
+
+    def test_12_unix_client_reads_while_it_sends(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/s")
+            listener.listen()
+            # An echo that has no buffer of its own: it reads no more until its answer is taken.
+            lines = ["x" * 10000] * 150
+
+            def echo():
+                with listener.accept()[0] as connection:
+                    while data := connection.recv(65536):
+                        connection.sendall(data)
+
+            thread = threading.Thread(target=echo)
+            thread.start()
+            done = run("12_unix_client", f"unix://{folder}/s", *lines)
+            thread.join()
+            self.assertTrue(done.stdout == "".join(line + "\n" for line in lines))
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_12_unix_client_ends_when_an_answer_is_no_line(self):
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/s")
+            listener.listen()
+
+            def babble():
+                with listener.accept()[0] as connection, contextlib.suppress(ConnectionError):
+                    while True:  # and reads nothing
+                        connection.sendall(b"x" * 4096)
+
+            thread = threading.Thread(target=babble)
+            thread.start()
+            done = run("12_unix_client", f"unix://{folder}/s", *["y" * 10000] * 150)
+            thread.join()
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertTrue(done.stderr.startswith(f"unix://{folder}/s: "))
+
+    def test_12_unix_client_says_what_is_wrong(self):
+        done = run("12_unix_client", "unix:///nowhere/at/all")
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (1, "", "unix:///nowhere/at/all: No such file or directory\n"))
+        done = run("12_unix_client")
+        self.assertEqual((done.returncode, done.stdout), (2, ""))
+        self.assertTrue(done.stderr)
+
+    def test_13_pipe_filter(self):
+        text = bytes(range(256)) * (8 << 12)  # 8 MiB: many times what pipes hold
+        for given in (b"", b"aZ{`\n", text):
+            done = subprocess.run([PROGRAMS / "13_pipe_filter"], input=given, capture_output=True,
+                                  timeout=HANG, check=False)
+            self.assertTrue(done.stdout == given.upper())
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+
+    def test_13_pipe_filter_between_files(self):
+        with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as target:
+            source.write(b"some text\n" * 100000)
+            source.seek(0)
+            done = subprocess.run([PROGRAMS / "13_pipe_filter"], stdin=source, stdout=target,
+                                  timeout=HANG, check=False)
+            target.seek(0)
+            self.assertTrue(target.read() == b"SOME TEXT\n" * 100000)
+            self.assertEqual(done.returncode, 0)
+
+    def test_13_pipe_filter_is_held_back_by_who_does_not_read(self):
+        with self.filter() as program:
+            os.set_blocking(program.stdin.fileno(), False)
+            sent = 0
+            while select.select([], [program.stdin], [], 0.3)[1]:
+                sent += os.write(program.stdin.fileno(), b"x" * 4096)
+                # Two pipes of 64 KiB, or what the system makes of them, and a buffer between.
+                self.assertLess(sent, 4 << 20)
+            os.set_blocking(program.stdin.fileno(), True)
+            program.stdin.close()
+            self.assertTrue(program.stdout.read() == b"X" * sent)
+            self.assertEqual(program.wait(HANG), 0)
+
+    def test_13_pipe_filter_passes_on_what_there_is(self):
+        with self.filter() as program:
+            for text in (b"a", b"line\n"):
+                program.stdin.write(text)
+                program.stdin.flush()
+                self.assertEqual(program.stdout.read(len(text)), text.upper())
+
+    def test_13_pipe_filter_ends_when_nobody_reads_any_more(self):
+        with self.filter() as program:
+            program.stdout.close()
+            program.stdin.write(b"text")
+            program.stdin.flush()
+            self.assertEqual(program.wait(HANG), -signal.SIGPIPE)
+
+    @contextlib.contextmanager
+    def filter(self):
+        with subprocess.Popen([PROGRAMS / "13_pipe_filter"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as program:
+            try:
+                yield program
+            finally:
+                program.kill()
+
+    def talk(self, lines, answer):
+        """What 12_unix_client sends, prints and ends with, when the server gives `answer`."""
+        heard = []
+        with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/s")
+            listener.listen()
+
+            def serve():
+                with listener.accept()[0] as connection, connection.makefile("rb") as file:
+                    heard.extend(file)
+                    connection.sendall(answer(heard))
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            done = run("12_unix_client", f"unix://{folder}/s", *lines)
+            thread.join()
+        return b"".join(heard), done.stdout, done.stderr, done.returncode
+
+    def datagrams(self, backend):
+        with subprocess.Popen([PROGRAMS / "11_datagram", backend], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, text=True) as server:
+            try:
+                port = int(server.stdout.readline().split()[-1])
+                with contextlib.ExitStack() as open_sockets:
+                    clients = [open_sockets.enter_context(
+                        socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(3)]
+                    for client in clients:
+                        client.settimeout(HANG)
+                        client.connect(("127.0.0.1", port))
+                    # Each comes back whole, an empty one and the longest one too.
+                    for size in (5, 0, 1, 65507):
+                        texts = [bytes([97 + i]) * size for i in range(3)]
+                        for client, text in zip(clients, texts):
+                            client.send(text)
+                        for client, text in zip(clients, texts):
+                            self.assertTrue(client.recv(1 << 16) == text)
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+                    gone.sendto(b"no answer, please", ("127.0.0.1", port))
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as after:
+                    after.settimeout(HANG)
+                    after.sendto(b"still there?", ("127.0.0.1", port))
+                    self.assertEqual(after.recv(64), b"still there?")
+                self.assertEqual(server.poll(), None)
+            finally:
+                server.kill()
 
     def signals(self, backend, end):
         with subprocess.Popen([PROGRAMS / "09_signals", backend], stdin=subprocess.DEVNULL,

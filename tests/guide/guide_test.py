@@ -19,7 +19,7 @@ import record  # noqa: E402
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide"
 ORDER = ("blocking", "threads", "non-blocking", "select", "poll", "epoll", "level-and-edge",
-         "the-loop", "coroutines", "long-handlers", "what-to-choose", "myths")
+         "the-loop", "coroutines", "long-handlers", "channels", "what-to-choose", "myths")
 
 
 def recorded(name):
@@ -146,6 +146,9 @@ class TheCheckItself(unittest.TestCase):
         for one, other in (("7 system calls, 6 of them in vain, 5 ms",
                             "70 system calls, 60 of them in vain, 50 ms"),
                            ("after 0.1 ms", "after 200.3 ms"),
+                           ("held the loop for 200 ms", "held the loop for 213 ms"),
+                           ("found 30 primes", "found 12345 primes"),
+                           ("4,001 bytes, 750 times", "4,001 bytes, 1,200 times"),
                            ("{tv_sec=0, tv_nsec=499999892}", "{tv_sec=0, tv_nsec=499999748}"),
                            ("recvfrom(4, 0x7ffe5856c6a0)   = 1",
                             "recvfrom(4, 0x7fff00000000) = 1")):
@@ -154,6 +157,7 @@ class TheCheckItself(unittest.TestCase):
     def test_all_else_counts(self):
         for one, other in (("recvfrom(4) = 6", "recvfrom(4) = 7"), ("ann", "ben"),
                            ("1 clients", "2 clients"), ("a\nb\n", "a\n"),
+                           ("found 1 primes", "found 0 primes"),
                            ("{tv_sec=0, tv_nsec=0}", "{tv_sec=0, tv_nsec=1}")):
             self.assertNotEqual(record.normalised(one), record.normalised(other))
 

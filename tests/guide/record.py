@@ -398,31 +398,98 @@ def coroutines(play):
     return two_echoes(play, "12_coroutines")
 
 
+def timed(play, who, text, began):
+    play.get(who, text)
+    play.lines[-1] += f"   after {(play.got_at - began) * 1000:.2f} ms"
+
+
+def ask(play, who, text):
+    began = time.monotonic()
+    play.say(who, text)
+    return began
+
+
 @scene
 def long_handler(play):
-    with play.serve("12_coroutines", "--work-ms", 200):
+    with play.serve("13_long_handler"):
         play.connect("ann")
         play.connect("ben")
-
-        def ask(who, text):
-            began = time.monotonic()
-            play.say(who, text)
-            return began
-
-        def answered(who, text, began):
-            play.get(who, text)
-            play.lines[-1] += f"   after {(play.got_at - began) * 1000:.2f} ms"
-
-        answered("ben", "ping\n", ask("ben", "ping\n"))
-        began = ask("ann", "work\n")
+        timed(play, "ben", "ping\n", ask(play, "ben", "ping\n"))
+        ask(play, "ann", "work\n")
         play.hear("computing")
-        asked = ask("ben", "ping\n")
-        answered("ben", "ping\n", asked)
+        asked = ask(play, "ben", "ping\n")
+        play.hear(r"stall: .*")
+        timed(play, "ben", "ping\n", asked)
         # By then ann has her answer, since one thread served both of them in turn.
         if not tutorial.select.select([play.clients["ann"]], [], [], 0)[0]:
             raise AssertionError("ben was served while ann's handler computed")
         play.get("ann", "work\n")
-        answered("ben", "ping\n", ask("ben", "ping\n"))
+        timed(play, "ben", "ping\n", ask(play, "ben", "ping\n"))
+    return None
+
+
+@scene
+def long_handler_offload(play):
+    with play.serve("13_long_handler", "--offload"):
+        play.connect("ann")
+        play.connect("ben")
+        ask(play, "ann", "work\n")
+        play.hear("computing")
+        play.rests = False  # the pool computes
+        for _ in range(3):
+            timed(play, "ben", "ping\n", ask(play, "ben", "ping\n"))
+        play.rests = True
+        play.hear(r"found .*")
+        play.get("ann", "work\n")
+    return None
+
+
+@scene
+def chat(play):
+    with play.serve("14_chat"):
+        for who in CLIENTS[:3]:
+            play.connect(who)
+            play.hear(r"new connection .*")
+        names = {who: str(client.getsockname()) for who, client in play.clients.items()}
+        for who, text in (("ann", "hello\n"), ("ben", "hello too\n")):
+            play.say(who, text)
+            for other in play.clients:
+                if other != who:
+                    play.get(other, f"{names[who]}: {text}")
+        play.close("cas")
+        play.hear(r".* has left")
+        play.say("ann", "who is still here?\n")
+        play.get("ben", f"{names['ann']}: who is still here?\n")
+        play.say("ben", "I am\n")
+        play.get("ann", f"{names['ben']}: I am\n")
+    return None
+
+
+@scene
+def chat_stuck(play):
+    """Cas never reads."""
+    line = "x" * 4000 + "\n"
+    with play.serve("14_chat"):
+        for who in CLIENTS[:2]:
+            play.connect(who)
+            play.hear(r"new connection .*")
+        play.clients["cas"] = play.open.enter_context(play.server.connect(receive_buffer=4096))
+        play.note("cas", "connects, and never reads")
+        play.hear(r"new connection .*")
+        names = {who: str(client.getsockname()) for who, client in play.clients.items()}
+        expected = len(f"{names['ann']}: {line}")
+        spoken = 0
+        while not any("dropped" in said for said in play.server.lines()):
+            play.clients["ann"].sendall(line.encode())
+            if len(tutorial.receive(play.clients["ben"], expected)) < expected:
+                raise AssertionError("ben was dropped")
+            spoken += 1
+        play.note("ann", f"> (a line of {len(line):,} bytes, {spoken:,} times)")
+        play.note("ben", "< (each of them)")
+        play.hear(r".* dropped")
+        play.hear(r".* has left")
+        play.say("ben", "he has gone\n")
+        play.get("ann", f"{names['ben']}: he has gone\n")
     return None
 
 
@@ -544,6 +611,9 @@ def normalised(text):
     text = re.sub(r"\d+ system calls, \d+ of them in vain, \d+ ms",
                   "N system calls, N of them in vain, N ms", text)
     text = re.sub(r"after [\d.]+ ms", "after N ms", text)
+    text = re.sub(r"held the loop for \d+ ms", "held the loop for N ms", text)
+    text = re.sub(r"found [1-9]\d* primes", "found N primes", text)
+    text = re.sub(r"bytes, [\d,]+ times", "bytes, N times", text)
     text = re.sub(r"tv_nsec=[1-9]\d*", "tv_nsec=N", text)
     text = re.sub(r"0x[0-9a-f]{5,}", "ADDRESS", text)
     return re.sub(r" +(= )", r" \1", text)

@@ -48,8 +48,7 @@ TEST_P(LoopTest, runs_a_task_to_its_end) {
   EXPECT_THROW(loop.run(throws("out")), std::runtime_error);
 }
 
-Task<> note_after(Loop& loop, Duration span, int number, std::vector<int>& order) {
-  const Instant until = after(loop.kernel().now(), span);
+Task<> note_at(Loop& loop, Instant until, int number, std::vector<int>& order) {
   EXPECT_TRUE(co_await loop.sleep_until(until));
   EXPECT_GE(loop.kernel().now(), until);
   order.push_back(number);
@@ -57,11 +56,12 @@ Task<> note_after(Loop& loop, Duration span, int number, std::vector<int>& order
 
 TEST_P(LoopTest, LO2_deadlines_pass_in_order_and_never_early) {
   std::vector<int> order;
+  const Instant start = loop.kernel().now();
   loop.run(with_scope([&](Scope& scope) -> Task<> {
-    scope.spawn(note_after(loop, 15ms, 3, order));
-    scope.spawn(note_after(loop, 5ms, 1, order));
-    scope.spawn(note_after(loop, 10ms, 2, order));
-    scope.spawn(note_after(loop, Duration::zero(), 0, order));
+    scope.spawn(note_at(loop, after(start, 15ms), 3, order));
+    scope.spawn(note_at(loop, after(start, 5ms), 1, order));
+    scope.spawn(note_at(loop, after(start, 10ms), 2, order));
+    scope.spawn(note_at(loop, start, 0, order));
     co_return;
   }));
   EXPECT_EQ(order, (std::vector{0, 1, 2, 3}));

@@ -695,24 +695,229 @@ class Callbacks11(Stream, Multiplexed, unittest.TestCase):
 class Coroutines12(Callbacks11):
     program = "12_coroutines"
 
-    def test_who_computes_gives_nobody_a_turn(self):
-        with self.serve("--work-ms", 200) as server, server.connect() as worker, \
+
+class LongHandler13(Echo, Multiplexed, unittest.TestCase):
+    program = "13_long_handler"
+    WORK = b"work\n"
+    SPAN = 0.2  # seconds that it computes: never less
+
+    def stalls(self, server):
+        """Who held the loop, and for how many milliseconds, as the server has it."""
+        found = [re.fullmatch(r"stall: (.+) held the loop for (\d+) ms, after a (\w+)", line)
+                 for line in server.lines()]
+        return [(match[1], int(match[2]), match[3]) for match in found if match]
+
+    def test_everybody_waits_for_who_computes(self):
+        with self.serve() as server, server.connect() as worker, server.connect() as other:
+            self.exchange(worker)
+            self.exchange(other)
+            with server.stopped():  # then it finds both, the work first
+                worker.sendall(self.WORK)
+                other.sendall(self.message())
+                began = time.monotonic()
+            self.assertEqual(receive(other, len(self.message())), self.message())
+            self.assertGreaterEqual(time.monotonic() - began, self.SPAN)
+            self.assertTrue(select.select([worker], [], [], 0)[0])  # whose turn came before
+            self.assertEqual(receive(worker, len(self.WORK)), self.WORK)
+
+    def test_the_report_names_who_held_the_loop(self):
+        with self.serve() as server, server.connect() as worker:
+            self.exchange(worker)
+            worker.sendall(self.WORK)
+            self.assertEqual(receive(worker, len(self.WORK)), self.WORK)
+            server.wait_for(lambda _: any(
+                name == "echo" and held >= self.SPAN * 1000 and cause == "request"
+                for name, held, cause in self.stalls(server)))
+
+    def pings_during_work(self, *options):
+        """How many answers another client gets while the work is under way, and who held the loop
+        for as long as it takes."""
+        with self.serve(*options) as server, server.connect() as worker, \
                 server.connect() as other:
             self.exchange(other)
-            began = time.monotonic()
-            worker.sendall(b"work\n")
+            worker.sendall(self.WORK)
             server.wait_for_line("computing")
-            self.exchange(other)
-            # Both were served by one thread: the other one's turn came after the work.
-            self.assertTrue(select.select([worker], [], [], 0)[0])
-            self.assertGreaterEqual(time.monotonic() - began, 0.2)
-            self.assertEqual(receive(worker, 5), b"work\n")
+            pings = 0
+            while not select.select([worker], [], [], 0)[0]:
+                self.exchange(other, pings)
+                pings += 1
+            self.assertEqual(receive(worker, len(self.WORK)), self.WORK)
+            self.exchange(worker)  # after which the report has been written
+            server.wait_for(lambda lines: any(re.fullmatch(r"found [1-9]\d* primes", line)
+                                              for line in lines))
+        # Everything that it said has been read by now.
+        return pings, [held for _, held, _ in self.stalls(server) if held >= self.SPAN * 1000]
 
-    def test_work_takes_no_time_unless_told(self):
+    def test_offloaded_work_holds_nobody(self):
+        # Once is enough: on a machine with other work, a round may have been too slow.
+        for _ in range(10):
+            pings, stalls = self.pings_during_work("--offload")
+            if pings >= 5 and not stalls:
+                return
+        self.fail(f"{pings} answers, stalls of {stalls} ms")
+
+    def test_without_offload_it_holds_everybody(self):
+        pings, stalls = self.pings_during_work()
+        self.assertLessEqual(pings, 1)  # the one that had to wait
+        self.assertTrue(stalls)
+
+    def test_several_offload_at_once(self):
+        with self.serve("--offload") as server, contextlib.ExitStack() as clients:
+            everybody = [clients.enter_context(server.connect()) for _ in range(5)]
+            for client in everybody:
+                client.sendall(self.WORK + self.message())
+            for client in everybody:
+                expected = self.WORK + self.message()
+                self.assertEqual(receive(client, len(expected)), expected)
+            server.wait_for_line("computing", 5)
+
+    def test_who_leaves_while_it_computes_hurts_nobody(self):
+        with self.serve("--offload") as server, server.connect() as other:
+            leaving = server.connect()
+            leaving.sendall(self.WORK)
+            server.wait_for_line("computing")
+            reset(leaving)
+            self.exchange(other)
+            server.wait_for(lambda lines: any(line.startswith("found") for line in lines))
+            self.exchange(other)
+
+    def test_only_the_whole_line_is_work(self):
         with self.serve() as server, server.connect() as client:
-            client.sendall(b"work\n")
-            self.assertEqual(receive(client, 5), b"work\n")
-            self.assertEqual(len(server.lines()), 1)
+            for line in (b"works\n", b" work\n", b"work\r\n", b"\n"):
+                client.sendall(line)
+                self.assertEqual(receive(client, len(line)), line)
+        self.assertNotIn("computing", server.lines())
+
+
+class Chat14(unittest.TestCase):
+    QUEUE = 64  # lines
+    LINE = b"x" * 4000 + b"\n"
+
+    @contextlib.contextmanager
+    def room(self, count, **more):
+        """A server and so many clients that are in the room."""
+        with Server("14_chat") as server, contextlib.ExitStack() as clients:
+            yield server, [self.join(server, clients, **more) for _ in range(count)]
+
+    def join(self, server, clients, **more):
+        client = clients.enter_context(server.connect(**more))
+        server.wait_for_line(f"new connection from {name_of(client)}")
+        return client
+
+    def said(self, client, text):
+        """What the others get when `client` has said it."""
+        return str(client.getsockname()).encode() + b": " + text
+
+    def say(self, client, text, to):
+        client.sendall(text)
+        for other in to:
+            expected = self.said(client, text)
+            self.assertEqual(receive(other, len(expected)), expected)
+
+    def test_two(self):
+        with self.room(2) as (_, (ann, ben)):
+            self.say(ann, b"hello\n", [ben])
+            self.say(ben, b"hello too\n", [ann])  # and nothing of her own came before
+            self.say(ann, b"\n", [ben])
+
+    def test_alone(self):
+        with self.room(1) as (server, (ann,)):
+            ann.sendall(b"is anybody there?\n")
+            with contextlib.ExitStack() as clients:
+                ben = self.join(server, clients)
+                self.say(ann, b"yes\n", [ben])
+
+    def test_many(self):
+        with self.room(20) as (_, everybody):
+            for client in everybody:
+                client.sendall(b"one\ntwo\n")
+            for client in everybody:
+                others = [other for other in everybody if other is not client]
+                expected = [self.said(other, text) for other in others
+                            for text in (b"one\n", b"two\n")]
+                got = receive(client, sum(map(len, expected))).splitlines(keepends=True)
+                self.assertEqual(sorted(got), sorted(expected))
+                for other in others:  # what one says comes in its order
+                    one, two = self.said(other, b"one\n"), self.said(other, b"two\n")
+                    self.assertLess(got.index(one), got.index(two))
+
+    def test_a_line_in_pieces_and_lines_in_one_piece(self):
+        with self.room(2) as (_, (ann, ben)):
+            ann.sendall(b"hel")
+            self.assertTrue(silent(ben))
+            ann.sendall(b"lo\nhow are you?\nwell?\n")
+            expected = b"".join(self.said(ann, text)
+                                for text in (b"hello\n", b"how are you?\n", b"well?\n"))
+            self.assertEqual(receive(ben, len(expected)), expected)
+
+    def test_more_lines_at_once_than_a_queue_holds(self):
+        with self.room(3) as (server, (ann, ben, cas)):
+            texts = [b"line %d\n" % number for number in range(10 * self.QUEUE)]
+            ann.sendall(b"".join(texts))
+            expected = b"".join(self.said(ann, text) for text in texts)
+            for other in (ben, cas):
+                self.assertTrue(receive(other, len(expected)) == expected)
+        self.assertNotIn("dropped", "".join(server.lines()))
+
+    def test_who_does_not_read_is_dropped_and_the_others_go_on(self):
+        with self.room(2) as (server, (ann, ben)), contextlib.ExitStack() as clients:
+            stuck = self.join(server, clients, receive_buffer=4096)
+            dropped = f"{name_of(stuck)} does not read: dropped"
+            lines = 0
+            while dropped not in server.lines():
+                self.say(ann, self.LINE, [ben])  # who reads each line, so that only one is stuck
+                lines += 1
+                self.assertLess(lines, 20000)
+            self.assertGreater(lines, self.QUEUE)
+            server.wait_for_line(f"{name_of(stuck)} has left")
+            got = b""
+            with contextlib.suppress(ConnectionResetError):
+                got = receive_all(stuck)  # it ends
+            self.assertLess(len(got), lines * len(self.said(ann, self.LINE)))
+            self.say(ben, b"he has gone\n", [ann])
+            self.assertEqual(server.lines().count(dropped), 1)
+
+    def test_who_leaves_hurts_nobody(self):
+        for leave in (reset, socket.socket.close):
+            for text in (b"", b"half a li"):
+                with self.room(2) as (server, (ann, ben)), server.connect() as leaving:
+                    name = name_of(leaving)
+                    server.wait_for_line(f"new connection from {name}")
+                    leaving.sendall(text)
+                    leave(leaving)
+                    server.wait_for_line(f"{name} has left")
+                    self.say(ann, b"hello\n", [ben])  # what was no whole line was not said
+
+    def test_a_reset_before_it_was_accepted(self):
+        with self.room(2) as (server, (ann, ben)):
+            with server.stopped():
+                reset(server.connect())
+            self.say(ann, b"hello\n", [ben])
+
+    def test_half_close(self):
+        with self.room(2) as (server, (ann, ben)):
+            with server.stopped():  # then the server finds what ben said first
+                ben.sendall(b"still there?\n")
+                ann.sendall(b"a last word\nand half a li")
+                ann.shutdown(socket.SHUT_WR)
+            expected = self.said(ann, b"a last word\n")
+            self.assertEqual(receive(ben, len(expected)), expected)
+            self.assertEqual(receive_all(ann), self.said(ben, b"still there?\n"))
+            server.wait_for_line(f"{name_of(ann)} has left")
+            self.assertTrue(silent(ben))
+
+    def test_a_line_without_end_ends_its_client(self):
+        with self.room(2) as (server, (ann, ben)), contextlib.ExitStack() as clients:
+            cas = self.join(server, clients)
+            name = name_of(cas)
+            cas.sendall(b"x" * 5000)
+            server.wait_for_line(f"{name} has left")
+            self.say(ann, b"hello\n", [ben])
+
+    def test_it_sleeps_when_nobody_speaks(self):
+        with self.room(2) as (server, (ann, ben)):
+            self.say(ann, b"hello\n", [ben])
+            self.assertTrue(server.sleeps())
 
 
 @contextlib.contextmanager

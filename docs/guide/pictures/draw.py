@@ -255,6 +255,49 @@ def long_handler():
     return p
 
 
+def offload():
+    p = Picture("offload", "Another thread computes, and the loop serves everybody else", 235)
+    p.text(20, 45, "the pool", "strong", "start").text(20, 90, "the loop", "strong", "start")
+    p.text(20, 140, "ann", "strong", "start").text(20, 185, "ben", "strong", "start")
+    for y in (40, 85):
+        p.add(f'<path d="M100 {y} H620" class="line"/>')
+    p.add('<rect x="190" y="26" width="320" height="28" rx="3" class="busy" stroke-width="1.4"/>')
+    p.text(350, 45, "a thread of its own computes for 200 ms", "strong")
+    for x in (176, 240, 330, 420, 514):
+        p.add(f'<rect x="{x}" y="71" width="12" height="28" class="thread" stroke-width="1.4"/>')
+    for y in (135, 180):
+        p.add(f'<path d="M100 {y} H620" class="line" opacity="0.35"/>')
+    p.arrow(170, 135, 520, 135, "wait", "work, and its answer")
+    for x in (225, 315, 405):
+        p.arrow(x, 180, x + 27, 180, "wait")
+    p.text(350, 170, "a ping, and its answer, three times", "small")
+    p.text(320, 217, "the loop begins the work and is free; the pool tells it when it is done",
+           "small")
+    return p
+
+
+def channels():
+    p = Picture("channels", "What one says goes into the channels of the others, each with a bound",
+                235)
+    p.client(60, 95, "ann").thread(205, 95, "receive_lines", "ann's", 120)
+    p.arrow(143, 95, 105, 95, "wait")
+    for y, name, lines in ((50, "ben", 0), (140, "cas", 4)):
+        for i in range(4):
+            kind = "busy" if i < lines else "kernel"
+            p.add(f'<rect x="{306 + 20 * i}" y="{y - 13}" width="20" height="26" class="{kind}" '
+                  'stroke-width="1.4"/>')
+        p.text(346, y - 20, f"{name}'s channel", "small")
+        p.thread(472, y, "send_lines", f"{name}'s", 110)
+        p.client(590, y, name)
+    p.arrow(266, 86, 302, 56, "go").arrow(266, 104, 302, 134, "go")
+    p.arrow(416, 50, 388, 50, "wait").arrow(528, 140, 546, 140, "wait")
+    p.text(346, 168, "full: she is dropped", "small")
+    p.text(590, 168, "does not read", "small")
+    p.text(472, 84, "waits for a line", "small").text(472, 174, "waits for cas", "small")
+    p.text(320, 200, "who speaks puts in and goes on, and waits for nobody who reads", "small")
+    return p.legend()
+
+
 def choose():
     p = Picture("choose", "Which way, by what the program does", 300)
     rows = (("one conversation at a time?", "blocking calls", "01"),
@@ -273,7 +316,7 @@ def choose():
 
 
 PICTURES = (blocking, threads, non_blocking, select, poll, epoll, level_edge, loop, coroutines,
-            long_handler, choose)
+            long_handler, offload, channels, choose)
 
 
 def main():

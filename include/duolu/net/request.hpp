@@ -46,6 +46,7 @@ void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
 template <class Request, bool ends_task>
 class OpAwaiter {
  public:
+  // [await]
   OpAwaiter(Descriptor& descriptor, const Strand& strand)
       : descriptor_and_ended_(reinterpret_cast<std::uintptr_t>(&descriptor) |
                               (start(descriptor, strand) ? 1 : 0)) {}
@@ -61,6 +62,7 @@ class OpAwaiter {
     else
       return Request::result(descriptor());
   }
+  // [/await]
 
  private:
   static bool start(Descriptor& descriptor, const Strand& strand) {

@@ -182,12 +182,14 @@ class Stream {
   }
   /// Sends all of `lease`, not empty, and gives its buffer back at once: a peer that does not read
   /// keeps none. What could not be sent yet is copied.
+  // [write]
   [[nodiscard]] auto* write_all(Lease&& lease) noexcept {
     DUOLU_CHECK(lease);
     const auto size = static_cast<std::uint32_t>(lease.text().size());
     Engine::prepare(descriptor_->out, Op::Code::send_lent, lease.release(), size);
     return detail::pending<detail::WriteLeaseRequest>(descriptor_);
   }
+  // [/write]
 
   /// Half-close: tells the peer that nothing more comes; reading goes on. Errors: shutdown(2)'s;
   /// ENOTSOCK for what is no socket, whose end is told by close().

@@ -1,0 +1,69 @@
+// A client: sends each argument as a line, and prints the lines that come back.
+//   12_unix_client unix:///tmp/socket LINE...        also: 127.0.0.1:5000 LINE...
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "duolu/loop/scope.hpp"
+#include "duolu/net/connect.hpp"
+#include "duolu/net/reader.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace {
+
+using namespace duolu;
+
+Task<Result<>> say(Stream* stream, std::vector<std::string> lines) {
+  for (const std::string& line : lines) co_await try_(stream->write_all(line, "\n"));
+  co_return stream->close_writing();  // tells the server that this was all
+}
+
+Task<Result<>> print(Stream* stream) {
+  Reader reader(*stream);
+  for (;;) {
+    const std::string_view line = co_await try_(reader.read_until("\n"));
+    if (line.empty()) co_return {};  // the server has closed
+    std::printf("%.*s", static_cast<int>(line.size()), line.data());
+  }
+}
+
+/// Side by side: a server that answers at once may wait for its answers to be read before it reads
+/// on. One after the other, both would wait for ever.
+Task<> say_and_print(Scope* scope, Stream* stream, std::vector<std::string> lines,
+                     Result<>* printed) {
+  scope->spawn(say(stream, std::move(lines)));
+  *printed = co_await print(stream);
+  scope->cancel();  // nobody answers any more
+}
+
+Task<Result<>> talk(Loop* loop, std::vector<Address> addresses, std::vector<std::string> lines) {
+  Stream stream = co_await try_(connect(*loop, std::move(addresses)));
+  Result<> printed;
+  co_await with_scope(
+      [&](Scope& scope) { return say_and_print(&scope, &stream, std::move(lines), &printed); });
+  co_return printed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto endpoint = parse_endpoint(argc > 1 ? argv[1] : "");
+  if (!endpoint) {
+    std::fprintf(stderr, "%s\n", endpoint.error().c_str());
+    return 2;
+  }
+  const auto addresses = resolve(real_kernel(), *endpoint);
+  if (!addresses) {
+    std::fprintf(stderr, "%s: %s\n", argv[1], addresses.error().message().c_str());
+    return 1;
+  }
+  const auto poller = make_poller(real_kernel()).value();
+  const auto engine = make_readiness_engine(*poller);
+  Loop loop(*engine);
+  const std::vector<std::string> lines(argv + 2, argv + argc);
+  const Result<> talked = loop.run(talk(&loop, *addresses, lines));
+  if (talked) return 0;
+  std::fprintf(stderr, "%s: %s\n", argv[1], talked.error().message().c_str());
+  return 1;
+}
