@@ -474,6 +474,37 @@ def signals_end_it():
                 need(process.stderr.read() == b"")
 
 
+def signals_end_it_whatever_it_waits_for():
+    # While connecting: the backlog is full.
+    with tempfile.TemporaryDirectory() as directory, socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{directory}/socket")
+        listener.listen(0)
+        with contextlib.ExitStack() as held:
+            for _ in range(8):
+                client = held.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect_ex(f"{directory}/socket")
+            with running(start(f"unix://{directory}/socket", "--connect-timeout", "1h")) as process:
+                time.sleep(0.3)
+                need(process.poll() is None, process.returncode)
+                process.terminate()
+                need(process.wait(GUARD) == 143, process.returncode)
+                need(process.stderr.read() == b"")
+
+    # While nobody reads its output.
+    def flood(client):
+        with contextlib.suppress(OSError):
+            while True:
+                client.sendall(b"flood " * 10000)
+
+    with Peer(flood) as peer, running(start(peer.address)) as process:
+        need(select.select([process.stdout], [], [], GUARD)[0], "nothing comes")
+        time.sleep(0.3)
+        need(memory(process.pid) < (400_000 if SANITIZED else 30_000), memory(process.pid))
+        process.send_signal(signal.SIGINT)
+        need(process.wait(GUARD) == 130, process.returncode)
+
+
 # --- terminals
 
 class Terminal:
@@ -537,7 +568,6 @@ def ctrl_c_on_a_terminal():
         terminal.wait_for(b"> ")
         terminal.type(b"half a li\x03")
         terminal.ends_with(130)
-        terminal.type(b"")
     with Peer(echo) as peer, Terminal(peer.address) as terminal:
         terminal.wait_for(b"> ")
         terminal.process.terminate()
@@ -589,5 +619,6 @@ main(a_pipe, a_unix_socket_a_file_and_nothing, ten_megabytes, line_ends, how_rep
      staying, a_refused_connection, a_name_that_cannot_be_resolved, nobody_answers,
      a_peer_that_closes_early, a_peer_that_quits_when_told, a_peer_that_closed_its_direction_only,
      a_peer_that_resets, a_peer_that_does_not_read, a_peer_that_floods,
-     an_output_that_nobody_reads_any_more, closed_streams, signals_end_it, a_terminal,
-     ctrl_c_on_a_terminal, a_terminal_and_a_peer_that_speaks_first, usage, help_fits_a_screen)
+     an_output_that_nobody_reads_any_more, closed_streams, signals_end_it,
+     signals_end_it_whatever_it_waits_for, a_terminal, ctrl_c_on_a_terminal,
+     a_terminal_and_a_peer_that_speaks_first, usage, help_fits_a_screen)
