@@ -19,6 +19,7 @@ int run_command(int argc, char** argv) {
       "130/143 ended by Ctrl-C or SIGTERM (serve: by a second one).");
   Action action;
   add_serve(app, action);
+  add_talk(app, action);
   add_load(app, action);
   add_doctor(app, action);
   try {

@@ -31,6 +31,7 @@ class Failure : public std::runtime_error {
 using Action = std::function<int()>;
 
 void add_serve(CLI::App& app, Action& action);
+void add_talk(CLI::App& app, Action& action);
 void add_load(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 

@@ -63,6 +63,7 @@ struct Race {
   Duration stagger;
   Scope* scope = nullptr;
   std::size_t begun = 0;
+  std::size_t ended = 0;
   std::optional<Stream> winner{};
   std::error_code last = errno_code(EADDRNOTAVAIL);
 };
@@ -71,13 +72,15 @@ void begin_next(Race* race);
 
 Task<> run_attempt(Race* race, Address address) {
   Result<Stream> stream = co_await connect_one(race->loop, address);
+  ++race->ended;
   if (!stream) {
     race->last = stream.error();
     begin_next(race);
   } else if (!race->winner) {
     race->winner = std::move(*stream);
-    race->scope->cancel();
   }
+  // Nobody waits for a turn that never comes.
+  if (race->winner || race->ended == race->addresses.size()) race->scope->cancel();
 }
 
 /// Begins the next attempt in time, unless a failure has done so before.

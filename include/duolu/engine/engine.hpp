@@ -25,12 +25,11 @@
 //        Op::moved says how much went out.
 //   EN8  One thread makes all calls, except wake().
 //   EN9  recv_lent() receives into a buffer of the engine's, which is lent with the result (not
-//   with
-//        0 or an error) until give_back() or send_lent(). There is a limit of buffers; who would
-//        need one more waits for it, in order.
+//        with 0 or an error) until give_back() or send_lent(). There is a limit of buffers; who
+//        would need one more waits for it, in order.
 //   EN10 send_lent() takes the buffer back at once, even when the peer does not read: what could
-//   not
-//        be sent then waits in memory of its own. So peers that stall keep no buffer from others.
+//        not be sent then waits in memory of its own. So peers that stall keep no buffer from
+//        others.
 #pragma once
 
 #include <sys/socket.h>

@@ -1,0 +1,136 @@
+// duolu talk: the command line around a Conversation.
+#include <fmt/format.h>
+
+#include "apps/conversation.hpp"
+#include "apps/options.hpp"
+#include "apps/text.hpp"
+#include "apps/verbs.hpp"
+
+namespace duolu::apps {
+namespace {
+
+struct TalkArguments {
+  std::string address;
+  std::string connections = "1";
+  std::string connect_timeout = "5s";
+  std::vector<std::string> send;
+  std::vector<std::string> expect;
+  std::string at_most;
+  std::string delimiter;
+  std::string backend = "auto";
+  bool has_delimiter = false;
+  bool crlf = false;
+  bool hex = false;
+  bool raw = false;
+  bool verbose = false;
+};
+
+/// With --expect and without --for: long for a machine, and no script hangs.
+constexpr Duration patience = std::chrono::seconds(10);
+
+std::string plain(const char* option, const std::string& text) {
+  const std::optional<std::string> bytes = unescape(text);
+  if (!bytes)
+    throw Failure(exit_usage,
+                  fmt::format("{} {}: escapes are \\r \\n \\t \\0 \\\\ \\\" \\' and \\xHH", option,
+                              escape(text)));
+  return *bytes;
+}
+
+ConversationOptions conversation_options(const TalkArguments& arguments) {
+  ConversationOptions options{.name = escape(arguments.address)};
+  options.connections = count_argument("--connections", arguments.connections, "1 or 100");
+  options.connect_timeout = duration_argument("--connect-timeout", arguments.connect_timeout);
+  if (options.connect_timeout == Duration::zero())
+    throw Failure(exit_usage, "--connect-timeout must be more than zero");
+  options.from_input = arguments.send.empty();
+  for (const std::string& text : arguments.send) options.sends.push_back(plain("--send", text));
+  for (const std::string& text : arguments.expect) {
+    options.expects.push_back(plain("--expect", text));
+    if (options.expects.back().empty())
+      throw Failure(exit_usage, "--expect: nothing always comes; give a text");
+  }
+  if (!arguments.at_most.empty())
+    options.at_most = duration_argument("--for", arguments.at_most);
+  else if (!arguments.expect.empty())
+    options.at_most = patience;
+  if (arguments.has_delimiter) options.delimiter = plain("--delimiter", arguments.delimiter);
+  options.crlf = arguments.crlf;
+  if (arguments.hex) options.form = Transcript::Form::hex;
+  if (arguments.raw) options.form = Transcript::Form::raw;
+  options.verbose = arguments.verbose;
+  return options;
+}
+
+Endpoint target(const TalkArguments& arguments) {
+  const std::expected<Endpoint, std::string> endpoint = parse_endpoint(arguments.address);
+  if (!endpoint) throw Failure(exit_usage, escape(endpoint.error()));
+  if (endpoint->scheme == Endpoint::Scheme::tcp && endpoint->port == 0)
+    throw Failure(exit_usage, "port 0 is nobody's: which port does the server listen on?");
+  return *endpoint;
+}
+
+int talk(const TalkArguments& arguments) {
+  Kernel& kernel = real_kernel();
+  ConversationOptions options = conversation_options(arguments);
+  const Endpoint endpoint = target(arguments);
+  make_room(kernel, fmt::format("--connections {}", options.connections), options.connections);
+  // Names are looked up before anything is set up: it blocks, and Ctrl-C ends it at once.
+  Result<std::vector<Address>> found = resolve(kernel, endpoint);
+  if (!found)
+    throw Failure(exit_no_connection, fmt::format("cannot connect to {}: {}; is the name right?",
+                                                  options.name, found.error().message()));
+  options.addresses = std::move(*found);
+
+  const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
+  const std::unique_ptr<Engine> engine = make_readiness_engine(*chosen.poller);
+  Loop loop(*engine);
+  Conversation conversation(loop, options);
+  return loop.run(conversation.run());
+}
+
+}  // namespace
+
+void add_talk(CLI::App& app, Action& action) {
+  CLI::App* verb = app.add_subcommand("talk", "Talk to a server: send lines, show replies");
+  auto arguments = std::make_shared<TalkArguments>();
+  verb->add_option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
+      ->required()
+      ->type_name("ADDRESS");
+  verb->add_option("--connections", arguments->connections,
+                   "Connections; each is sent the same, replies are\nmarked with its number [1]")
+      ->type_name("N");
+  verb->add_option("--connect-timeout", arguments->connect_timeout,
+                   "How long connecting may take [5s]")
+      ->type_name("D");
+  CLI::Option* send =
+      verb->add_option("--send", arguments->send,
+                       "Send this instead of standard input: 'PING\\r\\n'\n(repeatable)")
+          ->type_name("TEXT")
+          ->allow_extra_args(false);
+  verb->add_option("--expect", arguments->expect,
+                   "Succeed once this has come (repeatable: in order)")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  verb->add_option("--for", arguments->at_most,
+                   "How long to stay, or wait for --expect at the most\n"
+                   "[until the peer closes; with --expect 10s]")
+      ->type_name("D");
+  CLI::Option* delimiter =
+      verb->add_option("--delimiter", arguments->delimiter,
+                       "What ends a line that is sent: '\\0' [newline]")
+          ->type_name("STRING")
+          ->excludes(send)
+          ->each([arguments](const std::string&) { arguments->has_delimiter = true; });
+  verb->add_flag("--crlf", arguments->crlf, "Lines are sent with '\\r\\n'")
+      ->excludes(delimiter)
+      ->excludes(send);
+  CLI::Option* hex = verb->add_flag("--hex", arguments->hex, "Show replies as hexadecimal numbers");
+  verb->add_flag("--raw", arguments->raw, "Show replies as they are: not safe on a terminal")
+      ->excludes(hex);
+  add_backend_option(*verb, arguments->backend);
+  verb->add_flag("-v,--verbose", arguments->verbose, "Tell of connecting and of reply times");
+  verb->callback([arguments, &action] { action = [arguments] { return talk(*arguments); }; });
+}
+
+}  // namespace duolu::apps
