@@ -44,22 +44,24 @@ Task<Result<>> read_to_the_end(Stream* stream) {
 /// closed: a report of who held the loop comes when the loop has it back, and names who has ended.
 struct Server::Door {
   Door(Listener socket, const Address& bound)
-      : listener(std::move(socket)), text(bound.to_string()), task("accept " + text) {}
+      : listener(std::make_unique<Listener>(std::move(socket))),
+        text(bound.to_string()),
+        task("accept " + text) {}
   Door(const Door&) = delete;
   Door& operator=(const Door&) = delete;
   ~Door() { close(); }
 
   void close() {
-    if (!listener) return;
+    if (listener == nullptr) return;
     constexpr std::string_view unix_scheme = "unix://";
     if (text.starts_with(unix_scheme))
       listener->kernel().unlink(text.substr(unix_scheme.size()).c_str());
     listener.reset();
   }
 
-  std::optional<Listener> listener;
-  std::string text;  ///< Its address.
-  std::string task;  ///< What its task goes by.
+  std::unique_ptr<Listener> listener;  ///< Null: closed.
+  std::string text;                    ///< Its address.
+  std::string task;                    ///< What its task goes by.
 };
 
 struct Server::Connection {
