@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "apps/callback_server.hpp"
 #include "apps/options.hpp"
 #include "apps/server.hpp"
 #include "apps/text.hpp"
@@ -16,11 +17,12 @@ struct ServeArguments {
   std::string service;
   std::vector<std::string> listen{"tcp://localhost:5000"};
   std::string backend = "auto";
-  std::string trigger = "level";
+  std::string trigger = "edge";
   std::string close_after;
   std::string idle_timeout;
   std::string grace = "5s";
   std::string max_connections;
+  std::string stall;
   bool stop_on_stdin = false;
   bool quiet = false;
   bool verbose = false;
@@ -31,8 +33,6 @@ struct ServeArguments {
 
 ServerOptions server_options(const ServeArguments& arguments) {
   ServerOptions options;
-  if (arguments.trigger == "edge") options.trigger = Trigger::edge;
-  if (arguments.trigger == "oneshot") options.trigger = Trigger::oneshot;
   const std::optional<std::string> close_after = unescape(arguments.close_after);
   if (!close_after)
     throw Failure(exit_usage, fmt::format("--close-after {}: unknown escape; there are \\r \\n \\t "
@@ -50,6 +50,12 @@ ServerOptions server_options(const ServeArguments& arguments) {
         count_argument("--max-connections", arguments.max_connections, "100 or 10k"));
   }
   options.stop_on_stdin = arguments.stop_on_stdin;
+  if (arguments.stall.empty()) return options;
+  options.stall = duration_argument("--stall", arguments.stall);
+  if (options.stall == Duration::zero())
+    throw Failure(exit_usage, "--stall 0: must be more than zero; leave it out for no reports");
+  if (arguments.trigger != "edge")
+    throw Failure(exit_usage, "--stall: only with --trigger edge, see duolu serve --help");
   return options;
 }
 
@@ -98,7 +104,8 @@ std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
 }
 
 /// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
-std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
+template <class AnyServer>
+std::vector<Address> listen_everywhere(Kernel& kernel, AnyServer& server,
                                        const std::vector<std::string>& texts) {
   std::vector<Address> bound;
   for (const std::string& text : texts) {
@@ -177,6 +184,18 @@ void report(Journal& journal, const Totals& totals) {
                {"cut", totals.cut}});
 }
 
+template <class AnyServer>
+void run(AnyServer& server, Kernel& kernel, Journal& journal, const ServeArguments& arguments,
+         const ChosenPoller& chosen) {
+  const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
+  const StopSignals signals(
+      kernel, [](void* context) { static_cast<AnyServer*>(context)->stop(); }, &server);
+  announce(journal, arguments, chosen, bound);
+  const Result<Totals> totals = server.run();
+  if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
+  report(journal, *totals);
+}
+
 int serve(const ServeArguments& arguments) {
   Kernel& kernel = real_kernel();
   const ServerOptions options = server_options(arguments);
@@ -192,14 +211,14 @@ int serve(const ServeArguments& arguments) {
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
   const std::unique_ptr<Service> service = kind->make();
-  Server server(*chosen.poller, *service, options, journal);
-  const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
-  const StopSignals signals(
-      kernel, [](void* context) { static_cast<Server*>(context)->stop(); }, &server);
-  announce(journal, arguments, chosen, bound);
-  const Result<Totals> totals = server.run();
-  if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
-  report(journal, *totals);
+  if (arguments.trigger == "edge") {  // as the engine under the coroutines registers
+    Server server(*chosen.poller, *service, options, journal);
+    run(server, kernel, journal, arguments, chosen);
+  } else {
+    const Trigger trigger = arguments.trigger == "level" ? Trigger::level : Trigger::oneshot;
+    CallbackServer server(*chosen.poller, trigger, *service, options, journal);
+    run(server, kernel, journal, arguments, chosen);
+  }
   return exit_ok;
 }
 
@@ -226,7 +245,8 @@ void add_serve(CLI::App& app, Action& action) {
       ->type_name("ADDR")
       ->allow_extra_args(false);
   add_backend_option(*verb, arguments->backend);
-  verb->add_option("--trigger", arguments->trigger, "level, edge, oneshot [level]")
+  verb->add_option("--trigger", arguments->trigger,
+                   "edge: coroutines; level, oneshot: callbacks [edge]")
       ->type_name("MODE")
       ->check(CLI::IsMember(triggers).description(""));
   verb->add_option("--close-after", arguments->close_after,
@@ -242,6 +262,9 @@ void add_serve(CLI::App& app, Action& action) {
       ->type_name("N");
   verb->add_option("--grace", arguments->grace,
                    "How long stopping may take before connections are cut [5s]")
+      ->type_name("D");
+  verb->add_option("--stall", arguments->stall,
+                   "Report handlers that hold the loop for longer than D [off]")
       ->type_name("D");
   CLI::Option* quiet = verb->add_flag("-q,--quiet", arguments->quiet, "Only errors and the totals");
   verb->add_flag("-v,--verbose", arguments->verbose, "Tell of connections and messages")

@@ -5,491 +5,445 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <exception>
+#include <span>
 #include <utility>
+#include <variant>
 
 #include "apps/text.hpp"
-
-// A (void) before modify or remove: they fail only for a token that names nothing (any more), and
-// then there is nothing to pause, arm or forget.
+#include "duolu/loop/within.hpp"
+#include "duolu/net/standard.hpp"
+#include "duolu/task/together.hpp"
 
 namespace duolu::apps {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int accepts_a_turn = 64;  // so that a storm of clients does not starve those who are in
-constexpr int rounds_a_turn = 4;    // so that busy connections do not starve the others
-constexpr Duration linger = 1s;     // for the peer to take the last bytes and close
+constexpr Duration linger_time = 1s;  // for the peer to take the last bytes and close
 constexpr Duration quiet_when_stopping = 200ms;
 constexpr Duration backoff_min = 100ms;
 constexpr Duration backoff_max = 1s;
+// Of a buffer: what is kept for a peer that does not read is as large, and so is what is lent.
+constexpr std::size_t most_lent = std::size_t{16} * 1024;
 constexpr std::size_t shown_of_a_message = 64;
 
-std::uint64_t word_of(Watched& watched) { return reinterpret_cast<std::uintptr_t>(&watched); }
+bool was_cancelled(const Result<>& result) {
+  return !result && result.error() == std::errc::operation_canceled;
+}
+
+Task<Result<>> read_to_the_end(Stream* stream) {
+  while (Lease unwanted = co_await try_(stream->read_lease())) {
+  }
+  co_return Result<>();
+}
 
 }  // namespace
 
-struct Server::Listener final : Watched {
-  Listener(Server& server_of, Fd socket, Address bound)
-      : server(server_of), fd(std::move(socket)), address(bound) {}
-  void on_event(const Event&) override { server.accept_from(*this); }
+/// A listening socket; the file of a Unix one goes with it. What its task goes by stays when it is
+/// closed: a report of who held the loop comes when the loop has it back, and names who has ended.
+struct Server::Door {
+  Door(Listener socket, const Address& bound)
+      : listener(std::make_unique<Listener>(std::move(socket))),
+        text(bound.to_string()),
+        task("accept " + text) {}
+  Door(const Door&) = delete;
+  Door& operator=(const Door&) = delete;
+  ~Door() { close(); }
 
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-  ~Listener() {
-    (void)server.poller_.remove(token);
+  void close() {
+    if (listener == nullptr) return;
     constexpr std::string_view unix_scheme = "unix://";
-    if (const std::string text = address.to_string(); text.starts_with(unix_scheme))
-      server.kernel_.unlink(text.substr(unix_scheme.size()).c_str());
+    if (text.starts_with(unix_scheme))
+      listener->kernel().unlink(text.substr(unix_scheme.size()).c_str());
+    listener.reset();
   }
 
-  Server& server;
-  Fd fd;
-  Address address;
-  Token token{};
+  std::unique_ptr<Listener> listener;  ///< Null: closed.
+  std::string text;                    ///< Its address.
+  std::string task;                    ///< What its task goes by.
 };
 
-struct Server::Connection final : Watched {
-  Connection(Server& server_of, Fd socket) : server(server_of), fd(std::move(socket)) {}
-  void on_event(const Event& event) override {
-    if (event.invalid()) return server.drop(*this, EBADF, "descriptor closed");
-    armed = false;
-    can_read = can_read || event.readable();
-    can_write = can_write || event.writable();
-    to_the_end = to_the_end || !event.short_means_drained();
-    server.serve(*this);
+struct Server::Connection {
+  Connection(Server& of, Stream socket, Semaphore::Permit of_room, Strand* own)
+      : server(of), stream(std::move(socket)), permit(std::move(of_room)), strand(own) {
+    place = server.active_.insert(server.active_.end(), this);
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+  ~Connection() {
+    (ending ? server.ending_ : server.active_).erase(place);
+    server.left_.set();
   }
 
   Server& server;
-  Fd fd;
-  Token token{};
-  Interest interest = Interest::none;
-  bool armed = true;      ///< Oneshot: the registration has not fired.
-  bool can_read = false;  ///< Trying could succeed.
-  bool can_write = true;
-  bool to_the_end = false;  ///< Read until EAGAIN: a short read no longer means empty.
-  bool input_ended = false;
-  bool finishing = false;   ///< Answer nothing more; once all is sent, close.
-  bool lingering = false;   ///< Our side is shut down; what still comes is thrown away.
-  bool unfinished = false;  ///< On the list of that name.
+  Stream stream;
+  Semaphore::Permit permit;
+  Strand* strand;  ///< To be cancelled to end what it is doing.
+  Connections::iterator place;
   std::unique_ptr<Service::State> state;
-  std::vector<char> output;  ///< What the peer has not taken yet; no memory when empty.
-  std::size_t sent = 0;      ///< How much of `output` it took.
-  std::string tail;          ///< The last bytes of the input, for close_after.
-  std::string peer;          ///< For the journal, where it is verbose.
-  Instant last{};            ///< Of the last byte; when lingering, the time to give up.
-  Connections::iterator self;
-};
-
-struct Server::Stdin final : Watched {
-  explicit Stdin(Server& server_of) : server(server_of) {}
-  ~Stdin() { (void)server.poller_.remove(token); }
-  void on_event(const Event&) override {
-    if (!has_ended()) {
-      // One read does not drain a terminal: every trigger is told to look again.
-      (void)server.poller_.modify(token, Interest::readable);
-      return;
-    }
-    (void)server.poller_.modify(token, Interest::none);
-    server.stop();
-  }
-  /// Reads once. A line, the end, or a terminal that is gone: anything but a part of a line.
-  bool has_ended() {
-    std::array<char, 4096> line;
-    const ssize_t got = server.kernel_.read(0, line.data(), line.size());
-    if (got == -EAGAIN || got == -EINTR) return false;
-    return got <= 0 || std::find(line.begin(), line.begin() + got, '\n') != line.begin() + got;
-  }
-
-  Server& server;
-  Token token{};
+  Instant last{};                ///< Of the last byte.
+  std::size_t seen_sent = 0;     ///< How far sending had come at the last look.
+  std::string tail{};            ///< The last bytes of the input, for close_after.
+  std::string peer{};            ///< For the journal, where it is verbose.
+  const char* reason = nullptr;  ///< Why it was told to end at once.
+  bool sending = false;
+  bool finishing = false;    ///< Once all is sent, close.
+  bool input_ended = false;  ///< The peer sends nothing more.
+  bool ending = false;       ///< On the list of that name.
 };
 
 Server::Server(Poller& poller, Service& service, ServerOptions options, Journal& journal)
-    : poller_(poller),
-      kernel_(poller.kernel()),
-      service_(service),
+    : service_(service),
       options_(std::move(options)),
       journal_(journal),
-      input_(service.read_size()) {}
-
-Server::~Server() {
-  for (Connections* list : {&active_, &ending_})
-    for (Connection& connection : *list) (void)poller_.remove(connection.token);
+      engine_(
+          make_readiness_engine(poller, {.buffer_size = std::min(service.read_size(), most_lent)})),
+      loop_(*engine_),
+      quiet_limit_(options_.idle_timeout) {
+  if (options_.max_connections != 0) room_.emplace(options_.max_connections);
+  if (options_.stall == Duration::zero()) return;
+  loop_.watch_stalls(options_.stall, [this](const Stall& stall) { tell_stall(stall); });
 }
 
+Server::~Server() = default;
+
 Result<Address> Server::listen(const Address& address) {
-  Result<Fd> fd = listen_on(kernel_, address);
-  if (!fd) return fail(fd.error());
-  Address bound;
-  if (const int result = kernel_.getsockname(fd->get(), bound.data(), bound.size_slot());
-      result < 0)
-    return fail(-result);
-  Listener& listener = listeners_.emplace_back(*this, std::move(*fd), bound);
-  const Result<Token> token =
-      poller_.add(listener.fd.get(), Interest::readable, options_.trigger, word_of(listener));
-  if (!token) {
-    listeners_.pop_back();
-    return fail(token.error());
-  }
-  listener.token = *token;
+  Result<Listener> listener = Listener::open(loop_, address);
+  if (!listener) return fail(listener.error());
+  const Address bound = listener->address();
+  doors_.emplace_back(std::move(*listener), bound);
   return bound;
 }
 
+// --- the whole
+
 Result<Totals> Server::run() {
-  if (options_.stop_on_stdin) {
-    stdin_ = std::make_unique<Stdin>(*this);
-    const Result<Token> token =
-        poller_.add(0, Interest::readable, options_.trigger, word_of(*stdin_));
-    if (token) {
-      stdin_->token = *token;
-    } else if (token.error() == std::errc::operation_not_permitted) {
-      // A file or /dev/null: there is nothing to wait for, the end is at hand.
-      while (!stop_asked_.load(std::memory_order_relaxed) && !stdin_->has_ended()) {
-      }
-      stop();
-    } else {
-      return fail(token.error());
-    }
+  if (!options_.stop_on_stdin) {
+    loop_.run(serve(nullptr));
+    return totals_;
   }
-  while (!stopping_ || !active_.empty() || !ending_.empty()) {
-    const Result<Poller::Batch> batch =
-        poller_.wait(unfinished_.empty() ? next_deadline() : immediately);
-    if (!batch) return fail(batch.error());
-    if (quiet_limit() != Duration::zero()) now_ = kernel_.now();
-    for (const Event& event : *batch) reinterpret_cast<Watched*>(event.data)->on_event(event);
-    go_on();
-    expire();
-    if (stop_asked_.load(std::memory_order_relaxed) && !stopping_) begin_to_stop();
-  }
+  Result<StandardStream> input = StandardStream::open(loop_, 0);
+  if (!input) return fail(input.error());
+  loop_.run(serve(&**input));
   return totals_;
+}
+
+/// stop() cancels the strand of this: first the doors close; connections have the grace time; with
+/// the end of their scope those that are left are cancelled.
+Task<> Server::serve(Stream* input) {
+  co_await with_scope([this, input](Scope& all) { return serve_in(&all, input); });
+}
+
+Task<> Server::serve_in(Scope* connections, Stream* input) {
+  co_await with_scope(
+      [this, connections, input](Scope& doors) { return let_in(&doors, connections, input); });
+  for (Door& door : doors_) door.close();
+  stopping_ = true;
+  quiet_limit_ = quiet_when_stopping;
+  for (Connection* each : active_) each->last = time_of_turn();
+  journal_.say(
+      Verbosity::normal, "stopping",
+      fmt::format("stopping: {} connections to finish within {}", count(), to_text(options_.grace)),
+      {{"connections", count()}});
+  co_await shielded(give_grace());
+  cut_the_rest();
+}
+
+/// Starts what goes on until stop().
+Task<> Server::let_in(Scope* doors, Scope* connections, Stream* input) {
+  if (quiet_limit_ != Duration::zero()) doors->spawn(end_the_quiet(), "idle timeout");
+  if (input != nullptr) doors->spawn(stop_on_input(input), "standard input");
+  for (Door& door : doors_) doors->spawn(accept_from(&door, connections), door.task.c_str());
+  co_return;
+}
+
+/// A line, the end, or a terminal that is gone: anything but a part of a line.
+Task<> Server::stop_on_input(Stream* input) {
+  std::array<char, 512> text;
+  for (;;) {
+    const Result<std::size_t> size = co_await input->read(text);
+    if (!size || *size == 0 || std::string_view(text.data(), *size).contains('\n')) break;
+  }
+  stop();
+}
+
+Task<> Server::give_grace() { (void)co_await within(loop_, options_.grace, let_finish()); }
+
+Task<Result<>> Server::let_finish() {
+  const auto first = co_await first_of(everybody_left(), end_the_quiet());
+  co_return std::visit([](const Result<>& result) { return result; }, first);
+}
+
+Task<Result<>> Server::everybody_left() {
+  while (count() > 0) co_await try_(somebody_left());
+  co_return Result<>();
+}
+
+/// Waits for the end of a connection.
+Task<Result<>> Server::somebody_left() {
+  left_.reset();
+  const bool left = co_await left_.wait();
+  if (!left) co_return fail(ECANCELED);
+  co_return Result<>();
+}
+
+void Server::cut_the_rest() {
+  for (Connections* list : {&active_, &ending_})
+    for (Connection* each : *list) {
+      ++totals_.cut;
+      each->reason = "cut after the grace time";
+      each->strand->cancel();
+    }
 }
 
 // --- accepting
 
-void Server::accept_from(Listener& listener) {
-  bool bottom = false;
-  for (int i = 0; i < accepts_a_turn && !bottom; ++i) {
-    if (full()) return pause_accepting("as many connections as --max-connections allows", false);
-    Address peer;
-    const int fd = kernel_.accept(listener.fd.get(), peer.data(), peer.size_slot());
-    bottom = fd == -EAGAIN;
-    if (fd >= 0) {
-      accept_backoff_ = {};
-      admit(Fd(kernel_, fd), peer);
-    } else if (!bottom && !handle_accept_error(-fd)) {
-      return;
+Task<> Server::accept_from(Door* door, Scope* connections) {
+  Duration backoff = backoff_min;
+  for (;;) {
+    Result<Stream> stream = co_await door->listener->accept();
+    if (stream) {
+      backoff = backoff_min;
+      Semaphore::Permit permit;
+      if (room_) {
+        Result<Semaphore::Permit> room = co_await room_->acquire();
+        if (!room) co_return;
+        permit = std::move(*room);
+      }
+      connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
+      continue;
     }
-  }
-  if (bottom) poller_.drained(listener.token, Interest::readable);
-  // Oneshot: it has fired. Edge, after a full turn's share: more may wait without a new edge.
-  if (options_.trigger == Trigger::oneshot || (options_.trigger == Trigger::edge && !bottom))
-    (void)poller_.modify(listener.token, Interest::readable);
-}
-
-/// Whether to go on accepting.
-bool Server::handle_accept_error(int error) {
-  switch (error) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-      // The connection stays in the backlog. Trying again at once would spin.
-      pause_accepting(errno_code(error).message(), true);
-      return false;
-    case ECONNABORTED:
-    case EINTR:
-    case EPROTO:
-    case ENOPROTOOPT:
-    case ENETDOWN:
-    case ENETUNREACH:
-    case EHOSTDOWN:
-    case EHOSTUNREACH:
-    case ENONET:
-    case ETIMEDOUT:
-      return true;  // accept(2): of one connection, which is out of the backlog with it
-    default:
-      // A security module that says no (EACCES, EPERM) or a broken listener: no less lasting.
-      pause_accepting("the listener gives no connections: " + errno_code(error).message(), true);
-      return false;
+    if (stream.error() == std::errc::operation_canceled) co_return;
+    if (accept_error(stream.error()) == AcceptError::connection) {
+      if (stream.error() == StreamError::refused) tell_refused(stream.error());
+      continue;
+    }
+    // The connection stays in the backlog, and trying again at once would spin. One of our own that
+    // ends is what we wait for; the clock is for what others free.
+    tell_paused(stream.error());
+    (void)co_await within(loop_, backoff, somebody_left());
+    backoff = std::min(backoff * 2, backoff_max);
   }
 }
 
-void Server::admit(Fd fd, const Address& peer) {
-  Connection& fresh = active_.emplace_back(*this, std::move(fd));
-  fresh.self = std::prev(active_.end());
-  const bool edge = options_.trigger == Trigger::edge;
-  fresh.interest = Interest::readable;
-  if (edge || service_.produces()) fresh.interest |= Interest::writable;
-  // A read stops at urgent data: then short does not mean empty, and no other edge would tell.
-  if (edge) fresh.interest |= Interest::priority;
-  const Result<Token> token =
-      poller_.add(fresh.fd.get(), fresh.interest, options_.trigger, word_of(fresh));
-  if (!token) {
-    journal_.say(Verbosity::normal, "refused",
-                 fmt::format("refused a connection: {}", token.error().message()),
-                 {{"error", token.error().message()}});
-    active_.pop_back();
-    ++totals_.failed;
-    return;
-  }
-  fresh.token = *token;
-  fresh.state = service_.open();
-  fresh.last = now_;
-  ++totals_.accepted;
-  totals_.peak = std::max(totals_.peak, active_.size() + ending_.size());
-  if (!journal_.wants(Verbosity::verbose)) return;
-  fresh.peer = escape(peer.to_string());
-  journal_.say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", fresh.peer),
-               {{"peer", fresh.peer}});
+void Server::tell_refused(std::error_code error) {
+  ++totals_.failed;
+  journal_.say(Verbosity::normal, "refused",
+               fmt::format("refused a connection: {}", error.message()),
+               {{"error", error.message()}});
 }
 
-bool Server::full() const {
-  return options_.max_connections != 0 &&
-         active_.size() + ending_.size() >= options_.max_connections;
-}
-
-void Server::pause_accepting(const std::string& why, bool out_of_resources) {
-  accepting_ = false;
-  for (Listener& listener : listeners_) (void)poller_.modify(listener.token, Interest::none);
-  if (!out_of_resources) return;
-  // One of our own connections ending is what we wait for; the clock is for what others free.
-  const Instant now = kernel_.now();
-  if (now >= accept_tell_again_) {
-    accept_tell_again_ = after(now, 10s);
-    journal_.say(Verbosity::normal, "accept_paused",
-                 fmt::format("accepting is paused: {}; it goes on as connections end", why),
-                 {{"error", why}});
-  }
-  accept_backoff_ = std::clamp(accept_backoff_ * 2, backoff_min, backoff_max);
-  accept_again_ = after(now, accept_backoff_);
-}
-
-void Server::resume_accepting() {
-  if (accepting_ || stopping_ || full()) return;
-  accepting_ = true;
-  accept_again_ = never;
-  for (Listener& listener : listeners_) (void)poller_.modify(listener.token, Interest::readable);
+void Server::tell_paused(std::error_code error) {
+  const Instant now = loop_.kernel().now();
+  if (now < accept_tell_again_) return;
+  accept_tell_again_ = after(now, 10s);
+  std::string why = error.message();
+  if (accept_error(error) == AcceptError::listener)
+    why = "the listener gives no connections: " + why;
+  journal_.say(Verbosity::normal, "accept_paused",
+               fmt::format("accepting is paused: {}; it goes on as connections end", why),
+               {{"error", why}});
 }
 
 // --- one connection
 
-void Server::serve(Connection& c) {
-  for (int rounds = 0; flush(c); ++rounds) {
-    if (c.output.empty() && c.finishing && !c.lingering && !finish(c)) return;
-    const bool sends = service_.produces() && c.can_write && !c.finishing;
-    if (!c.output.empty() || !(sends || c.can_read) || rounds == rounds_a_turn) return settle(c);
-    if (c.can_read && !receive(c)) return;
-    if (sends && c.output.empty() && !produce(c)) return;
+/// A connection, from its first byte to its last.
+Task<> Server::handle(Stream stream, Semaphore::Permit permit) {
+  Strand* const strand = co_await this_strand();
+  Connection c(*this, std::move(stream), std::move(permit), strand);
+  admit(c);
+  std::string thrown;
+  try {
+    c.state = service_.open();
+    Result<> ended = co_await talk(&c);
+    // Unless the peer has closed, or there is no time.
+    if (!c.input_ended && c.reason == nullptr && (ended || was_cancelled(ended)))
+      ended = co_await shielded(linger(&c));
+    tell_end(c, ended);
+  } catch (const std::exception& exception) {
+    thrown = exception.what();
+  } catch (...) {
+    thrown = "something that is no std::exception";
   }
+  if (!thrown.empty()) tell_thrown(c, thrown);
 }
 
-bool Server::receive(Connection& c) {
-  const ssize_t got = kernel_.recv(c.fd.get(), input_.data(), input_.size(), 0);
-  if (got == -EINTR) return true;
-  if (got < 0 && got != -EAGAIN) {
-    drop(c, static_cast<int>(-got), "receiving");
-    return false;
+void Server::admit(Connection& c) {
+  if (quiet_limit_ != Duration::zero()) c.last = time_of_turn();
+  ++totals_.accepted;
+  totals_.peak = std::max(totals_.peak, count());
+  if (!journal_.wants(Verbosity::verbose)) return;
+  c.peer = escape(c.stream.peer().to_string());
+  journal_.say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", c.peer),
+               {{"peer", c.peer}});
+}
+
+Task<Result<>> Server::talk(Connection* c) {
+  return service_.produces() ? converse_and_produce(c) : converse(c);
+}
+
+/// Input in, answers out, until the input ends or an answer was the last one.
+Task<Result<>> Server::converse(Connection* c) {
+  while (Lease input = co_await try_(c->stream.read_lease())) {
+    note_input(*c, input.text());
+    const Reply reply = service_.answer(c->state.get(), input.bytes(), scratch_);
+    c->finishing = c->finishing || reply.last;
+    if (reply.bytes.data() == input.bytes().data()) {
+      c->sending = true;
+      const Result<> sent = co_await c->stream.write_all(std::move(input));
+      note_output(*c, reply.bytes.size(), sent);
+      if (!sent) co_return sent;
+    } else if (!reply.bytes.empty()) {
+      input.reset();
+      co_await try_(send_composed(c, reply.bytes));
+    }
+    if (c->finishing) co_return Result<>();
   }
-  // Level and oneshot report again what is left; an edge only after we have seen the bottom.
-  const bool bottom = got == -EAGAIN || got == 0 ||
-                      (static_cast<std::size_t>(got) < input_.size() && !c.to_the_end);
-  if (bottom || options_.trigger != Trigger::edge) c.can_read = false;
-  if (bottom) poller_.drained(c.token, Interest::readable);
-  if (got == -EAGAIN) return true;
-  if (got == 0) {
-    c.input_ended = c.finishing = true;
-    if (!c.lingering) return true;
-    drop(c, 0, "closed by both");
-    return false;
-  }
-  if (c.lingering) return true;
-  const std::span<char> input(input_.data(), static_cast<std::size_t>(got));
-  note_input(c, input);
-  const Reply reply = service_.answer(c.state.get(), input, scratch_);
-  c.finishing = c.finishing || reply.last;
-  return reply.bytes.empty() || transmit(c, reply.bytes);
+  c->input_ended = true;
+  co_return Result<>();
+}
+
+/// Sends `bytes`, which were composed in scratch_: that is this task's until they are sent. Who
+/// composes meanwhile makes another one.
+Task<Result<>> Server::send_composed(Connection* c, std::span<const char> bytes) {
+  std::vector<char> composed = std::exchange(scratch_, {});
+  c->sending = true;
+  const Result<> sent = co_await c->stream.write_all(bytes.data(), bytes.size());
+  note_output(*c, bytes.size(), sent);
+  if (scratch_.capacity() < composed.capacity()) scratch_.swap(composed);
+  co_return sent;
+}
+
+Task<Result<>> Server::converse_and_produce(Connection* c) {
+  const auto first = co_await first_of(produce(c), read_beside(c));
+  co_return std::visit([](const Result<>& result) { return result; }, first);
+}
+
+Task<Result<>> Server::produce(Connection* c) {
+  while (!stopping_ && !c->input_ended)
+    co_await try_(send_composed(c, service_.produce(c->state.get(), scratch_)));
+  co_return Result<>();
+}
+
+/// At the end of the input produce() ends when its piece is sent, and this with it.
+Task<Result<>> Server::read_beside(Connection* c) {
+  co_await try_(converse(c));
+  (void)co_await loop_.sleep_until(never);
+  co_return fail(ECANCELED);
+}
+
+/// Everything was sent, and the peer may still be sending: closing with unread input would make TCP
+/// reset the connection and lose what is on its way. So our side is shut down first.
+Task<Result<>> Server::linger(Connection* c) {
+  c->strand = co_await this_strand();
+  put_among_the_ending(*c);
+  (void)c->stream.close_writing();  // ENOTCONN: the peer is gone, reading will tell
+  Result<> ended = co_await within(loop_, linger_time, read_to_the_end(&c->stream));
+  if (c->reason != nullptr) co_return ended;
+  c->reason = "closed by both";
+  if (ended || ended.error() != std::errc::timed_out) co_return ended;
+  c->reason = "did not close in time";
+  co_return Result<>();
 }
 
 /// Counts a piece of input, tells of it, and looks whether it ends the connection.
-void Server::note_input(Connection& c, std::span<const char> input) {
+void Server::note_input(Connection& c, std::string_view input) {
   ++totals_.messages;
   totals_.bytes_in += input.size();
   touch(c);
-  const std::string_view text(input.data(), input.size());
   if (journal_.wants(Verbosity::verbose)) {
-    const std::string shown = escape(text, shown_of_a_message);
+    const std::string shown = escape(input, shown_of_a_message);
     journal_.say(Verbosity::verbose, "received",
-                 fmt::format("received {} bytes from {}: \"{}\"", text.size(), c.peer, shown),
-                 {{"peer", c.peer}, {"bytes", text.size()}, {"text", shown}});
+                 fmt::format("received {} bytes from {}: \"{}\"", input.size(), c.peer, shown),
+                 {{"peer", c.peer}, {"bytes", input.size()}, {"text", shown}});
   }
   const std::string& wanted = options_.close_after;
   if (wanted.empty()) return;
-  c.tail.append(text.substr(text.size() - std::min(text.size(), wanted.size())));
+  c.tail.append(input.substr(input.size() - std::min(input.size(), wanted.size())));
   c.tail.erase(0, c.tail.size() - std::min(c.tail.size(), wanted.size()));
   if (c.tail == wanted) c.finishing = true;
 }
 
-/// How many bytes the peer takes now; nothing if that ended the connection.
-std::optional<std::size_t> Server::send(Connection& c, std::span<const char> bytes) {
-  ssize_t taken = -EINTR;
-  while (taken == -EINTR)
-    taken = kernel_.send(c.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  if (taken < 0 && taken != -EAGAIN) {
-    drop(c, static_cast<int>(-taken), "sending");
-    return std::nullopt;
+void Server::note_output(Connection& c, std::size_t size, const Result<>& sent) {
+  c.sending = false;
+  totals_.bytes_out += sent ? size : c.stream.sent();
+  touch(c);
+}
+
+void Server::tell_end(const Connection& c, const Result<>& ended) {
+  const bool failed = !ended && !was_cancelled(ended);
+  if (failed) ++totals_.failed;
+  if (!journal_.wants(Verbosity::verbose)) return;
+  std::string reason = c.reason != nullptr ? c.reason : "closed by the peer";
+  if (failed) reason = ended.error().message();
+  journal_.say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", c.peer, reason),
+               {{"peer", c.peer}, {"reason", reason}});
+}
+
+void Server::tell_thrown(const Connection& c, const std::string& what) {
+  ++totals_.failed;
+  const std::string peer = escape(c.stream.peer().to_string());
+  const std::string shown = escape(what);
+  journal_.say(Verbosity::normal, "handler_failed",
+               fmt::format("closed {}: its handler threw: {}", peer, shown),
+               {{"peer", peer}, {"error", shown}});
+}
+
+void Server::tell_stall(const Stall& stall) {
+  std::string who = "a task";
+  if (stall.origin.name != nullptr)
+    who = escape(stall.origin.name);
+  else if (stall.origin.where.line() != 0)
+    who = fmt::format("{}:{}", stall.origin.where.file_name(), stall.origin.where.line());
+  const auto held = std::chrono::duration<double, std::milli>(stall.held).count();
+  journal_.say(
+      Verbosity::normal, "stall",
+      fmt::format("{} held the loop for {:.1f} ms ({})", who, held, to_string(stall.cause)),
+      {{"task", who}, {"held_ms", held}, {"cause", to_string(stall.cause)}});
+}
+
+// --- those who have been quiet for long
+
+/// Ends those who have been quiet for quiet_limit_, the quietest first, until it is cancelled.
+Task<Result<>> Server::end_the_quiet() {
+  for (;;) {
+    const Instant since = active_.empty() ? loop_.kernel().now() : active_.front()->last;
+    const bool slept = co_await loop_.sleep_until(after(since, quiet_limit_));
+    if (!slept) co_return fail(ECANCELED);
+    while (!active_.empty() && after(active_.front()->last, quiet_limit_) <= time_of_turn())
+      look_at_quiet(*active_.front());
   }
-  const auto count = static_cast<std::size_t>(std::max<ssize_t>(taken, 0));
-  totals_.bytes_out += count;
-  if (count > 0) touch(c);
-  if (count < bytes.size()) {
-    c.can_write = false;
-    poller_.drained(c.token, Interest::writable);
-  }
-  return count;
 }
 
-/// Sends at once what the peer takes, keeps the rest. Only with nothing kept before.
-bool Server::transmit(Connection& c, std::span<const char> bytes) {
-  const std::optional<std::size_t> taken = send(c, bytes);
-  if (!taken || *taken == bytes.size()) return taken.has_value();
-  c.output.assign(bytes.begin() + static_cast<std::ptrdiff_t>(*taken), bytes.end());
-  c.sent = 0;
-  return true;
+/// Takes it off the front of active_.
+void Server::look_at_quiet(Connection& c) {
+  const std::size_t sent = c.stream.sent();
+  const bool moves = c.sending && sent != std::exchange(c.seen_sent, sent);
+  // When stopping, peers that do not read have until the grace time is over.
+  if (moves || (stopping_ && c.sending)) return touch(c);
+  if (!stopping_) c.reason = "idle";
+  put_among_the_ending(c);
+  c.strand->cancel();
 }
 
-bool Server::flush(Connection& c) {
-  if (c.output.empty() || !c.can_write) return true;
-  const std::optional<std::size_t> taken = send(c, std::span<const char>(c.output).subspan(c.sent));
-  if (!taken) return false;
-  c.sent += *taken;
-  if (c.sent == c.output.size()) std::vector<char>().swap(c.output);
-  return true;
-}
-
-bool Server::produce(Connection& c) {
-  return transmit(c, service_.produce(c.state.get(), scratch_));
-}
-
-/// Everything was sent: closes, or, where the peer may still be sending, shuts our side down first.
-/// Closing with unread input would make TCP reset the connection and lose what is on its way.
-bool Server::finish(Connection& c) {
-  if (c.input_ended) {
-    drop(c, 0, "closed by the peer");
-    return false;
-  }
-  kernel_.shutdown(c.fd.get(), SHUT_WR);  // ENOTCONN: the peer is gone, reading will tell
-  c.lingering = true;
-  c.last = after(kernel_.now(), linger);
-  ending_.splice(ending_.end(), active_, c.self);
-  return true;
-}
-
-/// Tells the poller what this connection waits for now.
-void Server::settle(Connection& c) {
-  if (options_.trigger == Trigger::edge) {
-    // Registered once, for both directions. What one turn's share left over is done in the next.
-    const bool sends = service_.produces() && c.can_write && !c.lingering;
-    if (c.output.empty() && (c.can_read || sends) && !std::exchange(c.unfinished, true))
-      unfinished_.push_back(&c);
-    return;
-  }
-  Interest want = c.output.empty() ? Interest::readable : Interest::writable;
-  if (service_.produces() && !c.lingering) want |= Interest::writable;
-  const bool again = options_.trigger == Trigger::oneshot && !std::exchange(c.armed, true);
-  if (want == c.interest && !again) return;
-  c.interest = want;
-  (void)poller_.modify(c.token, want);
-}
-
-/// Moves a connection behind all that have been quiet for longer.
+/// Moves it behind all that have been quiet for longer.
 void Server::touch(Connection& c) {
-  if (quiet_limit() == Duration::zero() || c.lingering) return;
-  c.last = now_;
-  active_.splice(active_.end(), active_, c.self);
+  if (quiet_limit_ == Duration::zero() || c.ending) return;
+  c.last = time_of_turn();
+  active_.splice(active_.end(), active_, c.place);
 }
 
-void Server::drop(Connection& c, int error, const char* why) {
-  if (error != 0) ++totals_.failed;
-  if (journal_.wants(Verbosity::verbose)) {
-    const std::string reason = error != 0 ? errno_code(error).message() : std::string(why);
-    journal_.say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", c.peer, reason),
-                 {{"peer", c.peer}, {"reason", reason}});
-  }
-  (void)poller_.remove(c.token);
-  if (c.unfinished) std::erase(unfinished_, &c);
-  (c.lingering ? ending_ : active_).erase(c.self);
-  resume_accepting();
+void Server::put_among_the_ending(Connection& c) {
+  if (std::exchange(c.ending, true)) return;
+  ending_.splice(ending_.end(), active_, c.place);
 }
 
-// --- time and the end
-
-/// How long a connection may be without a byte; zero when nobody asks.
-Duration Server::quiet_limit() const {
-  return stopping_ ? quiet_when_stopping : options_.idle_timeout;
-}
-
-Instant Server::next_deadline() const {
-  Instant next = std::min(accept_again_, stop_deadline_);
-  if (quiet_limit() != Duration::zero() && !active_.empty())
-    next = std::min(next, after(active_.front().last, quiet_limit()));
-  if (!ending_.empty()) next = std::min(next, ending_.front().last);
-  return next;
-}
-
-/// The next share of those who could have done more in the last turn.
-void Server::go_on() {
-  std::swap(unfinished_, going_on_);
-  for (Connection* connection : going_on_) {
-    connection->unfinished = false;
-    serve(*connection);  // ends no connection but this one
-  }
-  going_on_.clear();
-}
-
-void Server::expire() {
-  if (next_deadline() == never) return;
-  now_ = kernel_.now();
-  if (accept_again_ <= now_) resume_accepting();
-  while (!ending_.empty() && ending_.front().last <= now_)
-    drop(ending_.front(), 0, "did not close in time");
-  while (quiet_limit() != Duration::zero() && !active_.empty() &&
-         after(active_.front().last, quiet_limit()) <= now_) {
-    Connection& quiet = active_.front();
-    if (!stopping_) {
-      drop(quiet, 0, "idle");
-      continue;
-    }
-    // Nothing has come for a while: what it sent is answered. Peers that do not read are looked at
-    // again and again until they do or the grace time is over.
-    touch(quiet);
-    quiet.finishing = true;
-    serve(quiet);
-  }
-  if (stop_deadline_ > now_) return;
-  for (Connections* list : {&ending_, &active_})
-    while (!list->empty()) {
-      ++totals_.cut;
-      drop(list->front(), 0, "cut after the grace time");
-    }
-}
-
-void Server::begin_to_stop() {
-  now_ = kernel_.now();
-  stopping_ = true;
-  accepting_ = false;
-  accept_again_ = never;
-  stop_deadline_ = after(now_, options_.grace);
-  listeners_.clear();
-  for (Connection& connection : active_) {
-    connection.last = now_;
-    // What is sent unasked has no end of its own. Those who can take more are visited for it.
-    if (service_.produces()) connection.finishing = true;
-  }
-  journal_.say(Verbosity::normal, "stopping",
-               fmt::format("stopping: {} connections to finish within {}",
-                           active_.size() + ending_.size(), to_text(options_.grace)),
-               {{"connections", active_.size() + ending_.size()}});
+/// The clock, read once a turn: so that noting who was active costs a message next to nothing.
+Instant Server::time_of_turn() {
+  if (std::exchange(turn_, loop_.statistics().turns) != loop_.statistics().turns)
+    turn_began_ = loop_.kernel().now();
+  return turn_began_;
 }
 
 }  // namespace duolu::apps

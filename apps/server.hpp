@@ -1,63 +1,40 @@
-// A server on the bare Poller, with plain callbacks: what an event loop does, with nothing hidden.
+// A server in coroutines: one task for each listening address, one for each connection.
 //
-// The life of a byte: wait() reports a connection readable -> receive() takes what fits into the
-// server's one buffer -> the Service turns it into an answer -> transmit() sends it at once. Only
-// what the peer does not take is copied into memory of that connection (bounded), and then nothing
-// is read from it until it is gone. So an idle connection owns no buffer, and a peer that does not
-// read slows nobody but itself.
+// The life of a byte: the engine receives into a buffer that it lends (read_lease) -> the Service
+// turns it into an answer -> write_all sends it, and ends when the system has taken all of it. Only
+// what the peer does not take is kept in memory of that connection (bounded), and nothing is read
+// from it meanwhile. So an idle connection owns no buffer, and a peer that does not read slows
+// nobody but itself.
+//
+// The same in callbacks, on the bare Poller: callback_server.hpp.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "apps/journal.hpp"
+#include "apps/server_options.hpp"
 #include "apps/service.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
-#include "duolu/kernel/fd.hpp"
+#include "duolu/engine/engine.hpp"
+#include "duolu/loop/loop.hpp"
+#include "duolu/loop/scope.hpp"
 #include "duolu/net/address.hpp"
+#include "duolu/net/listener.hpp"
+#include "duolu/net/stream.hpp"
 #include "duolu/poll/poller.hpp"
+#include "duolu/task/flag.hpp"
+#include "duolu/task/semaphore.hpp"
+#include "duolu/task/task.hpp"
 
 namespace duolu::apps {
-
-struct ServerOptions {
-  Trigger trigger = Trigger::level;
-  /// Close a connection once its input so far ends with this, after everything was answered.
-  std::string close_after{};
-  /// Close a connection after so long without a byte in either direction; zero: never.
-  Duration idle_timeout{};
-  /// Accept no more than so many at a time, the others wait in the backlog; zero: no limit.
-  std::size_t max_connections = 0;
-  /// How long stopping may take before connections are cut.
-  Duration grace = std::chrono::seconds(5);
-  /// A line or the end of standard input stops the server.
-  bool stop_on_stdin = false;
-};
-
-struct Totals {
-  std::uint64_t accepted = 0;
-  std::uint64_t messages = 0;  ///< Pieces of input as they were read.
-  std::uint64_t bytes_in = 0;
-  std::uint64_t bytes_out = 0;
-  std::uint64_t failed = 0;  ///< Connections that ended with an error.
-  std::uint64_t cut = 0;     ///< Connections that were cut when the grace time was over.
-  std::size_t peak = 0;      ///< Most connections at a time.
-};
-
-/// Something the poller reports on. The registration's data word is a pointer to it.
-class Watched {
- public:
-  virtual void on_event(const Event& event) = 0;
-
- protected:
-  ~Watched() = default;
-};
 
 class Server {
  public:
@@ -70,70 +47,74 @@ class Server {
   Result<Address> listen(const Address& address);
 
   /// Serves until stop() and everything that was in flight has ended or the grace time is over.
+  /// Errors: of opening standard input.
   Result<Totals> run();
 
   /// Asks run() to end. From any thread and from signal handlers.
-  void stop() noexcept {
-    stop_asked_.store(true, std::memory_order_relaxed);
-    poller_.wake();
-  }
+  void stop() noexcept { loop_.stop(); }
 
  private:
-  struct Listener;
+  struct Door;
   struct Connection;
-  struct Stdin;
-  using Connections = std::list<Connection>;
+  using Connections = std::list<Connection*>;
+
+  // The whole.
+  Task<> serve(Stream* input);
+  Task<> serve_in(Scope* connections, Stream* input);
+  Task<> let_in(Scope* doors, Scope* connections, Stream* input);
+  Task<> stop_on_input(Stream* input);
+  Task<> give_grace();
+  Task<Result<>> let_finish();
+  Task<Result<>> everybody_left();
+  Task<Result<>> somebody_left();
+  void cut_the_rest();
+  [[nodiscard]] std::size_t count() const { return active_.size() + ending_.size(); }
 
   // Accepting.
-  void accept_from(Listener& listener);
-  bool handle_accept_error(int error);
-  void admit(Fd fd, const Address& peer);
-  void pause_accepting(const std::string& why, bool out_of_resources);
-  void resume_accepting();
-  [[nodiscard]] bool full() const;
+  Task<> accept_from(Door* door, Scope* connections);
+  void tell_refused(std::error_code error);
+  void tell_paused(std::error_code error);
 
-  // One connection. Those that return bool say whether it still exists.
-  void serve(Connection& connection);
-  bool receive(Connection& connection);
-  std::optional<std::size_t> send(Connection& connection, std::span<const char> bytes);
-  bool transmit(Connection& connection, std::span<const char> bytes);
-  bool flush(Connection& connection);
-  bool produce(Connection& connection);
-  bool finish(Connection& connection);
-  void note_input(Connection& connection, std::span<const char> input);
-  void settle(Connection& connection);
+  // One connection.
+  Task<> handle(Stream stream, Semaphore::Permit permit);
+  void admit(Connection& connection);
+  Task<Result<>> talk(Connection* connection);
+  Task<Result<>> converse(Connection* connection);
+  Task<Result<>> send_composed(Connection* connection, std::span<const char> bytes);
+  Task<Result<>> converse_and_produce(Connection* connection);
+  Task<Result<>> produce(Connection* connection);
+  Task<Result<>> read_beside(Connection* connection);
+  Task<Result<>> linger(Connection* connection);
+  void note_input(Connection& connection, std::string_view input);
+  void note_output(Connection& connection, std::size_t size, const Result<>& sent);
+  void tell_end(const Connection& connection, const Result<>& ended);
+  void tell_thrown(const Connection& connection, const std::string& what);
+  void tell_stall(const Stall& stall);
+
+  // Those who have been quiet for long.
+  Task<Result<>> end_the_quiet();
+  void look_at_quiet(Connection& connection);
   void touch(Connection& connection);
-  void drop(Connection& connection, int error, const char* why);
+  void put_among_the_ending(Connection& connection);
+  Instant time_of_turn();
 
-  // Time and the end.
-  [[nodiscard]] Instant next_deadline() const;
-  void expire();
-  void go_on();
-  void begin_to_stop();
-  [[nodiscard]] Duration quiet_limit() const;
-
-  Poller& poller_;
-  Kernel& kernel_;
   Service& service_;
   const ServerOptions options_;
   Journal& journal_;
-  std::list<Listener> listeners_;
-  Connections active_;  ///< The least recently active first, if anybody asks (quiet_limit).
-  Connections ending_;  ///< All was sent; waiting for the peer's end. The earliest deadline first.
-  std::vector<Connection*> unfinished_;  ///< Edge: more could be done than one turn's share.
-  std::vector<Connection*> going_on_;    ///< Those of the last turn; empty in between.
-  std::unique_ptr<Stdin> stdin_;
-  std::vector<char> input_;    ///< Every read goes here.
-  std::vector<char> scratch_;  ///< Services compose here.
+  std::unique_ptr<Engine> engine_;
+  Loop loop_;
+  std::list<Door> doors_;
+  std::optional<Semaphore> room_;  ///< For --max-connections.
+  Flag left_;                      ///< A connection has ended; to be reset by who waits for it.
+  Connections active_;             ///< The least recently active first, if anybody asks.
+  Connections ending_;             ///< They were asked to end, or wait for the peer's end.
+  std::vector<char> scratch_;      ///< Services compose here.
   Totals totals_;
-  Instant now_{};  ///< Of this turn, where quiet_limit() makes it matter.
-  bool accepting_ = true;
-  Instant accept_again_ = never;
-  Duration accept_backoff_{};
+  Duration quiet_limit_;             ///< How long one may be without a byte; zero: for ever.
+  Instant turn_began_{};             ///< See time_of_turn().
+  std::uint64_t turn_ = UINT64_MAX;  ///< Whose time that is.
   Instant accept_tell_again_ = immediately;  ///< Not to fill the log with the same line.
   bool stopping_ = false;
-  Instant stop_deadline_ = never;
-  std::atomic<bool> stop_asked_{false};
 };
 
 }  // namespace duolu::apps

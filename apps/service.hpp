@@ -10,8 +10,9 @@ namespace duolu::apps {
 
 /// An answer to one piece of input.
 struct Reply {
-  std::span<const char> bytes{};  ///< To be sent; valid until the service is called again.
-  bool last = false;              ///< Close the connection once they are sent.
+  /// To be sent: all of the input, or what is in scratch, or nothing.
+  std::span<const char> bytes{};
+  bool last = false;  ///< Close the connection once they are sent.
 };
 
 /// One kind of service for any number of connections. Called from the server's thread only.
@@ -24,14 +25,15 @@ class Service {
 
   virtual ~Service() = default;
   virtual std::unique_ptr<State> open() { return nullptr; }
-  /// The answer to `input`, which may be changed in place and returned. `scratch` is the server's,
-  /// one for all connections; it keeps its capacity, so that a message allocates nothing.
+  /// The answer to `input`, which may be changed in place and returned. `scratch` is the server's;
+  /// it comes back with the capacity that it had, so that a message allocates nothing.
   virtual Reply answer(State* state, std::span<char> input, std::vector<char>& scratch) = 0;
   /// Whether it sends without being asked, as long as the peer takes it.
   virtual bool produces() const { return false; }
   /// The next piece to send unasked.
   virtual std::span<const char> produce(State*, std::vector<char>&) { return {}; }
-  /// The most input one call is given. The reply must stay under 64 KiB whatever it holds.
+  /// The most input one call is given: a power of two. The reply must stay under 64 KiB whatever it
+  /// holds.
   virtual std::size_t read_size() const { return std::size_t{32} * 1024; }
 };
 

@@ -13,7 +13,8 @@ Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexc
   Engine& engine = *descriptor.engine;
   const Result<Descriptor*> opened =
       open_descriptor(engine, Fd(engine.kernel(), descriptor.in.result), descriptor.kind);
-  if (!opened) return fail(opened.error());
+  // Not with the same errors as accept(2): this connection is lost, and out of the backlog.
+  if (!opened) return fail(make_error_code(StreamError::refused));
   return Stream(**opened);
 }
 
@@ -33,6 +34,7 @@ Address Listener::address() const noexcept {
 }
 
 AcceptError accept_error(std::error_code error) noexcept {
+  if (error == StreamError::refused) return AcceptError::connection;
   switch (error.category() == std::generic_category() ? error.value() : 0) {
     case EMFILE:
     case ENFILE:

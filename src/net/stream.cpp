@@ -18,6 +18,7 @@ class StreamCategory final : public std::error_category {
     switch (static_cast<StreamError>(value)) {
       case StreamError::ended: return "the stream ended too early";
       case StreamError::too_long: return "longer than the limit";
+      case StreamError::refused: return "no room to wait for the connection";
     }
     return "unknown";
   }

@@ -1,5 +1,5 @@
-// The server under failures that this machine would not show by itself, on every backend and
-// trigger.
+// Both servers under failures that this machine would not show by itself, on every backend: the one
+// in coroutines, and the one in callbacks with every trigger.
 #include "apps/server.hpp"
 
 #include <gtest/gtest.h>
@@ -14,11 +14,14 @@
 #include <functional>
 #include <new>
 #include <optional>
+#include <ostream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "apps/callback_server.hpp"
 #include "duolu/base/prng.hpp"
 #include "duolu/kernel/fault.hpp"
 #include "support/conformance.hpp"
@@ -29,9 +32,12 @@ namespace {
 thread_local bool counted = false;
 std::atomic<std::uint64_t> allocations{0};
 
-void* allocate(std::size_t size) {
+void* allocate_or_null(std::size_t size) noexcept {
   if (counted) allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
+  return std::malloc(size != 0 ? size : 1);
+}
+void* allocate(std::size_t size) {
+  if (void* memory = allocate_or_null(size)) return memory;
   throw std::bad_alloc();
 }
 
@@ -42,6 +48,13 @@ void* allocate(std::size_t size) {
 // beside a new that it does not see through for a mistake.
 [[gnu::noinline]] void* operator new(std::size_t size) { return allocate(size); }
 [[gnu::noinline]] void* operator new[](std::size_t size) { return allocate(size); }
+// The library's own would call the ones above; a sanitizer's does not.
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return allocate_or_null(size);
+}
+[[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+  return allocate_or_null(size);
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
@@ -96,18 +109,47 @@ class Client {
   Fd fd_;
 };
 
-class ServerTest : public testing::TestWithParam<Cell> {
+/// A server, and what it waits with.
+struct Kind {
+  Cell cell;
+  bool coroutines = false;
+
+  [[nodiscard]] std::string name() const {
+    if (coroutines) return std::string(cell.backend->name) + "_coroutines";
+    return cell.name();
+  }
+};
+
+void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name(); }
+
+std::vector<Kind> coroutine_kinds() {
+  std::vector<Kind> kinds;
+  for (const Backend& backend : backends())
+    kinds.push_back({.cell = {&backend, Trigger::edge}, .coroutines = true});
+  return kinds;
+}
+
+std::vector<Kind> every_kind() {
+  std::vector<Kind> kinds = coroutine_kinds();
+  for (const Cell& cell : test::every_cell()) kinds.push_back({.cell = cell});
+  return kinds;
+}
+
+class ServerTest : public testing::TestWithParam<Kind> {
  protected:
   void prepare(ServerOptions options = {.grace = 0s},
                std::unique_ptr<Service> what = make_service("echo")) {
-    auto made = GetParam().backend->make(kernel, {});
+    auto made = GetParam().cell.backend->make(kernel, {});
     ASSERT_TRUE(made) << made.error().message();
     poller = std::move(*made);
     service = std::move(what);
-    options.trigger = GetParam().trigger;
-    server.emplace(*poller, *service, options, journal);
+    if (GetParam().coroutines)
+      server.emplace(*poller, *service, options, journal);
+    else
+      callback_server.emplace(*poller, GetParam().cell.trigger, *service, options, journal);
     const auto endpoint = parse_endpoint("127.0.0.1:0");
-    const auto bound = server->listen(resolve(kernel, *endpoint)->front());
+    const Address local = resolve(kernel, *endpoint)->front();
+    const auto bound = server ? server->listen(local) : callback_server->listen(local);
     ASSERT_TRUE(bound) << bound.error().message();
     address = *bound;
   }
@@ -115,7 +157,7 @@ class ServerTest : public testing::TestWithParam<Cell> {
   void launch() {
     thread = std::thread([this] {
       counted = true;
-      Result<Totals> result = server->run();
+      Result<Totals> result = server ? server->run() : callback_server->run();
       counted = false;
       EXPECT_TRUE(result) << result.error().message();
       if (result) totals = *result;
@@ -128,9 +170,16 @@ class ServerTest : public testing::TestWithParam<Cell> {
     launch();
   }
 
+  void ask_to_stop() {
+    if (server)
+      server->stop();
+    else
+      callback_server->stop();
+  }
+
   Totals stop() {
     if (thread.joinable()) {
-      server->stop();
+      ask_to_stop();
       thread.join();
     }
     return totals;
@@ -147,13 +196,20 @@ class ServerTest : public testing::TestWithParam<Cell> {
   Journal journal{Verbosity::quiet, false, "test"};
   std::unique_ptr<Poller> poller;
   std::unique_ptr<Service> service;
-  std::optional<Server> server;
+  std::optional<Server> server;  ///< This one, or the other one.
+  std::optional<CallbackServer> callback_server;
   Address address;
   std::thread thread;
   Totals totals;
 };
 
-DUOLU_EVERY_BACKEND_AND_TRIGGER(ServerTest);
+INSTANTIATE_TEST_SUITE_P(Every, ServerTest, testing::ValuesIn(every_kind()),
+                         [](const auto& kind) { return kind.param.name(); });
+
+/// What only the coroutines do.
+using CoroutineServerTest = ServerTest;
+INSTANTIATE_TEST_SUITE_P(Every, CoroutineServerTest, testing::ValuesIn(coroutine_kinds()),
+                         [](const auto& kind) { return kind.param.name(); });
 
 // --- accepting
 
@@ -225,7 +281,7 @@ TEST_P(ServerTest, a_connection_the_poller_does_not_take_is_ended_and_counted) {
   prepare();
   const Client refused(address);
   // What each backend asks of the kernel when it takes a descriptor; nothing is asked before that.
-  if (GetParam().backend->name == "epoll")
+  if (GetParam().cell.backend->name == "epoll")
     kernel.fail(Call::epoll_ctl, 1, ENOSPC);
   else
     kernel.fail(Call::fstat, 1, ENOMEM);
@@ -413,7 +469,7 @@ TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
     over = true;
   });
   const Instant begin = real_kernel().now();
-  server->stop();
+  ask_to_stop();
   // What the socket held is still to be read, so the reader may take longer than the server.
   const Totals all = stop();
   EXPECT_EQ(all.cut, 0U);
@@ -425,11 +481,29 @@ TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
 
 TEST_P(ServerTest, stop_before_run_ends_it_at_once) {
   prepare({.grace = 60s});
-  server->stop();
+  ask_to_stop();
   launch();
   const Instant begin = real_kernel().now();
   stop();
   EXPECT_LT(real_kernel().now() - begin, 50s);
+}
+
+TEST_P(ServerTest, who_sends_is_not_idle_and_who_does_not_is) {
+  start({.idle_timeout = 400ms, .grace = 0s});
+  const Client busy(address);
+  const Client idle(address);
+  const Instant begin = real_kernel().now();
+  std::thread watcher([&] {
+    EXPECT_TRUE(idle.is_closed());
+    EXPECT_GE(real_kernel().now() - begin, 400ms);
+  });
+  while (real_kernel().now() < after(begin, 1200ms)) {
+    busy.send("x");
+    ASSERT_EQ(busy.receive(1), "x");
+    std::this_thread::sleep_for(5ms);
+  }
+  watcher.join();
+  EXPECT_EQ(stop().failed, 0U);
 }
 
 TEST_P(ServerTest, idle_connections_do_not_wake_it) {
@@ -443,6 +517,49 @@ TEST_P(ServerTest, idle_connections_do_not_wake_it) {
   const std::uint64_t before = waits();
   std::this_thread::sleep_for(500ms);
   EXPECT_EQ(waits(), before);
+}
+
+// --- handlers
+
+/// Throws at "boom", holds the loop at "hold".
+class Bad final : public Service {
+ public:
+  Reply answer(State*, std::span<char> input, std::vector<char>&) override {
+    const std::string_view text(input.data(), input.size());
+    if (text == "boom") throw std::runtime_error("no\x1b way");
+    if (text == "hold") std::this_thread::sleep_for(60ms);
+    return {.bytes = input};
+  }
+};
+
+TEST_P(CoroutineServerTest, an_exception_ends_its_connection_and_is_reported) {
+  journal = Journal(Verbosity::normal, false, "test");
+  testing::internal::CaptureStderr();
+  start({.grace = 0s}, std::make_unique<Bad>());
+  const Client good(address);
+  const Client bad(address);
+  bad.send("boom");
+  EXPECT_TRUE(bad.is_closed());
+  good.send("still here");
+  EXPECT_EQ(good.receive(10), "still here");
+  EXPECT_EQ(stop().failed, 1U);
+  const std::string told = testing::internal::GetCapturedStderr();
+  EXPECT_NE(told.find("its handler threw: no\\x1b way"), std::string::npos) << told;
+}
+
+TEST_P(CoroutineServerTest, who_holds_the_loop_is_named) {
+  journal = Journal(Verbosity::normal, false, "test");
+  testing::internal::CaptureStderr();
+  start({.grace = 0s, .stall = 50ms}, std::make_unique<Bad>());
+  const Client client(address);
+  client.send("x");
+  ASSERT_EQ(client.receive(1), "x");
+  client.send("hold");
+  EXPECT_EQ(client.receive(4), "hold");
+  stop();
+  const std::string told = testing::internal::GetCapturedStderr();
+  EXPECT_NE(told.find("connection held the loop for "), std::string::npos) << told;
+  EXPECT_NE(told.find("(request)"), std::string::npos) << told;
 }
 
 }  // namespace

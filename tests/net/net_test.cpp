@@ -7,11 +7,14 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "duolu/kernel/fault.hpp"
+#include "duolu/loop/within.hpp"
 #include "duolu/net/connect.hpp"
 #include "duolu/net/datagram.hpp"
 #include "duolu/net/listener.hpp"
@@ -332,6 +335,63 @@ TEST_P(NetTest, accept_errors_are_told_apart) {
   EXPECT_EQ(accept_error(errno_code(EMFILE)), AcceptError::resources);
   EXPECT_EQ(accept_error(errno_code(ECONNABORTED)), AcceptError::connection);
   EXPECT_EQ(accept_error(errno_code(EBADF)), AcceptError::listener);
+  EXPECT_EQ(accept_error(StreamError::refused), AcceptError::connection);
+}
+
+TEST_P(NetTest, ST2_how_much_was_sent_can_be_asked) {
+  auto [a, b] = pair(tcp_pair());
+  const std::string large(8'000'000, 'x');  // more than the sockets hold
+  loop.run([](Loop& in, Stream& from, Stream& to, const std::string* text) -> Task<> {
+    EXPECT_EQ((co_await within(in, 50ms, from.write_all(*text))).error(), std::errc::timed_out);
+    const std::size_t sent = from.sent();
+    EXPECT_GT(sent, 0U);
+    EXPECT_LT(sent, text->size());
+    EXPECT_TRUE(from.close_writing());
+    std::size_t received = 0;
+    for (;;) {
+      Result<Lease> lease = co_await to.read_lease();
+      if (!lease || !*lease) break;
+      received += lease->bytes().size();
+    }
+    EXPECT_EQ(received, sent);
+  }(loop, a, b, &large));
+  Strand cancelled;
+  cancelled.cancel();
+  loop.run(
+      [](Stream& from) -> Task<> {
+        EXPECT_EQ((co_await from.write_all("never")).error(), std::errc::operation_canceled);
+        EXPECT_EQ(from.sent(), 0U);
+      }(a),
+      cancelled);
+}
+
+struct HasFaults {
+  FaultKernel kernel{real_kernel(), 1};
+};
+class FaultyNetTest : protected HasFaults, public LoopFixture {
+ protected:
+  FaultyNetTest() : LoopFixture(HasFaults::kernel) {}
+};
+DUOLU_EVERY_BACKEND(FaultyNetTest);
+
+TEST_P(FaultyNetTest, a_connection_that_there_is_no_room_for_is_closed_and_told_apart) {
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  sockaddr_in where{};
+  const Address bound = listener.address();
+  std::memcpy(&where, bound.data(), sizeof where);
+  const Attempt first = begin_connect(where);
+  // What each backend asks of the kernel when it takes a descriptor.
+  if (GetParam()->name == "epoll")
+    kernel.fail(Call::epoll_ctl, 1, ENOSPC);
+  else
+    kernel.fail(Call::fstat, 1, ENOMEM);
+  loop.run([](duolu::Listener& from, const sockaddr_in* to) -> Task<> {
+    EXPECT_EQ((co_await from.accept()).error(), StreamError::refused);
+    const Attempt second = begin_connect(*to);
+    EXPECT_TRUE(co_await from.accept());
+  }(listener, &where));
+  char byte = 0;
+  EXPECT_EQ(::recv(first.fd.get(), &byte, 1, 0), 0);
 }
 
 }  // namespace

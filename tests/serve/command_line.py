@@ -59,10 +59,28 @@ def quantities():
                             ("", "0", "-1", "1d", "x", "1 s", "nan", "1e9", "0ms")),
                            ("--grace", ("", "-1", "x", "soon", "-0")),
                            ("--max-connections", ("0", "-1", "x", "1.5", "1e3", "")),
+                           ("--stall", ("0", "-1", "x", "1d")),
                            ("--close-after", ("\\q", "\\x1", "a\\"))):
         for value in values:
             line = refused(2, "serve", "echo", "--listen", "localhost:0", f"{option}={value}")
             need(option in line or "--help" in line, line)
+
+
+def stalls_are_reported_by_the_coroutines():
+    for trigger in ("level", "oneshot"):
+        line = refused(2, "serve", "echo", "--stall", "10ms", "--trigger", trigger)
+        need("--trigger edge" in line, line)
+    with Server("echo", "--stall", "1us") as server, server.connect() as client:
+        for _ in range(20):
+            ping(client, b"x" * 10_000)
+        stalls = [server.wait_for("stall") for _ in range(3)]
+        for stall in stalls:
+            need(set(stall) == {"schema", "event", "task", "held_ms", "cause"}, stall)
+            need(stall["held_ms"] >= 0.001, stall)
+        server.stop()
+        names = {line["task"] for line in server.lines if line["event"] == "stall"}
+        need("connection" in names, names)
+        need(any(name.startswith("accept tcp://") for name in names), names)
 
 
 def busy_addresses():
@@ -126,7 +144,7 @@ def help_fits_a_screen():
                  "--trigger",
                  "--close-after", "--stop-on-stdin", "--idle-timeout", "--max-connections",
                  "--grace",
-                 "--quiet", "--verbose", "--json"):
+                 "--stall", "--quiet", "--verbose", "--json"):
         need(word in text, word)
 
 
@@ -305,7 +323,7 @@ def it_says_what_to_try():
         need(word in text, word, text)
 
 
-main(usage, addresses, quantities, busy_addresses, a_privileged_port, a_limit_that_is_too_low,
-     hardly_any_descriptors, help_fits_a_screen, version, doctor, closed_streams,
-     a_log_nobody_reads_any_more, peers_reach_no_terminal_raw, json_stays_json,
-     quiet_tells_the_totals_only, it_says_what_to_try)
+main(usage, addresses, quantities, stalls_are_reported_by_the_coroutines, busy_addresses,
+     a_privileged_port, a_limit_that_is_too_low, hardly_any_descriptors, help_fits_a_screen,
+     version, doctor, closed_streams, a_log_nobody_reads_any_more, peers_reach_no_terminal_raw,
+     json_stays_json, quiet_tells_the_totals_only, it_says_what_to_try)

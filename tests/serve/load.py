@@ -13,8 +13,9 @@ from support import (BACKEND, GUARD, SANITIZED, TRIGGER, Server, Skip, main, man
                      raise_descriptor_limit, receive, spare_descriptors)
 
 
-def push(clients, data, quiet=0.4):
-    """Sends on all of them until nobody takes anything for a while; the bytes taken."""
+def push(clients, data, quiet=1.5):
+    """Sends on all of them until nobody takes anything for a while; the bytes taken. A while that a
+    busy machine does not take by itself."""
     total = 0
     poller = select.poll()
     by_number = {client.fileno(): client for client in clients}

@@ -205,7 +205,10 @@ class Engine {
   /// Of sendmsg, connect.
   virtual bool start_out(Descriptor& descriptor) = 0;
   /// Ends what was prepared without making it: with -ECANCELED.
-  void refuse(Op& op) noexcept { finish(op, -ECANCELED); }
+  void refuse(Op& op) noexcept {
+    op.moved = 0;
+    finish(op, -ECANCELED);
+  }
 
   /// Gives back the buffer of recv_lent() that `data` points into.
   void give_back(const void* data) noexcept {

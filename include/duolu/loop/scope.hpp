@@ -34,8 +34,8 @@ class Scope {
   ~Scope();
 
   /// Runs a task beside the caller. It ends before the scope does. In reports (see
-  /// Loop::watch_stalls) it goes by `name`, which outlives the task, or else by where it was
-  /// spawned.
+  /// Loop::watch_stalls) it goes by `name`, which outlives the turn in which the task ends, or else
+  /// by where it was spawned.
   void spawn(Task<> task, const char* name = nullptr,
              std::source_location where = std::source_location::current()) {
     adopt(std::move(task), {name, where});

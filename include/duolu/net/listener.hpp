@@ -27,8 +27,8 @@ class Listener {
     if (descriptor_ != nullptr) descriptor_->engine->close(*descriptor_);
   }
 
-  /// The next connection, as a Stream. Errors are accept(2)'s; see accept_error(). Cancelled:
-  /// ECANCELED, and no connection is lost.
+  /// The next connection, as a Stream. Errors are accept(2)'s, or StreamError::refused if the
+  /// engine cannot take it; see accept_error(). Cancelled: ECANCELED, and no connection is lost.
   [[nodiscard]] auto* accept() noexcept {
     Engine::prepare(descriptor_->in, Op::Code::accept);
     return detail::pending<detail::AcceptRequest>(descriptor_);

@@ -75,6 +75,7 @@ class [[nodiscard]] Lease {
 enum class StreamError : std::uint8_t {
   ended = 1,  ///< The stream ended before what was asked for was complete.
   too_long,   ///< What was asked for is longer than the limit.
+  refused,    ///< A connection was accepted, and closed: there is no room to wait for it.
 };
 [[nodiscard]] std::error_code make_error_code(StreamError error) noexcept;
 
@@ -190,6 +191,9 @@ class Stream {
     return detail::pending<detail::WriteLeaseRequest>(descriptor_);
   }
   // [/write]
+
+  /// How much of the last write_all() has gone out: while it is awaited, or after it has failed.
+  [[nodiscard]] std::size_t sent() const noexcept { return descriptor_->out.moved; }
 
   /// Half-close: tells the peer that nothing more comes; reading goes on. Errors: shutdown(2)'s;
   /// ENOTSOCK for what is no socket, whose end is told by close().
