@@ -11,6 +11,7 @@ import pathlib
 import re
 import resource
 import select
+import selectors
 import shutil
 import signal
 import socket
@@ -177,6 +178,11 @@ def has_nc():
 
 
 needs_nc = unittest.skipUnless(has_nc(), "no nc with -N here")
+def tool():
+    """`duolu`, where it is built."""
+    return PROGRAMS.parent / "duolu"
+
+
 needs_curl = unittest.skipUnless(shutil.which("curl"), "no curl here")
 
 
@@ -275,6 +281,36 @@ class Echo:
     def test_nc(self):
         with self.serve() as server:
             self.assertEqual(nc(server, self.message()), self.answer(self.message()))
+
+    def test_talk(self):
+        if not tool().exists():
+            self.skipTest("the tool is not built")
+        with self.serve() as server:
+            talk = subprocess.run([tool(), "talk", f"127.0.0.1:{server.port}", "--raw"],
+                                  input=self.message(), capture_output=True, timeout=HANG,
+                                  check=False)
+            self.assertEqual((talk.stdout, talk.stderr, talk.returncode),
+                             (self.answer(self.message()), b"", 0))
+
+    def test_a_client_that_multiplexes(self):
+        """Several connections of one client, which waits with `selectors`."""
+        with self.serve() as server, selectors.DefaultSelector() as waiting:
+            for number in range(4):
+                client = server.connect()
+                client.setblocking(False)
+                waiting.register(client, selectors.EVENT_WRITE, [number, bytearray()])
+            while waiting.get_map():
+                for key, _ in waiting.select(HANG):
+                    number, got = key.data
+                    if key.events == selectors.EVENT_WRITE:
+                        key.fileobj.sendall(self.message(number))
+                        waiting.modify(key.fileobj, selectors.EVENT_READ, key.data)
+                        continue
+                    got += key.fileobj.recv(4096)
+                    if len(got) >= len(self.message(number)):
+                        self.assertEqual(got, self.answer(self.message(number)))
+                        waiting.unregister(key.fileobj)
+                        key.fileobj.close()
 
 
 class Stream(Echo):
