@@ -268,8 +268,9 @@ class Engine {
 struct EngineOptions {
   /// How many requests may end at once between two waits (EN6).
   int budget = 256;
-  /// Bytes of a buffer that is lent: a power of two, 64 at least.
-  std::size_t buffer_size = std::size_t{16} * 1024;
+  /// Bytes of a buffer that is lent: a power of two, 64 at least. A message that fills it costs one
+  /// more call, to see whether there is more: so larger than most.
+  std::size_t buffer_size = std::size_t{32} * 1024;
   /// Most buffers lent at a time (EN9). Memory is taken when they are first needed.
   std::size_t buffers = 256;
 };
