@@ -124,6 +124,18 @@ class Server(Program):
             fields = file.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def wait_until_read(self, client):
+        """Waits until nothing of what `client` has sent is left for it to read."""
+        here, there = (f"0100007F:{port:04X}" for port in (self.port, client.getsockname()[1]))
+        end = time.monotonic() + HANG
+        while time.monotonic() < end:
+            table = pathlib.Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+            for _, mine, other, _, queues, *_ in map(str.split, table):
+                if (mine, other) == (here, there) and queues.endswith(":00000000"):
+                    return
+            time.sleep(0.001)
+        raise AssertionError("it does not read")
+
     def sleeps(self):
         """Whether it comes to rest: one that spins never uses less than half of the time."""
         for _ in range(20):
@@ -859,6 +871,7 @@ class Chat14(unittest.TestCase):
     def test_alone(self):
         with self.room(1) as (server, (ann,)):
             ann.sendall(b"is anybody there?\n")
+            server.wait_until_read(ann)  # or Ben may come in time to hear it
             with contextlib.ExitStack() as clients:
                 ben = self.join(server, clients)
                 self.say(ann, b"yes\n", [ben])
