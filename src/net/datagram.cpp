@@ -5,12 +5,20 @@
 #include "open_descriptor.hpp"
 
 namespace duolu {
+namespace {
 
-bool detail::ReceiveRequest::start(Descriptor& descriptor) {
-  message.msg_name = from.data();
-  message.msg_namelen = from.size();
+/// One part from, or to, that address; of none if its size is 0.
+void fill(msghdr& message, iovec& part, Address& address, socklen_t size) noexcept {
+  message.msg_name = size == 0 ? nullptr : address.data();
+  message.msg_namelen = size;
   message.msg_iov = &part;
   message.msg_iovlen = 1;
+}
+
+}  // namespace
+
+bool detail::ReceiveRequest::start(Descriptor& descriptor) {
+  fill(message, part, from, from.size());
   Engine::prepare(descriptor.in, Op::Code::recvmsg, &message, 0);
   return descriptor.engine->start_in(descriptor);
 }
@@ -29,12 +37,7 @@ Result<Received> detail::ReceiveRequest::result(const Descriptor& descriptor) co
 }
 
 bool detail::SendToRequest::start(Descriptor& descriptor) {
-  if (to.family() != AF_UNSPEC) {
-    message.msg_name = to.data();
-    message.msg_namelen = to.size();
-  }
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
+  fill(message, part, to, to.family() == AF_UNSPEC ? 0 : to.size());
   Engine::prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
   return descriptor.engine->start_out(descriptor);
 }

@@ -25,8 +25,7 @@ LIMITS = {
     "user instructions a message, 1 connection": 567.5,     # 551.0
     "system calls a message, 100 connections": 2.02,        # 2.01: a wait finds 100 messages
     "heap allocations a message": 0,
-    # 331 to 381, and up to 262 more of pages of lent buffers, by how many were lent at once.
-    "user memory of an idle connection, bytes": 650,
+    "user memory of an idle connection, bytes": 392,        # 381
 }
 STALE = 0.94  # a figure below this share of its limit should have lowered it
 

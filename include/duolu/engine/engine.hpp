@@ -204,8 +204,9 @@ class Engine {
   virtual bool start_send_lent(Descriptor& descriptor) = 0;
   /// Of sendmsg, connect.
   virtual bool start_out(Descriptor& descriptor) = 0;
-  /// Ends what was prepared without making it: with -ECANCELED.
+  /// Ends what was prepared, or was going to be, without making it: with -ECANCELED.
   void refuse(Op& op) noexcept {
+    DUOLU_CHECK(op.state == Op::State::idle);
     op.moved = 0;
     finish(op, -ECANCELED);
   }
