@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "apps/callback_server.hpp"
 #include "apps/options.hpp"
 #include "apps/server.hpp"
 #include "apps/text.hpp"
@@ -17,7 +16,7 @@ struct ServeArguments {
   std::string service;
   std::vector<std::string> listen{"tcp://localhost:5000"};
   std::string backend = "auto";
-  std::string trigger = "edge";
+  std::string trigger;
   std::string close_after;
   std::string idle_timeout;
   std::string grace = "5s";
@@ -54,8 +53,6 @@ ServerOptions server_options(const ServeArguments& arguments) {
   options.stall = duration_argument("--stall", arguments.stall);
   if (options.stall == Duration::zero())
     throw Failure(exit_usage, "--stall 0: must be more than zero; leave it out for no reports");
-  if (arguments.trigger != "edge")
-    throw Failure(exit_usage, "--stall: only with --trigger edge, see duolu serve --help");
   return options;
 }
 
@@ -104,8 +101,7 @@ std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
 }
 
 /// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
-template <class AnyServer>
-std::vector<Address> listen_everywhere(Kernel& kernel, AnyServer& server,
+std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
                                        const std::vector<std::string>& texts) {
   std::vector<Address> bound;
   for (const std::string& text : texts) {
@@ -151,7 +147,7 @@ std::string lines_to_try(const ServeArguments& arguments, const std::vector<Addr
 }
 
 void announce(Journal& journal, const ServeArguments& arguments, const ChosenPoller& chosen,
-              const std::vector<Address>& bound) {
+              Trigger trigger, const std::vector<Address>& bound) {
   std::vector<std::string> addresses;
   addresses.reserve(bound.size());
   for (const Address& address : bound) addresses.push_back(escape(address.to_string()));
@@ -161,11 +157,11 @@ void announce(Journal& journal, const ServeArguments& arguments, const ChosenPol
               fmt::format("duolu serve {}\n  listening on {}\n  backend {}, {}-triggered ({})\n"
                           "{}  stop: {}",
                           arguments.service, fmt::join(addresses, ", "), chosen.poller->name(),
-                          arguments.trigger, chosen.why, lines_to_try(arguments, bound), stop),
+                          to_string(trigger), chosen.why, lines_to_try(arguments, bound), stop),
               {{"service", arguments.service},
                {"listening", addresses},
                {"backend", chosen.poller->name()},
-               {"trigger", arguments.trigger},
+               {"trigger", to_string(trigger)},
                {"why", chosen.why}});
 }
 
@@ -184,16 +180,10 @@ void report(Journal& journal, const Totals& totals) {
                {"cut", totals.cut}});
 }
 
-template <class AnyServer>
-void run(AnyServer& server, Kernel& kernel, Journal& journal, const ServeArguments& arguments,
-         const ChosenPoller& chosen) {
-  const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
-  const StopSignals signals(
-      kernel, [](void* context) { static_cast<AnyServer*>(context)->stop(); }, &server);
-  announce(journal, arguments, chosen, bound);
-  const Result<Totals> totals = server.run();
-  if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
-  report(journal, *totals);
+Trigger trigger_for(const Poller& poller, const std::string& name) {
+  for (const Trigger trigger : {Trigger::level, Trigger::edge, Trigger::oneshot})
+    if (name == to_string(trigger)) return trigger;
+  return cheapest_trigger(poller);
 }
 
 int serve(const ServeArguments& arguments) {
@@ -211,14 +201,15 @@ int serve(const ServeArguments& arguments) {
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
   const std::unique_ptr<Service> service = kind->make();
-  if (arguments.trigger == "edge") {  // as the engine under the coroutines registers
-    Server server(*chosen.poller, *service, options, journal);
-    run(server, kernel, journal, arguments, chosen);
-  } else {
-    const Trigger trigger = arguments.trigger == "level" ? Trigger::level : Trigger::oneshot;
-    CallbackServer server(*chosen.poller, trigger, *service, options, journal);
-    run(server, kernel, journal, arguments, chosen);
-  }
+  const Trigger trigger = trigger_for(*chosen.poller, arguments.trigger);
+  Server server(*chosen.poller, trigger, *service, options, journal);
+  const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
+  const StopSignals signals(
+      kernel, [](void* context) { static_cast<Server*>(context)->stop(); }, &server);
+  announce(journal, arguments, chosen, trigger, bound);
+  const Result<Totals> totals = server.run();
+  if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
+  report(journal, *totals);
   return exit_ok;
 }
 
@@ -246,7 +237,7 @@ void add_serve(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   add_backend_option(*verb, arguments->backend);
   verb->add_option("--trigger", arguments->trigger,
-                   "edge: coroutines; level, oneshot: callbacks [edge]")
+                   "level, edge, oneshot [edge with epoll, else level]")
       ->type_name("MODE")
       ->check(CLI::IsMember(triggers).description(""));
   verb->add_option("--close-after", arguments->close_after,

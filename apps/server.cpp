@@ -93,12 +93,13 @@ struct Server::Connection {
   bool ending = false;       ///< On the list of that name.
 };
 
-Server::Server(Poller& poller, Service& service, ServerOptions options, Journal& journal)
+Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions options,
+               Journal& journal)
     : service_(service),
       options_(std::move(options)),
       journal_(journal),
-      engine_(
-          make_readiness_engine(poller, {.buffer_size = std::min(service.read_size(), most_lent)})),
+      engine_(make_readiness_engine(
+          poller, {.buffer_size = std::min(service.read_size(), most_lent), .trigger = trigger})),
       loop_(*engine_),
       quiet_limit_(options_.idle_timeout) {
   if (options_.max_connections != 0) room_.emplace(options_.max_connections);

@@ -5,8 +5,6 @@
 // what the peer does not take is kept in memory of that connection (bounded), and nothing is read
 // from it meanwhile. So an idle connection owns no buffer, and a peer that does not read slows
 // nobody but itself.
-//
-// The same in callbacks, on the bare Poller: callback_server.hpp.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +17,6 @@
 #include <vector>
 
 #include "apps/journal.hpp"
-#include "apps/server_options.hpp"
 #include "apps/service.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
@@ -36,9 +33,36 @@
 
 namespace duolu::apps {
 
+struct ServerOptions {
+  /// Close a connection once its input so far ends with this, after everything was answered.
+  std::string close_after{};
+  /// Close a connection after so long without a byte in either direction; zero: never.
+  Duration idle_timeout{};
+  /// Serve no more than so many at a time, the others wait; zero: no limit.
+  std::size_t max_connections = 0;
+  /// How long stopping may take before connections are cut.
+  Duration grace = std::chrono::seconds(5);
+  /// A line or the end of standard input stops the server.
+  bool stop_on_stdin = false;
+  /// Report tasks that hold the loop for so long; zero: do not.
+  Duration stall{};
+};
+
+struct Totals {
+  std::uint64_t accepted = 0;
+  std::uint64_t messages = 0;  ///< Pieces of input as they were read.
+  std::uint64_t bytes_in = 0;
+  std::uint64_t bytes_out = 0;
+  std::uint64_t failed = 0;  ///< Connections that ended with an error.
+  std::uint64_t cut = 0;     ///< Connections that were cut when the grace time was over.
+  std::size_t peak = 0;      ///< Most connections at a time.
+};
+
 class Server {
  public:
-  Server(Poller& poller, Service& service, ServerOptions options, Journal& journal);
+  /// `trigger` is how descriptors are registered with the poller.
+  Server(Poller& poller, Trigger trigger, Service& service, ServerOptions options,
+         Journal& journal);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server();

@@ -1,15 +1,21 @@
 // The engine over a Poller: try where trying could succeed, else park until the poller says that it
 // could.
 //
-// `maybe` of a direction: trying could succeed. A report sets it; EAGAIN clears it, and on TCP a
-// short transfer does too, so that a message costs no system call to learn that there is no other.
-// Not after an end, an error or urgent data was reported: then more can follow a short read that no
-// new edge announces, and that descriptor's short transfers are never trusted again
-// (`trusts_short`). What the poller cannot wait for (a regular file) has no token, and never says
+// `maybe` of a direction: trying could succeed. A report sets it; EAGAIN clears it, and a short
+// transfer does too where it can be trusted, so that a message costs no system call to learn that
+// there is no other. What the poller cannot wait for (a regular file) has no token, and never says
 // EAGAIN.
 //
-// Whenever `maybe` goes, the poller is told (`drained`), or backends that emulate edges would stay
-// silent.
+// A direction without `maybe` is going to be reported. How, depends on the trigger:
+//   edge     Registered once, for everything. The poller is told of every direction that loses its
+//            `maybe` (`drained`), or backends that emulate edges would stay silent. Short transfers
+//            are trusted on TCP; not after an end, an error or urgent data was reported: then more
+//            can follow that no new edge announces.
+//   level    `armed` has what is asked for, and a direction comes into it when it loses its `maybe`
+//            for the first time. It stays there: somebody mostly waits again by the next report.
+//            One that nobody waits for takes it out. What is left after a short transfer is told
+//            again, so all can be trusted.
+//   oneshot  The same; but a report takes everything out, and costs a change to put it back.
 
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -36,6 +42,9 @@ class ReadinessEngine final : public Engine {
   ReadinessEngine(Poller& poller, const EngineOptions& options)
       : Engine(poller.kernel(), options.buffer_size),
         poller_(poller),
+        trigger_(options.trigger.value_or(cheapest_trigger(poller))),
+        silenced_by_message_(trigger_ == Trigger::edge && poller.emulates_edge()),
+        beside_message_(trigger_ == Trigger::edge ? Ready::writable : Ready::none),
         budget_(options.budget),
         left_(options.budget),
         buffers_(options.buffers) {
@@ -55,9 +64,11 @@ class ReadinessEngine final : public Engine {
     if (free_ == nullptr) push_free(descriptors_.emplace_back());
     Descriptor& descriptor = of_in(*free_);
     // Priority, to learn that urgent data is in the stream: recv(2) stops in front of it.
-    constexpr Interest all = Interest::readable | Interest::priority | Interest::writable;
+    const Interest first = trigger_ == Trigger::edge
+                               ? Interest::readable | Interest::priority | Interest::writable
+                               : Interest::readable;
     const Result<Token> token =
-        poller_.add(fd, all, Trigger::edge, reinterpret_cast<std::uintptr_t>(&descriptor));
+        poller_.add(fd, first, trigger_, reinterpret_cast<std::uintptr_t>(&descriptor));
     if (!token &&
         (kind != DescriptorKind::file || token.error() != std::errc::operation_not_permitted))
       return fail(token.error());
@@ -67,7 +78,10 @@ class ReadinessEngine final : public Engine {
     descriptor.engine = this;
     descriptor.fd = fd;
     descriptor.kind = kind;
-    descriptor.trusts_short = kind == DescriptorKind::tcp;
+    descriptor.trusts_short =
+        kind == DescriptorKind::tcp || (kind != DescriptorKind::file && trigger_ != Trigger::edge);
+    descriptor.quick = descriptor.trusts_short && trigger_ != Trigger::oneshot;
+    descriptor.armed = static_cast<std::uint8_t>(first);
     descriptor.token = token ? static_cast<std::uint64_t>(*token) : no_token;
     return &descriptor;
   }
@@ -171,9 +185,8 @@ class ReadinessEngine final : public Engine {
                                  static_cast<socklen_t>(op.size));
     // Interrupted, it goes on in the background, and its end is reported as of one in progress.
     if (op.result != -EINPROGRESS && op.result != -EINTR) return end_now(op);
-    op.maybe = false;
     op.state = Op::State::parked;
-    return false;
+    return drained(descriptor, op, Interest::writable);
   }
 
   /// A send that did not go out at once and whole: `took` is what the first attempt gave.
@@ -269,7 +282,7 @@ class ReadinessEngine final : public Engine {
   /// if it is another thing; then nothing has been done.
   bool receive_message(Descriptor& descriptor, Ready ready) {
     Op& op = descriptor.in;
-    if ((ready - Ready::writable) != Ready::readable || !descriptor.trusts_short ||
+    if ((ready - beside_message_) != Ready::readable || !descriptor.quick ||
         descriptor.out.state == Op::State::parked)
       return false;
     if (op.code != Op::Code::recv || op.state != Op::State::parked) {
@@ -282,7 +295,7 @@ class ReadinessEngine final : public Engine {
     const ssize_t got = kernel().recv(descriptor.fd, op.data, op.size, 0);
     if (got <= 0 || got == static_cast<ssize_t>(op.size)) [[unlikely]]
       return take_rest(op, got);
-    poller_.drained(token_of(descriptor), Interest::readable);
+    if (silenced_by_message_) poller_.drained(token_of(descriptor), Interest::readable);
     finish(op, static_cast<std::int32_t>(got));
     return true;
     // [/receive]
@@ -297,14 +310,45 @@ class ReadinessEngine final : public Engine {
   }
 
   void look_at(Descriptor& descriptor, const Event& event) {
-    if (!event.short_means_drained()) descriptor.trusts_short = false;
-    if (event.readable() || event.priority()) revive(descriptor, descriptor.in);
-    if (event.writable()) revive(descriptor, descriptor.out);
+    const bool in = any(event.ready, Ready::readable | Ready::priority | Ready::read_closed);
+    const bool out = event.writable();
+    if (trigger_ == Trigger::edge) {
+      if (!event.short_means_drained()) descriptor.trusts_short = descriptor.quick = false;
+    } else {
+      disarm(descriptor, (in ? Interest::readable : Interest::none) |
+                             (out ? Interest::writable : Interest::none));
+    }
+    if (in) revive(descriptor, descriptor.in);
+    if (out) revive(descriptor, descriptor.out);
   }
 
   void revive(Descriptor& descriptor, Op& op) {
     op.maybe = true;
     if (op.state == Op::State::parked && advance(descriptor, op)) end_later(op, op.result);
+  }
+
+  // --- what will be reported. Changes cost a system call only if they are ones by the next wait.
+
+  void arm(Descriptor& descriptor, Interest direction) noexcept {
+    if (any(armed(descriptor), direction)) return;
+    set_armed(descriptor, armed(descriptor) | direction);
+  }
+  /// `reported` has been: level goes on about it only if somebody waits, oneshot not at all.
+  void disarm(Descriptor& descriptor, Interest reported) noexcept {
+    if (trigger_ == Trigger::level) {
+      if (descriptor.in.state == Op::State::parked) reported = reported - Interest::readable;
+      if (descriptor.out.state == Op::State::parked) reported = reported - Interest::writable;
+      if (!any(armed(descriptor), reported)) return;
+    }
+    set_armed(descriptor, armed(descriptor) - reported);
+  }
+  static Interest armed(const Descriptor& descriptor) noexcept {
+    return static_cast<Interest>(descriptor.armed);
+  }
+  void set_armed(Descriptor& descriptor, Interest interest) noexcept {
+    descriptor.armed = static_cast<std::uint8_t>(interest);
+    // It fails where there is nothing to wait for (a file, or closed under us): trying tells.
+    (void)poller_.modify(token_of(descriptor), interest);
   }
 
   // --- attempts. Each does what can be done: whether the request has ended; its result is in
@@ -443,11 +487,17 @@ class ReadinessEngine final : public Engine {
   /// False, for whoever has nothing to show for it.
   bool drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
     op.maybe = false;
-    poller_.drained(token_of(descriptor), direction);
+    if (trigger_ == Trigger::edge)
+      poller_.drained(token_of(descriptor), direction);
+    else
+      arm(descriptor, direction);
     return false;
   }
 
   Poller& poller_;
+  const Trigger trigger_;
+  const bool silenced_by_message_;  ///< A report of readability is the last until drained().
+  const Ready beside_message_;      ///< May be reported with a message, and asks for nothing.
   const int budget_;
   int left_;
   std::deque<Descriptor> descriptors_;  ///< Never move.
@@ -460,6 +510,10 @@ class ReadinessEngine final : public Engine {
 };
 
 }  // namespace
+
+Trigger cheapest_trigger(const Poller& poller) noexcept {
+  return poller.emulates_edge() ? Trigger::level : Trigger::edge;
+}
 
 std::unique_ptr<Engine> make_readiness_engine(Poller& poller, EngineOptions options) {
   return std::make_unique<ReadinessEngine>(poller, options);

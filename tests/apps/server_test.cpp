@@ -1,5 +1,5 @@
-// Both servers under failures that this machine would not show by itself, on every backend: the one
-// in coroutines, and the one in callbacks with every trigger.
+// The server under failures that this machine would not show by itself, on every backend and
+// trigger.
 #include "apps/server.hpp"
 
 #include <gtest/gtest.h>
@@ -14,14 +14,12 @@
 #include <functional>
 #include <new>
 #include <optional>
-#include <ostream>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
-#include "apps/callback_server.hpp"
 #include "duolu/base/prng.hpp"
 #include "duolu/kernel/fault.hpp"
 #include "support/conformance.hpp"
@@ -109,47 +107,18 @@ class Client {
   Fd fd_;
 };
 
-/// A server, and what it waits with.
-struct Kind {
-  Cell cell;
-  bool coroutines = false;
-
-  [[nodiscard]] std::string name() const {
-    if (coroutines) return std::string(cell.backend->name) + "_coroutines";
-    return cell.name();
-  }
-};
-
-void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name(); }
-
-std::vector<Kind> coroutine_kinds() {
-  std::vector<Kind> kinds;
-  for (const Backend& backend : backends())
-    kinds.push_back({.cell = {&backend, Trigger::edge}, .coroutines = true});
-  return kinds;
-}
-
-std::vector<Kind> every_kind() {
-  std::vector<Kind> kinds = coroutine_kinds();
-  for (const Cell& cell : test::every_cell()) kinds.push_back({.cell = cell});
-  return kinds;
-}
-
-class ServerTest : public testing::TestWithParam<Kind> {
+class ServerTest : public testing::TestWithParam<Cell> {
  protected:
   void prepare(ServerOptions options = {.grace = 0s},
                std::unique_ptr<Service> what = make_service("echo")) {
-    auto made = GetParam().cell.backend->make(kernel, {});
+    auto made = GetParam().backend->make(kernel, {});
     ASSERT_TRUE(made) << made.error().message();
     poller = std::move(*made);
     service = std::move(what);
-    if (GetParam().coroutines)
-      server.emplace(*poller, *service, options, journal);
-    else
-      callback_server.emplace(*poller, GetParam().cell.trigger, *service, options, journal);
+    server.emplace(*poller, GetParam().trigger, *service, options, journal);
     const auto endpoint = parse_endpoint("127.0.0.1:0");
     const Address local = resolve(kernel, *endpoint)->front();
-    const auto bound = server ? server->listen(local) : callback_server->listen(local);
+    const auto bound = server->listen(local);
     ASSERT_TRUE(bound) << bound.error().message();
     address = *bound;
   }
@@ -157,7 +126,7 @@ class ServerTest : public testing::TestWithParam<Kind> {
   void launch() {
     thread = std::thread([this] {
       counted = true;
-      Result<Totals> result = server ? server->run() : callback_server->run();
+      Result<Totals> result = server->run();
       counted = false;
       EXPECT_TRUE(result) << result.error().message();
       if (result) totals = *result;
@@ -170,16 +139,9 @@ class ServerTest : public testing::TestWithParam<Kind> {
     launch();
   }
 
-  void ask_to_stop() {
-    if (server)
-      server->stop();
-    else
-      callback_server->stop();
-  }
-
   Totals stop() {
     if (thread.joinable()) {
-      ask_to_stop();
+      server->stop();
       thread.join();
     }
     return totals;
@@ -196,20 +158,13 @@ class ServerTest : public testing::TestWithParam<Kind> {
   Journal journal{Verbosity::quiet, false, "test"};
   std::unique_ptr<Poller> poller;
   std::unique_ptr<Service> service;
-  std::optional<Server> server;  ///< This one, or the other one.
-  std::optional<CallbackServer> callback_server;
+  std::optional<Server> server;
   Address address;
   std::thread thread;
   Totals totals;
 };
 
-INSTANTIATE_TEST_SUITE_P(Every, ServerTest, testing::ValuesIn(every_kind()),
-                         [](const auto& kind) { return kind.param.name(); });
-
-/// What only the coroutines do.
-using CoroutineServerTest = ServerTest;
-INSTANTIATE_TEST_SUITE_P(Every, CoroutineServerTest, testing::ValuesIn(coroutine_kinds()),
-                         [](const auto& kind) { return kind.param.name(); });
+DUOLU_EVERY_BACKEND_AND_TRIGGER(ServerTest);
 
 // --- accepting
 
@@ -281,7 +236,7 @@ TEST_P(ServerTest, a_connection_the_poller_does_not_take_is_ended_and_counted) {
   prepare();
   const Client refused(address);
   // What each backend asks of the kernel when it takes a descriptor; nothing is asked before that.
-  if (GetParam().cell.backend->name == "epoll")
+  if (GetParam().backend->name == "epoll")
     kernel.fail(Call::epoll_ctl, 1, ENOSPC);
   else
     kernel.fail(Call::fstat, 1, ENOMEM);
@@ -469,7 +424,7 @@ TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
     over = true;
   });
   const Instant begin = real_kernel().now();
-  ask_to_stop();
+  server->stop();
   // What the socket held is still to be read, so the reader may take longer than the server.
   const Totals all = stop();
   EXPECT_EQ(all.cut, 0U);
@@ -481,7 +436,7 @@ TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
 
 TEST_P(ServerTest, stop_before_run_ends_it_at_once) {
   prepare({.grace = 60s});
-  ask_to_stop();
+  server->stop();
   launch();
   const Instant begin = real_kernel().now();
   stop();
@@ -532,7 +487,7 @@ class Bad final : public Service {
   }
 };
 
-TEST_P(CoroutineServerTest, an_exception_ends_its_connection_and_is_reported) {
+TEST_P(ServerTest, an_exception_ends_its_connection_and_is_reported) {
   journal = Journal(Verbosity::normal, false, "test");
   testing::internal::CaptureStderr();
   start({.grace = 0s}, std::make_unique<Bad>());
@@ -547,7 +502,7 @@ TEST_P(CoroutineServerTest, an_exception_ends_its_connection_and_is_reported) {
   EXPECT_NE(told.find("its handler threw: no\\x1b way"), std::string::npos) << told;
 }
 
-TEST_P(CoroutineServerTest, who_holds_the_loop_is_named) {
+TEST_P(ServerTest, who_holds_the_loop_is_named) {
   journal = Journal(Verbosity::normal, false, "test");
   testing::internal::CaptureStderr();
   start({.grace = 0s, .stall = 50ms}, std::make_unique<Bad>());

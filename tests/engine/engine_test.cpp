@@ -1,4 +1,4 @@
-// Clauses EN1 to EN10, for the engine over every backend.
+// Clauses EN1 to EN11, for the engine over every backend, registering with every trigger.
 #include "duolu/engine/engine.hpp"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <string>
@@ -16,22 +17,28 @@
 
 #include "duolu/base/prng.hpp"
 #include "duolu/kernel/fault.hpp"
+#include "support/conformance.hpp"
 #include "support/endpoints.hpp"
 
 namespace duolu::test {
 namespace {
 
-class EngineTest : public testing::TestWithParam<const Backend*> {
+class EngineTest : public testing::TestWithParam<Cell> {
  protected:
   EngineTest() { start(real_kernel()); }
-  ~EngineTest() override {
-    for (Descriptor* descriptor : open_) engine->close(*descriptor);
-  }
+  ~EngineTest() override { stop(); }
 
-  void start(Kernel& with, EngineOptions options = {}) {
+  void stop() {
+    for (Descriptor* descriptor : open_) engine->close(*descriptor);
+    open_.clear();
     engine.reset();
+    poller.reset();
+  }
+  void start(Kernel& with, EngineOptions options = {}) {
+    stop();
     kernel = &with;
-    poller = GetParam()->make(with, {}).value();
+    poller = GetParam().backend->make(with, {}).value();
+    options.trigger = GetParam().trigger;
     engine = make_readiness_engine(*poller, options);
   }
   Descriptor& open(Fd fd, DescriptorKind kind = DescriptorKind::tcp) {
@@ -85,12 +92,7 @@ class EngineTest : public testing::TestWithParam<const Backend*> {
   Op* finished_ = nullptr;
 };
 
-INSTANTIATE_TEST_SUITE_P(, EngineTest, testing::ValuesIn([] {
-                           std::vector<const Backend*> all;
-                           for (const Backend& backend : backends()) all.push_back(&backend);
-                           return all;
-                         }()),
-                         [](const auto& suite) { return std::string(suite.param->name); });
+DUOLU_EVERY_BACKEND_AND_TRIGGER(EngineTest);
 
 TEST_P(EngineTest, EN1_what_is_there_is_received_at_once_and_what_is_not_later) {
   Pair pair = tcp_pair();
@@ -433,6 +435,69 @@ TEST_P(EngineTest, EN10_peers_that_do_not_read_keep_no_buffer) {
     EXPECT_TRUE(got == one.sent);
     EXPECT_EQ(result_of(one.out->out), 0);
   }
+}
+
+TEST_P(EngineTest, EN11_what_nobody_waits_for_lets_it_sleep) {
+  Pair unread = tcp_pair();
+  Pair ended = tcp_pair();
+  Pair reset = tcp_pair();
+  Pair roomy = tcp_pair();
+  Descriptor& out = open(std::move(roomy.a));
+  for (Pair* pair : {&unread, &ended, &reset}) {
+    Descriptor& descriptor = open(std::move(pair->a));
+    std::string first(1, ' ');  // somebody has waited before
+    ASSERT_FALSE(engine->recv(descriptor, first.data(), 1));
+    put(pair->b.get(), "1");
+    EXPECT_EQ(result_of(descriptor.in), 1);
+  }
+  const std::string much(std::size_t{8} << 20U, 'x');
+  ASSERT_FALSE(engine->send(out, much.data(), much.size()));  // and is going to have room
+  std::string buffer(much.size(), ' ');
+  for (std::size_t got = 0; got < much.size();) {
+    const ssize_t size = ::recv(roomy.b.get(), buffer.data(), buffer.size(), 0);
+    if (size > 0) got += static_cast<std::size_t>(size);
+    ASSERT_TRUE(engine->wait(immediately));
+  }
+  EXPECT_EQ(take(), &out.out);
+  put(unread.b.get(), "and more");
+  ended.b.reset();
+  close_with_reset(reset.b);
+
+  // A batch brings all that has come; and they may come one after the other.
+  int early = 0;
+  for (int waits = 0; waits < 20; ++waits) {
+    const Instant deadline = after(real_kernel().now(), 5ms);
+    ASSERT_TRUE(engine->wait(deadline));
+    EXPECT_EQ(take(), nullptr);
+    if (real_kernel().now() < deadline) ++early;
+  }
+  EXPECT_LE(early, 8);
+}
+
+// Changes of what is asked for are system calls with epoll. In the steady state there are none but
+// oneshot's.
+TEST_P(EngineTest, messages_change_nothing_that_is_asked_for) {
+  FaultKernel counter(real_kernel());
+  start(counter);
+  Pair pair = tcp_pair();
+  Descriptor& descriptor = open(std::move(pair.a));
+  std::string got(64, ' ');
+  for (int message = 0; message < 20; ++message) {
+    if (message == 10) counter.reset_counts();
+    ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
+    put(pair.b.get(), "ping");
+    EXPECT_EQ(result_of(descriptor.in), 4);
+    EXPECT_EQ(transmit(descriptor, "pong"), 0);
+    EXPECT_EQ(::recv(pair.b.get(), got.data(), got.size(), 0), 4);
+  }
+  const bool anew = GetParam().trigger == Trigger::oneshot && GetParam().backend->name == "epoll";
+  EXPECT_EQ(counter.calls(Call::epoll_ctl), anew ? 10U : 0U);
+  EXPECT_EQ(counter.calls(Call::recv), 10U);
+  EXPECT_EQ(counter.calls(Call::send), 10U);
+  EXPECT_EQ(counter.calls(Call::epoll_pwait2) + counter.calls(Call::epoll_wait) +
+                std::max(counter.calls(Call::ppoll), counter.calls(Call::pselect)),
+            10U);  // select asks poll, too
+  stop();          // before the counter goes
 }
 
 TEST_P(EngineTest, EN7_parts_are_sent_one_after_the_other) {

@@ -334,7 +334,7 @@ TEST_P(OffloadTest, OF2_LO3_many_loops_share_a_pool) {
   std::atomic<int> done = 0;
   std::vector<std::jthread> threads;
   for (int i = 0; i < 6; ++i)
-    threads.emplace_back([&] { use_pool(*GetParam(), pool.get(), 50, &done); });
+    threads.emplace_back([&] { use_pool(*GetParam().backend, pool.get(), 50, &done); });
   threads.clear();
   EXPECT_EQ(done, 6 * 50 * 20);
 }

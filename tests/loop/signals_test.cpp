@@ -99,7 +99,7 @@ TEST_P(SignalsTest, SG1_every_object_gets_it_in_every_loop) {
   std::atomic<int> here = 0;
   std::atomic<int> here_too = 0;
   std::atomic<bool> listens = false;
-  std::jthread other([&, backend = GetParam()] {
+  std::jthread other([&, backend = GetParam().backend] {
     const auto own_poller = backend->make(real_kernel(), {}).value();
     const auto own_engine = make_readiness_engine(*own_poller);
     Loop own(*own_engine);
@@ -246,7 +246,7 @@ TEST_P(SignalsTest, SG4_objects_come_and_go_under_a_storm) {
   const SignalStorm storm(SIGUSR1);
   std::vector<std::jthread> others;
   for (int t = 0; t < 2; ++t)
-    others.emplace_back([backend = GetParam()] {
+    others.emplace_back([backend = GetParam().backend] {
       const auto own_poller = backend->make(real_kernel(), {}).value();
       const auto own_engine = make_readiness_engine(*own_poller);
       Loop own(*own_engine);
@@ -268,10 +268,10 @@ TEST_P(SignalsTest, SG5_what_cannot_be_had_is_told_by_next) {
 }
 
 /// A loop over a kernel that fails on demand.
-class SignalFaults : public testing::TestWithParam<const Backend*> {
+class SignalFaults : public testing::TestWithParam<Cell> {
  protected:
   FaultKernel kernel{real_kernel()};
-  std::unique_ptr<Poller> poller = GetParam()->make(kernel, {}).value();
+  std::unique_ptr<Poller> poller = GetParam().backend->make(kernel, {}).value();
   std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
   Loop loop{*engine};
 };

@@ -31,7 +31,7 @@ class MovableClock final : public ForwardingKernel {
 constexpr Duration threshold = 1h;
 constexpr Duration tick = 1ms;
 
-class StallTest : public testing::TestWithParam<const Backend*> {
+class StallTest : public testing::TestWithParam<Cell> {
  protected:
   StallTest() { watch(); }
   void watch() {
@@ -55,7 +55,7 @@ class StallTest : public testing::TestWithParam<const Backend*> {
   }
 
   MovableClock kernel;
-  std::unique_ptr<Poller> poller = GetParam()->make(kernel, {}).value();
+  std::unique_ptr<Poller> poller = GetParam().backend->make(kernel, {}).value();
   std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
   Loop loop{*engine};
   std::vector<Stall> stalls;

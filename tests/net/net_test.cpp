@@ -41,7 +41,7 @@ class NetTest : public LoopFixture {
   Stream adopt(Fd& fd) { return Stream::open(loop, std::move(fd)).value(); }
   std::pair<Stream, Stream> pair(Pair fds) { return {adopt(fds.a), adopt(fds.b)}; }
 };
-DUOLU_EVERY_BACKEND(NetTest);
+DUOLU_EVERY_BACKEND_AND_TRIGGER(NetTest);
 
 Task<> write_and_end(Stream& stream, std::vector<std::string> pieces) {
   for (const std::string& piece : pieces) EXPECT_TRUE(co_await stream.write_all(piece));
@@ -372,7 +372,7 @@ class FaultyNetTest : protected HasFaults, public LoopFixture {
  protected:
   FaultyNetTest() : LoopFixture(HasFaults::kernel) {}
 };
-DUOLU_EVERY_BACKEND(FaultyNetTest);
+DUOLU_EVERY_BACKEND_AND_TRIGGER(FaultyNetTest);
 
 TEST_P(FaultyNetTest, a_connection_that_there_is_no_room_for_is_closed_and_told_apart) {
   duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
@@ -381,7 +381,7 @@ TEST_P(FaultyNetTest, a_connection_that_there_is_no_room_for_is_closed_and_told_
   std::memcpy(&where, bound.data(), sizeof where);
   const Attempt first = begin_connect(where);
   // What each backend asks of the kernel when it takes a descriptor.
-  if (GetParam()->name == "epoll")
+  if (GetParam().backend->name == "epoll")
     kernel.fail(Call::epoll_ctl, 1, ENOSPC);
   else
     kernel.fail(Call::fstat, 1, ENOMEM);

@@ -35,7 +35,7 @@ class StreamTest : public LoopFixture {
     return duolu::Listener::open(loop, resolve(real_kernel(), endpoint).value().front()).value();
   }
 };
-DUOLU_EVERY_BACKEND(StreamTest);
+DUOLU_EVERY_BACKEND_AND_TRIGGER(StreamTest);
 
 Task<Result<>> echo(Stream stream) {
   char buffer[1000];

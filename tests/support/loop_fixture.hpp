@@ -1,24 +1,27 @@
-// A loop over every backend, and that nothing is left of its tasks.
+// A loop over every backend, with every trigger where that is asked for, and that nothing is left
+// of its tasks.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "duolu/loop/loop.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/poll/backends.hpp"
 #include "duolu/task/frames.hpp"
+#include "support/conformance.hpp"
 
 namespace duolu::test {
 
-class LoopFixture : public testing::TestWithParam<const Backend*> {
+class LoopFixture : public testing::TestWithParam<Cell> {
  protected:
   LoopFixture() : LoopFixture(real_kernel()) {}
   explicit LoopFixture(Kernel& kernel)
-      : poller(GetParam()->make(kernel, {}).value()),
-        engine(make_readiness_engine(*poller)),
+      : poller(GetParam().backend->make(kernel, {}).value()),
+        engine(make_readiness_engine(*poller, {.trigger = GetParam().trigger})),
         loop(*engine) {}
   ~LoopFixture() override { EXPECT_EQ(frames_in_use(), 0); }
 
@@ -27,15 +30,18 @@ class LoopFixture : public testing::TestWithParam<const Backend*> {
   Loop loop;
 };
 
-inline auto every_backend() {
-  std::vector<const Backend*> all;
-  for (const Backend& backend : backends()) all.push_back(&backend);
-  return testing::ValuesIn(all);
+/// With the trigger that the engine would choose.
+inline std::vector<Cell> every_backend() {
+  std::vector<Cell> all = every_cell();
+  std::erase_if(all, [](const Cell& cell) {
+    return cell.trigger != (cell.native_edge() ? Trigger::edge : Trigger::level);
+  });
+  return all;
 }
 
 }  // namespace duolu::test
 
 /// Runs the TEST_Ps of `suite` on every backend.
-#define DUOLU_EVERY_BACKEND(suite)                                \
-  INSTANTIATE_TEST_SUITE_P(, suite, duolu::test::every_backend(), \
-                           [](const auto& cell) { return std::string(cell.param->name); })
+#define DUOLU_EVERY_BACKEND(suite)                                                   \
+  INSTANTIATE_TEST_SUITE_P(, suite, testing::ValuesIn(duolu::test::every_backend()), \
+                           [](const auto& cell) { return std::string(cell.param.backend->name); })

@@ -30,6 +30,9 @@
 //   EN10 send_lent() takes the buffer back at once, even when the peer does not read: what could
 //        not be sent then waits in memory of its own. So peers that stall keep no buffer from
 //        others.
+//   EN11 What nobody waits for lets wait() sleep: bytes that are not read, room that is not used,
+//   an
+//        end, an error wake it when they come, and not again.
 #pragma once
 
 #include <sys/socket.h>
@@ -38,12 +41,14 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/kernel/kernel.hpp"
+#include "duolu/poll/event.hpp"
 
 namespace duolu {
 
@@ -100,9 +105,11 @@ struct Descriptor {
   Engine* engine = nullptr;
   int fd = -1;
   DescriptorKind kind = DescriptorKind::socket;
-  /// The engine's: a short transfer means that there is no more for now (readiness only).
-  bool trusts_short = false;
-  std::uint64_t token = 0;  ///< The engine's.
+  // The rest is the engine's; of these, the readiness engine's:
+  bool trusts_short = false;  ///< A short transfer means that there is no more for now.
+  bool quick = false;         ///< A message may be received while reports are collected.
+  std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
+  std::uint64_t token = 0;
 };
 
 /// Makes requests on descriptors and tells when they have ended. See the clauses at the top.
@@ -274,10 +281,15 @@ struct EngineOptions {
   std::size_t buffer_size = std::size_t{32} * 1024;
   /// Most buffers lent at a time (EN9). Memory is taken when they are first needed.
   std::size_t buffers = 256;
+  /// How descriptors are registered: what comes out is the same, what it costs is not. Empty:
+  /// cheapest_trigger().
+  std::optional<Trigger> trigger{};
 };
 
-/// An engine over any Poller, which is then used by nobody else and outlives it. Every descriptor
-/// is registered once, edge-triggered, for both directions.
+/// Edge where the kernel has edges (epoll), level elsewhere.
+[[nodiscard]] Trigger cheapest_trigger(const Poller& poller) noexcept;
+
+/// An engine over any Poller, which is then used by nobody else and outlives it.
 [[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
                                                             EngineOptions options = {});
 

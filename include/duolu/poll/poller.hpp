@@ -154,6 +154,8 @@ class Poller {
   /// forked child it does nothing: a poller belongs to the process that made it.
   void wake() noexcept;
 
+  /// Whether edges are made of levels here, so that an edge costs more than a level, not less.
+  [[nodiscard]] bool emulates_edge() const noexcept { return emulates_edge_; }
   /// How many registrations there are, paused ones included.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   /// The backend's name: "epoll".
