@@ -18,6 +18,10 @@ import record  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GUIDE = ROOT / "docs" / "guide"
+sys.path.insert(0, str(GUIDE / "pictures"))
+import draw  # noqa: E402
+
+PICTURES = [one() for one in draw.PICTURES]
 ORDER = ("blocking", "threads", "non-blocking", "select", "poll", "epoll", "level-and-edge",
          "the-loop", "coroutines", "long-handlers", "channels", "what-to-choose", "myths")
 
@@ -98,16 +102,19 @@ class Pages(unittest.TestCase):
             self.assertTrue(scenarios.matching(names, [pattern]), pattern)
 
     def test_pictures_are_those_of_their_script(self):
-        sys.path.insert(0, str(GUIDE / "pictures"))
-        import draw  # pylint: disable=import-outside-toplevel
-        pictures = [one() for one in draw.PICTURES]
-        drawn = {f"{picture.name}.svg": picture.svg() for picture in pictures}
-        there = {file.name for file in (GUIDE / "pictures").glob("*.svg")}
-        self.assertEqual(set(drawn), there)
-        for name, svg in drawn.items():
-            self.assertEqual((GUIDE / "pictures" / name).read_text(encoding="utf-8"), svg, name)
-            xml.etree.ElementTree.fromstring(svg)
-            self.assertIn("prefers-color-scheme: dark", svg)
+        for language in draw.LANGUAGES:
+            drawn = {f"{picture.name}.svg": picture.svg(language) for picture in PICTURES}
+            there = {file.name for file in language.folder.glob("*.svg")}
+            self.assertEqual(set(drawn), there)
+            for name, svg in drawn.items():
+                self.assertEqual((language.folder / name).read_text(encoding="utf-8"), svg, name)
+                xml.etree.ElementTree.fromstring(svg)
+                self.assertIn("prefers-color-scheme: dark", svg)
+
+    def test_labels_in_chinese_are_used_and_keep_their_numbers(self):
+        self.assertEqual(set(draw.TO_CHINESE), set().union(*(one.labels() for one in PICTURES)))
+        for english, chinese in draw.TO_CHINESE.items():
+            self.assertEqual(re.findall(r"\d+", english), re.findall(r"\d+", chinese))
 
     def test_the_pages_are_all_there_and_in_order(self):
         self.assertEqual({file.stem for file in GUIDE.glob("*.md")}, {*ORDER, "README"})
@@ -160,6 +167,12 @@ class TheCheckItself(unittest.TestCase):
                            ("found 1 primes", "found 0 primes"),
                            ("{tv_sec=0, tv_nsec=0}", "{tv_sec=0, tv_nsec=1}")):
             self.assertNotEqual(record.normalised(one), record.normalised(other))
+
+    def test_a_label_without_a_translation_cannot_be_drawn(self):
+        picture = draw.Picture("one", "the loop", 100).text(0, 0, "in no table")
+        self.assertIn("in no table", picture.svg(draw.ENGLISH))
+        with self.assertRaises(KeyError):
+            picture.svg(draw.CHINESE)
 
 
 def main():
