@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws the pictures of the guide: draw.py writes *.svg beside itself; guide_test.py compares.
+"""Draws the pictures of the guide: draw.py writes *.svg beside itself, and with Chinese labels
+zh/*.svg; guide_test.py compares.
 
 One alphabet for all: a client is round, a thread square, what the kernel keeps is between two
 lines. A dashed arrow says "waits for", a plain one that bytes or calls go there now. The colours
@@ -7,11 +8,12 @@ follow the reader's light or dark mode.
 """
 
 import pathlib
+from typing import NamedTuple
 
 HERE = pathlib.Path(__file__).resolve().parent
 
 STYLE = """
-  text { font: 13px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #1f2328; }
+  text { font: 13px system-ui, -apple-system, "Segoe UI", FALLBACK; fill: #1f2328; }
   .small { font-size: 11.5px; fill: #59636e; }
   .strong { font-weight: 600; }
   .line { stroke: #59636e; fill: none; stroke-width: 1.4; }
@@ -29,6 +31,168 @@ STYLE = """
   }
 """
 
+NAMES = ("ann", "ben", "cas")
+
+# Every label, and what it is in Chinese; one that is missing here cannot be drawn.
+TO_CHINESE = {
+    **{same: same for same in (
+        *NAMES, *(f"echo({name})" for name in NAMES), "recv: 4,096", "recv: 1,906",
+        "receive_lines", "send_lines", "co_await stream.read", "co_await stream.write_all")},
+    **{f"{name}'s{what}": f"{name} 的{chinese}" for name in NAMES
+       for what, chinese in (("", "任务"), (" thread", "线程"), (" callback", "回调"))},
+
+    "waits for": "等待",
+    "is at work on": "正在处理",
+    "the thread": "线程",
+    "the only thread": "唯一的线程",
+    "the loop": "循环",
+    "the poller": "poller",
+    "all clients": "所有客户端",
+    "sleeps": "睡眠",
+    "waits": "等待",
+
+    "One thread waits for one client; the others wait for the thread":
+        "一个线程等一个客户端；其他客户端等这个线程",
+    "in recv(ann)": "在 recv(ann) 里",
+    "waits for ann alone": "只等 ann",
+    "the listener's queue": "监听套接字的队列",
+    "ben, cas": "ben、cas",
+    "wait for the thread": "等这个线程",
+    "connected by the kernel,": "内核已建立连接，",
+    "heard by nobody": "没有人读",
+
+    "Each thread waits for its own client": "每个线程等自己的客户端",
+    "in recv": "在 recv 里",
+    "the main thread": "主线程",
+    "in accept": "在 accept 里",
+    "the listener": "监听套接字",
+    "a stack for each thread,": "每个线程一个栈，",
+    "so there is a limit": "所以有上限",
+
+    "The thread asks everybody, over and over, and waits for nobody":
+        "线程一遍又一遍地问所有人，谁也不等",
+    "never sleeps": "从不睡眠",
+    "anything?  not yet": "有吗？还没有",
+    "a whole processor, used to hear EAGAIN": "整个 CPU，用来听 EAGAIN",
+
+    "The thread waits for all; in every call it tells the kernel all of them":
+        "线程等所有人；每次调用都把他们全部告诉内核",
+    "inside select": "select 里面",
+    "looks at every one": "逐个查看",
+    "all descriptors": "所有描述符",
+    "the ready ones": "就绪的",
+    "it forgets them when the call returns": "调用一返回就忘掉",
+
+    "As select, with one array that says for each descriptor what is wanted":
+        "同 select，用一个数组写明每个描述符要什么",
+    "inside poll": "poll 里面",
+    "pollfd: descriptor, wanted, found": "pollfd：描述符、要什么、查到什么",
+    "the array": "数组",
+    "found": "查到的",
+
+    "The kernel keeps the set; the thread waits for the list of the ready ones":
+        "集合由内核保管；线程等就绪列表",
+    "the set": "集合",
+    "told once: epoll_ctl": "只告诉一次：epoll_ctl",
+    "the ready list": "就绪列表",
+    "in epoll_wait": "在 epoll_wait 里",
+    "waits for the list": "等这个列表",
+    "who has something is put on the list; who is idle costs nothing":
+        "有事的放到列表上；空闲的没有开销",
+
+    "Level reports while there is something; edge when something comes":
+        "水平触发：有东西就一直通知；边缘触发：来了东西才通知",
+    "unread bytes": "未读的字节",
+    "6,002 arrive": "来了 6,002",
+    "1,906 are left": "还剩 1,906",
+    "level": "水平触发",
+    "edge": "边缘触发",
+    "report": "通知",
+    "silence: nothing new came": "没有新的来，不通知",
+    "nothing to report": "没有可通知的",
+    "So with edge the program must read on until EAGAIN: nobody reminds it of what it left.":
+        "所以边缘触发时，程序必须一直读到 EAGAIN：剩下的没有人提醒。",
+
+    "The loop waits for all, and calls back the object whose turn it is":
+        "循环等所有人，轮到哪个对象就回调哪个",
+    "what is unsent, which state": "未发送的、所处的状态",
+    "calls one, which does what can be done now, says what it waits for, and returns":
+        "循环调用其中一个；它做完现在能做的，说明接着等什么，然后返回",
+
+    "Each conversation is a function that sleeps at co_await":
+        "每个会话是一个函数，睡在 co_await 处",
+    "between two of them": "在两个 co_await 之间",
+    "one runs, the others sleep in the middle of a line and keep their variables":
+        "一个在运行；其余的睡在某一行中间，变量都保留",
+
+    "While one handler computes, everybody waits": "一个处理函数在计算，所有人都等",
+    "ann's handler computes for 200 ms": "ann 的处理函数计算 200 ms",
+    "work, and its answer": "work 和它的回答",
+    "ping, and its answer": "ping 和它的回答",
+    "nobody is asked, nobody is answered, no connection is accepted, no timer runs":
+        "不读谁，不答谁，不接受连接，定时器也不运行",
+
+    "Another thread computes, and the loop serves everybody else":
+        "另一个线程在计算，循环服务其他所有人",
+    "the pool": "线程池",
+    "a thread of its own computes for 200 ms": "另一个线程计算 200 ms",
+    "a ping, and its answer, three times": "ping 和它的回答，三次",
+    "the loop begins the work and is free; the pool tells it when it is done":
+        "循环交出工作就空了出来；做完时线程池通知它",
+
+    "What one says goes into the channels of the others, each with a bound":
+        "一个人说的话进入其他人的通道，每个通道有界",
+    "ben's channel": "ben 的通道",
+    "cas's channel": "cas 的通道",
+    "full: she is dropped": "满了：断开",
+    "does not read": "不读",
+    "waits for a line": "等一行",
+    "waits for cas": "等 cas",
+    "who speaks puts in and goes on, and waits for nobody who reads":
+        "说话的人放进去就继续，不等读的人",
+
+    "Which way, by what the program does": "按程序要做的事，选哪一种",
+    "one conversation at a time?": "一次一个会话？",
+    "blocking calls": "阻塞调用",
+    "a few, and each computes or calls what blocks?": "有几个，各自要计算或做会阻塞的调用？",
+    "a thread for each": "每个客户端一个线程",
+    "a few descriptors, one place in the program?": "几个描述符，只在程序的一处？",
+    "select or poll": "select 或 poll",
+    "many, and a conversation has several steps?": "有许多，一个会话有好几步？",
+    "coroutines on a loop": "循环上的协程",
+    "many, and one step answers each message?": "有许多，一步就能回答一条消息？",
+    "callbacks on a poller": "poller 上的回调",
+    "program 01": "程序 01",
+    "program 02": "程序 02",
+    "program 04 or 07": "程序 04 或 07",
+    "program 12": "程序 12",
+    "program 11": "程序 11",
+    "yes": "是",
+    "no": "否",
+}
+
+
+class Language(NamedTuple):
+    folder: pathlib.Path
+    fallback: str  # the fonts after those that every system has
+    attribute: str = ""  # of the svg element: which of the glyphs that languages share
+    labels: dict | None = None  # from English; English itself has none
+
+    def say(self, words):
+        return words if self.labels is None else self.labels[words]
+
+
+ENGLISH = Language(HERE, "sans-serif")
+CHINESE = Language(HERE / "zh", '"PingFang SC", "Noto Sans CJK SC", "Microsoft YaHei", sans-serif',
+                   ' xml:lang="zh-CN"', TO_CHINESE)
+LANGUAGES = (ENGLISH, CHINESE)
+
+
+class Words(NamedTuple):
+    """A part of a picture that is said in a language."""
+    before: str
+    words: str
+
 
 class Picture:
     def __init__(self, name, title, height, width=640):
@@ -41,8 +205,9 @@ class Picture:
         return self
 
     def text(self, x, y, words, kind="", anchor="middle"):
-        return self.add(f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{kind}">'
-                        f"{escaped(words)}</text>")
+        self.parts.append(Words(
+            f'  <text x="{x}" y="{y}" text-anchor="{anchor}" class="{kind}">', words))
+        return self
 
     def box(self, x, y, width, height, kind, words, below="", strong=True):
         """`x` and `y` are its middle."""
@@ -81,12 +246,17 @@ class Picture:
         self.arrow(136, y - 4, 172, y - 4, "go").text(180, y, "is at work on", "small", "start")
         return self
 
-    def svg(self):
-        body = "\n".join(self.parts)
+    def labels(self):
+        return {self.title, *(part.words for part in self.parts if isinstance(part, Words))}
+
+    def svg(self, language):
+        body = "\n".join(f"{part.before}{escaped(language.say(part.words))}</text>"
+                         if isinstance(part, Words) else part for part in self.parts)
         return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
-                f'width="{self.width}" height="{self.height}" role="img">\n'
-                f"  <title>{escaped(self.title)}</title>\n"
-                f"  <style>{STYLE}  </style>\n{body}\n</svg>\n")
+                f'width="{self.width}" height="{self.height}" role="img"{language.attribute}>\n'
+                f"  <title>{escaped(language.say(self.title))}</title>\n"
+                f"  <style>{STYLE.replace('FALLBACK', language.fallback)}  </style>\n"
+                f"{body}\n</svg>\n")
 
 
 def escaped(text):
@@ -94,7 +264,6 @@ def escaped(text):
 
 
 YS = (40, 95, 150)
-NAMES = ("ann", "ben", "cas")
 
 
 def blocking():
@@ -320,9 +489,11 @@ PICTURES = (blocking, threads, non_blocking, select, poll, epoll, level_edge, lo
 
 
 def main():
-    for draw in PICTURES:
-        picture = draw()
-        (HERE / f"{picture.name}.svg").write_text(picture.svg(), encoding="utf-8")
+    for picture in (draw() for draw in PICTURES):
+        for language in LANGUAGES:
+            language.folder.mkdir(exist_ok=True)
+            (language.folder / f"{picture.name}.svg").write_text(picture.svg(language),
+                                                                 encoding="utf-8")
 
 
 if __name__ == "__main__":
