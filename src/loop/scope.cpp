@@ -7,17 +7,20 @@
 
 namespace duolu {
 
-struct Scope::Child {
-  Child(Scope& in, detail::TaskPromise& what) noexcept : scope(&in), task(&what) {}
+struct Scope::Child : detail::TaskEnd {
+  explicit Child(Scope& in) noexcept
+      : TaskEnd{[](TaskEnd& self, detail::TaskPromise& task) {
+          auto& one = static_cast<Child&>(self);
+          one.scope->ended(one, task);
+        }},
+        scope(&in) {}
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
-  ~Child() { task->destroy(); }
 
   static void* operator new(std::size_t size) { return take_frame(size); }
   static void operator delete(void* memory, std::size_t size) noexcept { give_frame(memory, size); }
 
   Scope* scope;
-  detail::TaskPromise* task;  ///< Owned.
   Strand strand;
   Child* next = nullptr;
   Child* previous = nullptr;
@@ -27,14 +30,14 @@ Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
 template <class T>
 void Scope::adopt(Task<T> task, const Origin& origin) {
-  auto* const child = new Child(*this, task.promise());
-  (void)task.release();
-  start(*child, origin);
+  auto* const child = new Child(*this);
+  start(*child, *task.release(), origin);
 }
 template void Scope::adopt(Task<> task, const Origin& origin);
 template void Scope::adopt(Task<Result<>> task, const Origin& origin);
 
-void Scope::start(Child& child, const Origin& origin) {
+/// Takes over `task`.
+void Scope::start(Child& child, detail::TaskPromise& task, const Origin& origin) {
   child.next = first_;
   if (first_ != nullptr) first_->previous = &child;
   first_ = &child;
@@ -42,19 +45,14 @@ void Scope::start(Child& child, const Origin& origin) {
   child.strand.set_origin(origin);
   child.strand.run_in(ready_);
   if (cancelled_) child.strand.cancel();
-  child.task->enter(&child.strand);
-  if (child.task->run()) return ended(child);
-  child.task->on_end(
-      [](void* ended_one) {
-        auto& one = *static_cast<Child*>(ended_one);
-        one.scope->ended(one);
-      },
-      &child);
+  task.enter(&child.strand);
+  if (task.run()) return ended(child, task);
+  task.on_end(child);
 }
 
-void Scope::ended(Child& child) noexcept {
+void Scope::ended(Child& child, detail::TaskPromise& task) noexcept {
   try {
-    child.task->rethrow();
+    task.rethrow();
   } catch (...) {
     if (report_)
       report_(std::current_exception());
@@ -63,6 +61,7 @@ void Scope::ended(Child& child) noexcept {
   }
   (child.previous != nullptr ? child.previous->next : first_) = child.next;
   if (child.next != nullptr) child.next->previous = child.previous;
+  task.destroy();
   delete &child;
   if (--size_ == 0 && joiner_) std::exchange(joiner_, nullptr).resume();
 }

@@ -11,7 +11,8 @@ bool Timed::begin() {
   strand_.run_in(parent_.ready());
   if (parent_.cancelled()) strand_.cancel();
   work_.enter(&strand_);
-  work_.on_end([](void* timed) { static_cast<Timed*>(timed)->work_ended(); }, this);
+  ended = [](TaskEnd& self, TaskPromise&) { static_cast<Timed&>(self).work_ended(); };
+  work_.on_end(*this);
   return work_.run();
 }
 

@@ -12,12 +12,11 @@ void Siblings::begin(TaskPromise& task) {
   member.strand.run_in(ready_);
   if (cancelled_) member.strand.cancel();
   task.enter(&member.strand);
-  task.on_end(
-      [](void* ended_one) {
-        const auto& one = *static_cast<const Member*>(ended_one);
-        one.of->ended(one);
-      },
-      &member);
+  member.TaskEnd::ended = [](TaskEnd& self, TaskPromise&) {
+    const auto& one = static_cast<const Member&>(self);
+    one.of->ended(one);
+  };
+  task.on_end(member);
   task.run();
 }
 

@@ -112,14 +112,22 @@ TEST_F(TaskTest, TA2_the_awaiting_task_goes_on_when_the_other_has_ended) {
 
 TEST_F(TaskTest, whoever_runs_it_is_told_of_the_end) {
   Gate gate;
-  int ended = 0;
+  struct End : detail::TaskEnd {
+    int count = 0;
+    const detail::TaskPromise* which = nullptr;
+  } end;
+  end.ended = [](detail::TaskEnd& self, detail::TaskPromise& which) {
+    static_cast<End&>(self).which = &which;
+    ++static_cast<End&>(self).count;
+  };
   const Task<int> task = twice(gate);
-  task.promise().on_end([](void* count) { ++*static_cast<int*>(count); }, &ended);
+  task.promise().on_end(end);
   task.promise().run();
   gate.open();
-  EXPECT_EQ(ended, 0);
+  EXPECT_EQ(end.count, 0);
   gate.open();
-  EXPECT_EQ(ended, 1);
+  EXPECT_EQ(end.count, 1);
+  EXPECT_EQ(end.which, &task.promise());
 }
 
 // --- try_

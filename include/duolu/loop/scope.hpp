@@ -70,8 +70,8 @@ class Scope {
 
   template <class T>
   void adopt(Task<T> task, const Origin& origin);
-  void start(Child& child, const Origin& origin);
-  void ended(Child& child) noexcept;
+  void start(Child& child, detail::TaskPromise& task, const Origin& origin);
+  void ended(Child& child, detail::TaskPromise& task) noexcept;
 
   ReadyQueue* ready_;
   Child* first_ = nullptr;

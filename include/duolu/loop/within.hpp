@@ -33,7 +33,7 @@ namespace duolu {
 namespace detail {
 
 /// A task that runs on a strand of its own until a deadline, for one that waits for it.
-class Timed : private Loop::Alarm {
+class Timed : private Loop::Alarm, private TaskEnd {
  public:
   Timed(Loop& loop, Instant deadline, TaskPromise& work, Strand& parent) noexcept
       : loop_(loop), deadline_(deadline), work_(work), parent_(parent) {}

@@ -25,6 +25,7 @@
 #include <bit>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <optional>
 #include <source_location>
@@ -62,6 +63,14 @@ class Borrowed {
 
  private:
   Awaiter& awaiter_;
+};
+
+class TaskPromise;
+
+/// Whoever runs a task and is none: told, in place of a task that awaits it, when it has ended.
+struct TaskEnd {
+  /// `task` may be destroyed in it.
+  void (*ended)(TaskEnd& self, TaskPromise& task);
 };
 
 /// What all tasks have in common, whatever they return.
@@ -143,7 +152,7 @@ class TaskPromise {
   }
   /// Has `waiter` go on when this has ended; with `propagates`, an error ends it instead (TA4).
   void wait_in(TaskPromise& waiter, bool propagates) noexcept {
-    next_ = &waiter;
+    next_ = reinterpret_cast<std::uintptr_t>(&waiter);
     propagates_ = propagates;
   }
   /// Has it go on from where it is suspended.
@@ -156,18 +165,18 @@ class TaskPromise {
     take_error(error);
     finish(*this);
   }
-  /// Calls `ended(context)` when this has ended, in place of a waiter: for whoever runs tasks and
-  /// is none.
-  void on_end(void (*ended)(void*), void* context) noexcept {
-    ended_ = ended;
-    next_ = context;
-  }
+  /// Has `end` told when this has ended.
+  void on_end(TaskEnd& end) noexcept { next_ = reinterpret_cast<std::uintptr_t>(&end) | is_end; }
 
  protected:
   TaskPromise() = default;
   ~TaskPromise() = default;
 
+  std::int32_t error_value_ = 0;  ///< For TaskResult<Result<>>, whose category has no room for it.
+
  private:
+  static constexpr std::uintptr_t is_end = 1;  ///< In next_: it is a TaskEnd.
+
   [[nodiscard]] virtual std::error_code error() const noexcept = 0;
   virtual void take_error(std::error_code error) noexcept = 0;
 
@@ -177,8 +186,14 @@ class TaskPromise {
     TaskPromise* task = &ended;
     for (;;) {
       task->done_ = true;
-      if (task->ended_ != nullptr) return task->ended_(task->next_);
-      auto* const waiter = static_cast<TaskPromise*>(task->next_);
+      const std::uintptr_t next = task->next_;
+      // NOLINTBEGIN(performance-no-int-to-ptr): it was a pointer, see wait_in() and on_end()
+      if ((next & is_end) != 0) {
+        auto& end = *reinterpret_cast<TaskEnd*>(next & ~is_end);
+        return end.ended(end, *task);
+      }
+      auto* const waiter = reinterpret_cast<TaskPromise*>(next);
+      // NOLINTEND(performance-no-int-to-ptr)
       if (waiter == nullptr) return;
       const std::error_code error = task->propagates_ ? task->failure() : std::error_code();
       if (!error) return waiter->resume();
@@ -187,14 +202,14 @@ class TaskPromise {
     }
   }
 
-  Strand* strand_ = nullptr;
-  void* next_ = nullptr;  ///< The TaskPromise that waits for it, or what is passed to ended_.
-  void (*ended_)(void*) = nullptr;
-  std::exception_ptr exception_;
-  const void* where_ = nullptr;
+  // error_value_ is above, and these beside it: every connection has a frame, and every byte counts.
   bool started_ = false;
   bool done_ = false;
   bool propagates_ = false;
+  Strand* strand_ = nullptr;
+  std::uintptr_t next_ = 0;  ///< The TaskPromise that waits for it, or a TaskEnd and is_end.
+  std::exception_ptr exception_;
+  const void* where_ = nullptr;
 };
 
 template <class T>
@@ -228,24 +243,30 @@ class TaskResult : public TaskPromise {
   std::optional<T> value_;
 };
 
-/// The one that servers are full of, in 16 bytes.
+/// The one that servers are full of, in 8 bytes.
 template <>
 class TaskResult<Result<>> : public TaskPromise {
  public:
   void return_value(Result<> value) noexcept {
-    if (!value) error_ = value.error();
+    if (!value) take_error(value.error());
   }
   Result<> take() const {
     rethrow();
-    if (error_) return fail(error_);
+    if (category_ != nullptr) return fail(error());
     return {};
   }
 
  private:
-  std::error_code error() const noexcept final { return error_; }
-  void take_error(std::error_code error) noexcept final { error_ = error; }
+  std::error_code error() const noexcept final {
+    if (category_ == nullptr) return {};
+    return {error_value_, *category_};
+  }
+  void take_error(std::error_code error) noexcept final {
+    error_value_ = error.value();
+    category_ = &error.category();
+  }
 
-  std::error_code error_;
+  const std::error_category* category_ = nullptr;  ///< Null: no error.
 };
 
 template <>

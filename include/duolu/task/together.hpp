@@ -51,7 +51,7 @@ namespace detail {
 /// Tasks that run side by side for one that waits for them. Kept in its frame.
 class Siblings {
  public:
-  struct Member {
+  struct Member : TaskEnd {
     TaskPromise* task = nullptr;
     Siblings* of = nullptr;
     Strand strand;
