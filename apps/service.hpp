@@ -32,7 +32,7 @@ class Service {
   virtual bool produces() const { return false; }
   /// The next piece to send unasked.
   virtual std::span<const char> produce(State*, std::vector<char>&) { return {}; }
-  /// The most input one call is given: a power of two. The reply must stay under 64 KiB whatever it
+  /// The most input one call is given. The reply must stay under 64 KiB whatever it
   /// holds.
   virtual std::size_t read_size() const { return std::size_t{32} * 1024; }
 };

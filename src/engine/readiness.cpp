@@ -1,17 +1,17 @@
 // The engine over a Poller: try where trying could succeed, else park until the poller says that it
 // could.
 //
-// `maybe` of a direction: trying could succeed. A report sets it; EAGAIN clears it, and a short
+// `chance` of a direction: trying could succeed. A report sets it; EAGAIN clears it, and a short
 // transfer does too where it can be trusted, so that a message costs no system call to learn that
 // there is no other. What the poller cannot wait for (a regular file) has no token, and never says
 // EAGAIN.
 //
-// A direction without `maybe` is going to be reported. How, depends on the trigger:
+// A direction without a chance is going to be reported. How, depends on the trigger:
 //   edge     Registered once, for everything. The poller is told of every direction that loses its
-//            `maybe` (`drained`), or backends that emulate edges would stay silent. Short transfers
+//            chance (`drained`), or backends that emulate edges would stay silent. Short transfers
 //            are trusted on TCP; not after an end, an error or urgent data was reported: then more
 //            can follow that no new edge announces.
-//   level    `armed` has what is asked for, and a direction comes into it when it loses its `maybe`
+//   level    `armed` has what is asked for, and a direction comes into it when it loses its chance
 //            for the first time. It stays there: somebody mostly waits again by the next report.
 //            One that nobody waits for takes it out. What is left after a short transfer is told
 //            again, so all can be trusted.
@@ -21,7 +21,6 @@
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -48,7 +47,7 @@ class ReadinessEngine final : public Engine {
         budget_(options.budget),
         left_(options.budget),
         buffers_(options.buffers) {
-    DUOLU_CHECK(std::has_single_bit(options.buffer_size) && options.buffer_size >= 64);
+    DUOLU_CHECK(options.buffer_size > 0 && options.buffer_size <= most_bytes);
     DUOLU_CHECK(options.buffers > 0);
   }
   ReadinessEngine(const ReadinessEngine&) = delete;
@@ -56,7 +55,7 @@ class ReadinessEngine final : public Engine {
   ~ReadinessEngine() override {
     DUOLU_CHECK(open_ == 0);
     std::size_t back = 0;
-    for (; spare_ != nullptr; ++back) release(std::exchange(spare_, spare_->next));
+    for (; spare_ != nullptr; ++back) ::operator delete(std::exchange(spare_, spare_->next));
     DUOLU_CHECK(back == made_);
   }
 
@@ -78,6 +77,7 @@ class ReadinessEngine final : public Engine {
     descriptor.engine = this;
     descriptor.fd = fd;
     descriptor.kind = kind;
+    descriptor.in.chance = descriptor.out.chance = chance(descriptor);
     descriptor.trusts_short =
         kind == DescriptorKind::tcp || (kind != DescriptorKind::file && trigger_ != Trigger::edge);
     descriptor.quick = descriptor.trusts_short && trigger_ != Trigger::oneshot;
@@ -96,9 +96,9 @@ class ReadinessEngine final : public Engine {
 
   bool start_send(Descriptor& descriptor) override {
     Op& op = descriptor.out;
-    if (!op.maybe || --left_ < 0) [[unlikely]]
+    if (op.chance != Op::Chance::socket || --left_ < 0) [[unlikely]]
       return go_on_sending(descriptor, 0);
-    const ssize_t took = transmit(descriptor, op.data, op.size);
+    const ssize_t took = kernel().send(descriptor.fd, op.data, op.size, MSG_NOSIGNAL);
     if (took != static_cast<ssize_t>(op.size)) [[unlikely]]
       return go_on_sending(descriptor, took);
     op.result = 0;
@@ -108,12 +108,12 @@ class ReadinessEngine final : public Engine {
   // [send]
   bool start_send_lent(Descriptor& descriptor) override {
     Op& op = descriptor.out;
-    if (!op.maybe || --left_ < 0) [[unlikely]]
+    if (op.chance != Op::Chance::socket || --left_ < 0) [[unlikely]]
       return keep_rest(descriptor, 0);
-    const ssize_t took = transmit(descriptor, op.data, op.size);
+    const ssize_t took = kernel().send(descriptor.fd, op.data, op.size, MSG_NOSIGNAL);
     if (took != static_cast<ssize_t>(op.size)) [[unlikely]]
       return keep_rest(descriptor, took);
-    give_back(op.data);
+    give_back(LentBuffer::of(op.data));
     op.result = 0;
     return true;
   }
@@ -153,6 +153,10 @@ class ReadinessEngine final : public Engine {
     return static_cast<Token>(descriptor.token);
   }
 
+  static Op::Chance chance(const Descriptor& descriptor) noexcept {
+    return descriptor.kind == DescriptorKind::file ? Op::Chance::file : Op::Chance::socket;
+  }
+
   // --- requests
 
   bool try_in(Descriptor& descriptor) override { return attempt(descriptor, descriptor.in); }
@@ -160,7 +164,7 @@ class ReadinessEngine final : public Engine {
   /// Does what can be done at once, else parks it.
   bool attempt(Descriptor& descriptor, Op& op) {
     op.state = Op::State::parked;
-    if (!op.maybe || !advance(descriptor, op)) return false;
+    if (op.chance == Op::Chance::none || !advance(descriptor, op)) return false;
     return end_now(op);
   }
 
@@ -208,12 +212,12 @@ class ReadinessEngine final : public Engine {
   [[gnu::noinline, gnu::cold]] bool keep_rest(Descriptor& descriptor, ssize_t took) {
     Op& op = descriptor.out;
     const std::size_t sent = took > 0 ? static_cast<std::size_t>(took) : 0;
-    const char* const lent = std::exchange(op.data, new (std::nothrow) char[op.size]);
+    char* const lent = std::exchange(op.data, new (std::nothrow) char[op.size]);
     if (op.data != nullptr)
       std::memcpy(op.data + sent, lent + sent, op.size - sent);
     else
       took = -ENOMEM;
-    give_back(lent);
+    give_back(LentBuffer::of(lent));
     if (!go_on_sending(descriptor, took)) return false;
     drop_rest(op);
     return true;
@@ -221,26 +225,25 @@ class ReadinessEngine final : public Engine {
   static void drop_rest(Op& op) noexcept { delete[] std::exchange(op.data, nullptr); }
 
   /// A buffer to lend; null if all are lent.
-  char* lend() noexcept {
+  LentBuffer* lend() noexcept {
     if (spare_ == nullptr) [[unlikely]]
       return make_buffer();
-    return reinterpret_cast<char*>(std::exchange(spare_, spare_->next));
+    return std::exchange(spare_, spare_->next);
   }
   /// Gives `op` a buffer to receive into; false if there is none.
   bool borrow(Op& op) noexcept {
-    op.data = lend();
+    LentBuffer* const buffer = lend();
+    if (buffer == nullptr) return false;
+    op.data = buffer->bytes();
     op.size = static_cast<std::uint32_t>(buffer_size());
-    return op.data != nullptr;
+    return true;
   }
-  [[gnu::noinline, gnu::cold]] char* make_buffer() noexcept {
+  [[gnu::noinline, gnu::cold]] LentBuffer* make_buffer() noexcept {
     if (made_ == buffers_) return nullptr;
-    void* const buffer =
-        ::operator new(buffer_size(), std::align_val_t{buffer_size()}, std::nothrow);
-    if (buffer != nullptr) ++made_;
-    return static_cast<char*>(buffer);
-  }
-  void release(Spare* buffer) noexcept {
-    ::operator delete(buffer, buffer_size(), std::align_val_t{buffer_size()});
+    void* const memory = ::operator new(sizeof(LentBuffer) + buffer_size(), std::nothrow);
+    if (memory == nullptr) return nullptr;
+    ++made_;
+    return new (memory) LentBuffer{.engine = this, .next = nullptr, .size = 0};
   }
 
   /// Lets those go on who wait for a buffer, as far as there are any.
@@ -285,12 +288,11 @@ class ReadinessEngine final : public Engine {
     if ((ready - beside_message_) != Ready::readable || !descriptor.quick ||
         descriptor.out.state == Op::State::parked)
       return false;
-    if (op.code != Op::Code::recv || op.state != Op::State::parked) {
-      if (op.code != Op::Code::recv_lent || op.state != Op::State::parked || !borrow(op))
-        return false;
-    }
-    if (!descriptor.out.maybe) [[unlikely]]
-      descriptor.out.maybe = any(ready, Ready::writable);
+    if (op.state != Op::State::parked ||
+        !(op.code == Op::Code::recv_lent ? borrow(op) : op.code == Op::Code::recv))
+      return false;
+    if (descriptor.out.chance == Op::Chance::none && any(ready, Ready::writable)) [[unlikely]]
+      descriptor.out.chance = Op::Chance::socket;
     // [receive]
     const ssize_t got = kernel().recv(descriptor.fd, op.data, op.size, 0);
     if (got <= 0 || got == static_cast<ssize_t>(op.size)) [[unlikely]]
@@ -302,9 +304,9 @@ class ReadinessEngine final : public Engine {
   }
 
   [[gnu::noinline, gnu::cold]] bool take_rest(Op& op, ssize_t got) {
-    if (op.code == Op::Code::recv_lent && got <= 0) give_back(op.data);
+    if (op.code == Op::Code::recv_lent && got <= 0) give_back(LentBuffer::of(op.data));
     if (got == -EINTR || got == -EAGAIN) return false;
-    op.maybe = true;
+    op.chance = Op::Chance::socket;
     finish(op, static_cast<std::int32_t>(got));
     return true;
   }
@@ -323,7 +325,7 @@ class ReadinessEngine final : public Engine {
   }
 
   void revive(Descriptor& descriptor, Op& op) {
-    op.maybe = true;
+    op.chance = chance(descriptor);
     if (op.state == Op::State::parked && advance(descriptor, op)) end_later(op, op.result);
   }
 
@@ -383,7 +385,7 @@ class ReadinessEngine final : public Engine {
   bool advance_recv_lent(Descriptor& descriptor, Op& op) {
     if (!borrow(op)) return starve(op);
     const bool ended = advance_recv(descriptor, op);
-    if (!ended || op.result <= 0) give_back(op.data);
+    if (!ended || op.result <= 0) give_back(LentBuffer::of(op.data));
     return ended;
   }
 
@@ -486,7 +488,7 @@ class ReadinessEngine final : public Engine {
 
   /// False, for whoever has nothing to show for it.
   bool drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
-    op.maybe = false;
+    op.chance = Op::Chance::none;
     if (trigger_ == Trigger::edge)
       poller_.drained(token_of(descriptor), direction);
     else

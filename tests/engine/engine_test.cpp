@@ -332,8 +332,10 @@ TEST_P(EngineTest, EN9_a_lent_buffer_holds_what_was_received) {
       EXPECT_EQ(now, early);
       if (!early) put(pair.b.get(), "lent");
       ASSERT_EQ(now ? descriptor.in.result : result_of(descriptor.in), 4);
-      EXPECT_EQ(std::string_view(descriptor.in.data, 4), "lent");
-      engine->give_back(descriptor.in.data + 3);
+      LentBuffer& lent = Engine::lent(descriptor);
+      EXPECT_EQ(std::string_view(lent.bytes(), lent.size), "lent");
+      EXPECT_EQ(&LentBuffer::of(lent.bytes()), &lent);
+      lent.give_back();
     }
     // Neither the end nor a cancelled request keeps a buffer.
     ASSERT_FALSE(engine->recv_lent(descriptor));
@@ -366,16 +368,16 @@ TEST_P(EngineTest, EN9_who_needs_one_buffer_more_waits_in_order) {
   // The middle one gives up; the others are served as buffers come back.
   engine->cancel(readers[3]->in);
   EXPECT_EQ(result_of(readers[3]->in), -ECANCELED);
-  engine->give_back(readers[0]->in.data);
+  engine->give_back(Engine::lent(*readers[0]));
   ASSERT_EQ(result_of(readers[2]->in), 1);
   EXPECT_EQ(*readers[2]->in.data, '2');
   ASSERT_TRUE(engine->wait(immediately));
   EXPECT_EQ(take(), nullptr);
-  engine->give_back(readers[1]->in.data);
+  engine->give_back(Engine::lent(*readers[1]));
   ASSERT_EQ(result_of(readers[4]->in), 1);
   EXPECT_EQ(*readers[4]->in.data, '4');
-  engine->give_back(readers[2]->in.data);
-  engine->give_back(readers[4]->in.data);
+  engine->give_back(Engine::lent(*readers[2]));
+  engine->give_back(Engine::lent(*readers[4]));
   // The byte of the one that gave up is still there.
   std::string got;
   EXPECT_EQ(receive(*readers[3], got), 1);
@@ -403,7 +405,7 @@ TEST_P(EngineTest, EN10_peers_that_do_not_read_keep_no_buffer) {
       EXPECT_TRUE(settled(in.fd, POLLIN));
       if ((engine->recv_lent(in) ? in.in.result : result_of(in.in)) == 4096) return;
       got.assign(in.in.data, static_cast<std::size_t>(in.in.result));
-      engine->give_back(in.in.data);
+      engine->give_back(Engine::lent(in));
       put(source.b.get(), got);
     }
   };
@@ -411,13 +413,13 @@ TEST_P(EngineTest, EN10_peers_that_do_not_read_keep_no_buffer) {
     for (;;) {
       lend();
       one.sent.append(in.in.data, 4096);
-      if (engine->send_lent(*one.out, in.in.data, 4096)) continue;
+      if (engine->send_lent(*one.out, Engine::lent(in))) continue;
       ASSERT_TRUE(engine->wait(immediately));
       if (take() == nullptr) break;  // else it was only the budget
     }
   }
   lend();  // four wait for their peers, and the only buffer is free
-  engine->give_back(in.in.data);
+  engine->give_back(Engine::lent(in));
   engine->cancel(stalled[0].out->out);
   EXPECT_EQ(result_of(stalled[0].out->out), -ECANCELED);
   EXPECT_LT(stalled[0].out->out.moved, 4096U);
@@ -656,7 +658,7 @@ TEST_P(EngineTest, EN1_EN2_EN7_every_byte_arrives_under_random_faults) {
     const auto keep = [&](Stream& s) {
       ASSERT_GT(s.to->in.result, 0);
       s.received.append(s.to->in.data, static_cast<std::size_t>(s.to->in.result));
-      if (s.lent) engine->give_back(s.to->in.data);
+      if (s.lent) engine->give_back(Engine::lent(*s.to));
     };
     const auto receive_more = [&](Stream& s) {
       while (s.received.size() < s.bytes.size()) {

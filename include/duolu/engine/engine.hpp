@@ -40,7 +40,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <optional>
 #include <utility>
 
@@ -74,6 +73,13 @@ struct Op {
     starved,   ///< Outstanding: there is no buffer to lend.
     finished,  ///< Ended, to be handed out by take_finished().
   };
+  /// The engine's: whether a call could do more than park the request; and by which calls, so that
+  /// one look tells both.
+  enum class Chance : std::uint8_t {
+    none,
+    socket,  ///< By those of sockets.
+    file,    ///< By read and write.
+  };
 
   void* waiter = nullptr;   ///< The caller's own: who is to go on.
   Op* next = nullptr;       ///< The engine's: the list of finished ones, or of starved ones.
@@ -84,7 +90,7 @@ struct Op {
   Code code = Code::none;
   State state = State::idle;
   bool propagates = false;  ///< The caller's own: an error ends who waits, instead of going on.
-  bool maybe = true;        ///< The engine's: a call could do more than park the request.
+  Chance chance = Chance::socket;
 
   [[nodiscard]] bool outstanding() const noexcept {
     return state == State::parked || state == State::starved;
@@ -112,6 +118,18 @@ struct Descriptor {
   std::uint64_t token = 0;
 };
 
+/// A buffer of an engine's, lent with what was received into it (EN9). The bytes are behind it.
+struct alignas(16) LentBuffer {
+  Engine* engine;      ///< Whose it is.
+  LentBuffer* next;    ///< The engine's: of those that are not lent.
+  std::uint32_t size;  ///< Of the bytes in it; whoever it is lent to may make that less.
+
+  [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
+  /// The one with these bytes().
+  static LentBuffer& of(void* bytes) noexcept { return static_cast<LentBuffer*>(bytes)[-1]; }
+  inline void give_back() noexcept;
+};
+
 /// Makes requests on descriptors and tells when they have ended. See the clauses at the top.
 class Engine {
  public:
@@ -135,7 +153,7 @@ class Engine {
     prepare_recv(descriptor, data, size);
     return start_in(descriptor);
   }
-  /// See EN9. Result: as recv(2); where, in Op::data.
+  /// See EN9. Result: as recv(2); then the buffer is lent().
   bool recv_lent(Descriptor& descriptor) {
     prepare(descriptor.in, Op::Code::recv_lent);
     return start_in(descriptor);
@@ -156,10 +174,15 @@ class Engine {
     prepare_send(descriptor, data, size);
     return start_send(descriptor);
   }
-  /// See EN10. The same, of a part of what recv_lent() of this engine has received.
-  bool send_lent(Descriptor& descriptor, const void* data, std::size_t size) {
-    DUOLU_CHECK(size <= buffer_size());
-    prepare(descriptor.out, Op::Code::send_lent, data, static_cast<std::uint32_t>(size));
+  /// What recv_lent() has received, when it has ended with more than 0.
+  static LentBuffer& lent(const Descriptor& descriptor) noexcept {
+    LentBuffer& buffer = LentBuffer::of(descriptor.in.data);
+    buffer.size = static_cast<std::uint32_t>(descriptor.in.result);
+    return buffer;
+  }
+  /// See EN10. The same as send(), of what recv_lent() of this engine has received.
+  bool send_lent(Descriptor& descriptor, LentBuffer& buffer) {
+    prepare_send_lent(descriptor, buffer);
     return start_send_lent(descriptor);
   }
   /// Sends all parts of `message`, one after the other; of a datagram, to where it says. The parts
@@ -199,9 +222,12 @@ class Engine {
     DUOLU_CHECK(size <= most_bytes);
     prepare(descriptor.out, Op::Code::send, data, static_cast<std::uint32_t>(size));
   }
+  static void prepare_send_lent(Descriptor& descriptor, LentBuffer& buffer) noexcept {
+    prepare(descriptor.out, Op::Code::send_lent, buffer.bytes(), buffer.size);
+  }
   /// Of recv, recv_lent, recvmsg, accept. Mostly the last one has emptied it, and it only parks.
   bool start_in(Descriptor& descriptor) {
-    if (descriptor.in.maybe) [[unlikely]]
+    if (descriptor.in.chance != Op::Chance::none) [[unlikely]]
       return try_in(descriptor);
     descriptor.in.state = Op::State::parked;
     return false;
@@ -218,12 +244,9 @@ class Engine {
     finish(op, -ECANCELED);
   }
 
-  /// Gives back the buffer of recv_lent() that `data` points into.
-  void give_back(const void* data) noexcept {
-    const auto address = reinterpret_cast<std::uintptr_t>(data) & ~(buffer_size_ - 1);
-    spare_ = new (reinterpret_cast<void*>(address)) Spare{spare_};
-  }
-  /// The size of a lent buffer: a power of two.
+  /// Ends what recv_lent() began to lend.
+  void give_back(LentBuffer& buffer) noexcept { buffer.next = std::exchange(spare_, &buffer); }
+  /// The size of a lent buffer.
   [[nodiscard]] std::size_t buffer_size() const noexcept { return buffer_size_; }
 
   /// Waits until a request has ended, wake() was called, or `deadline` has passed; not at all while
@@ -259,11 +282,7 @@ class Engine {
     last_ = &op.next;
   }
 
-  /// A buffer that is not lent.
-  struct Spare {
-    Spare* next;
-  };
-  Spare* spare_ = nullptr;
+  LentBuffer* spare_ = nullptr;  ///< Those that are not lent.
 
  private:
   Kernel& kernel_;
@@ -272,11 +291,13 @@ class Engine {
   Op** last_ = &first_;
 };
 
+void LentBuffer::give_back() noexcept { engine->give_back(*this); }
+
 /// What make_readiness_engine() takes.
 struct EngineOptions {
   /// How many requests may end at once between two waits (EN6).
   int budget = 256;
-  /// Bytes of a buffer that is lent: a power of two, 64 at least. A message that fills it costs one
+  /// Bytes of a buffer that is lent, 1 at least. A message that fills it costs one
   /// more call, to see whether there is more: so larger than most.
   std::size_t buffer_size = std::size_t{32} * 1024;
   /// Most buffers lent at a time (EN9). Memory is taken when they are first needed.

@@ -35,40 +35,36 @@ class [[nodiscard]] Lease {
   /// Nothing: the end of the stream.
   Lease() = default;
   /// What Engine::recv_lent() has received.
-  Lease(Engine& engine, char* data, std::uint32_t size) noexcept
-      : engine_(&engine), data_(data), size_(size) {}
-  Lease(Lease&& other) noexcept
-      : engine_(other.engine_), data_(std::exchange(other.data_, nullptr)), size_(other.size_) {}
+  explicit Lease(LentBuffer& buffer) noexcept : buffer_(&buffer) {}
+  Lease(Lease&& other) noexcept : buffer_(other.release()) {}
   Lease& operator=(Lease&& other) noexcept {
     if (this != &other) {
       reset();
-      engine_ = other.engine_;
-      data_ = std::exchange(other.data_, nullptr);
-      size_ = other.size_;
+      buffer_ = other.release();
     }
     return *this;
   }
   ~Lease() { reset(); }
 
   /// Whether there are bytes: false at the end of the stream, and after a move.
-  [[nodiscard]] explicit operator bool() const noexcept { return data_ != nullptr; }
+  [[nodiscard]] explicit operator bool() const noexcept { return buffer_ != nullptr; }
   [[nodiscard]] std::span<char> bytes() const noexcept {
-    return {data_, data_ == nullptr ? 0 : size_};
+    if (buffer_ == nullptr) return {};
+    return {buffer_->bytes(), buffer_->size};
   }
   [[nodiscard]] std::string_view text() const noexcept {
-    return {data_, data_ == nullptr ? 0 : size_};
+    const std::span<char> all = bytes();
+    return {all.data(), all.size()};
   }
   /// Gives the buffer back.
   void reset() noexcept {
-    if (data_ != nullptr) engine_->give_back(std::exchange(data_, nullptr));
+    if (buffer_ != nullptr) release()->give_back();
   }
   /// The bytes, and with them the duty to give the buffer back.
-  [[nodiscard]] char* release() noexcept { return std::exchange(data_, nullptr); }
+  [[nodiscard]] LentBuffer* release() noexcept { return std::exchange(buffer_, nullptr); }
 
  private:
-  Engine* engine_ = nullptr;
-  char* data_ = nullptr;
-  std::uint32_t size_ = 0;
+  LentBuffer* buffer_ = nullptr;  ///< One word in the frame of every task that reads.
 };
 
 /// Errors that are no system call's, in a category of their own.
@@ -84,8 +80,7 @@ namespace detail {
 struct ReadLeaseRequest : InRequest {
   static Lease value(const Descriptor& descriptor) noexcept {
     if (descriptor.in.result == 0) return {};
-    return {*descriptor.engine, descriptor.in.data,
-            static_cast<std::uint32_t>(descriptor.in.result)};
+    return Lease(Engine::lent(descriptor));
   }
   static Result<Lease> result(const Descriptor& descriptor) noexcept {
     if (descriptor.in.result < 0) return fail(-descriptor.in.result);
@@ -102,7 +97,7 @@ struct WriteLeaseRequest : OutRequest {
     return descriptor.engine->start_send_lent(descriptor);
   }
   static void refuse(Descriptor& descriptor) noexcept {
-    descriptor.engine->give_back(descriptor.out.data);
+    descriptor.engine->give_back(LentBuffer::of(descriptor.out.data));
     descriptor.engine->refuse(descriptor.out);
   }
 };
@@ -186,8 +181,7 @@ class Stream {
   // [write]
   [[nodiscard]] auto* write_all(Lease&& lease) noexcept {
     DUOLU_CHECK(lease);
-    const auto size = static_cast<std::uint32_t>(lease.text().size());
-    Engine::prepare(descriptor_->out, Op::Code::send_lent, lease.release(), size);
+    Engine::prepare_send_lent(*descriptor_, *lease.release());
     return detail::pending<detail::WriteLeaseRequest>(descriptor_);
   }
   // [/write]

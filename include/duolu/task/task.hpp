@@ -202,7 +202,8 @@ class TaskPromise {
     }
   }
 
-  // error_value_ is above, and these beside it: every connection has a frame, and every byte counts.
+  // error_value_ is above, and these beside it: every connection has a frame, and every byte
+  // counts.
   bool started_ = false;
   bool done_ = false;
   bool propagates_ = false;
