@@ -22,6 +22,7 @@ struct ServeArguments {
   std::string grace = "5s";
   std::string max_connections;
   std::string stall;
+  bool trace_tasks = false;
   bool stop_on_stdin = false;
   bool quiet = false;
   bool verbose = false;
@@ -49,6 +50,7 @@ ServerOptions server_options(const ServeArguments& arguments) {
         count_argument("--max-connections", arguments.max_connections, "100 or 10k"));
   }
   options.stop_on_stdin = arguments.stop_on_stdin;
+  options.trace_tasks = arguments.trace_tasks;
   if (arguments.stall.empty()) return options;
   options.stall = duration_argument("--stall", arguments.stall);
   if (options.stall == Duration::zero())
@@ -257,6 +259,9 @@ void add_serve(CLI::App& app, Action& action) {
   verb->add_option("--stall", arguments->stall,
                    "Report handlers that hold the loop for longer than D [off]")
       ->type_name("D");
+  verb->add_flag(
+      "--trace-tasks", arguments->trace_tasks,
+      "Note since when each task waits; kill -USR1 prints\nthe tasks and what they wait for");
   CLI::Option* quiet = verb->add_flag("-q,--quiet", arguments->quiet, "Only errors and the totals");
   verb->add_flag("-v,--verbose", arguments->verbose, "Tell of connections and messages")
       ->excludes(quiet);

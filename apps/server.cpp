@@ -1,6 +1,7 @@
 #include "apps/server.hpp"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -101,10 +102,9 @@ Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions 
       engine_(make_readiness_engine(
           poller, {.buffer_size = std::min(service.read_size(), most_lent), .trigger = trigger})),
       loop_(*engine_),
+      asked_(loop_, {SIGUSR1}),
       quiet_limit_(options_.idle_timeout) {
   if (options_.max_connections != 0) room_.emplace(options_.max_connections);
-  if (options_.stall == Duration::zero()) return;
-  loop_.watch_stalls(options_.stall, [this](const Stall& stall) { tell_stall(stall); });
 }
 
 Server::~Server() = default;
@@ -120,13 +120,22 @@ Result<Address> Server::listen(const Address& address) {
 // --- the whole
 
 Result<Totals> Server::run() {
-  if (!options_.stop_on_stdin) {
-    loop_.run(serve(nullptr));
-    return totals_;
+  std::optional<StandardStream> input;
+  if (options_.stop_on_stdin) {
+    Result<StandardStream> opened = StandardStream::open(loop_, 0);
+    if (!opened) return fail(opened.error());
+    input.emplace(std::move(*opened));
   }
-  Result<StandardStream> input = StandardStream::open(loop_, 0);
-  if (!input) return fail(input.error());
-  loop_.run(serve(&**input));
+  watch();
+  // Beside the rest, for it is to answer until the end, whatever hangs.
+  Strand telling;
+  Task<> tell = tell_tasks_on_signal();
+  loop_.start(tell, telling);
+  Strand serving;
+  serving.set_origin({"serve", {}});
+  loop_.run(serve(input ? &**input : nullptr), serving);
+  telling.cancel();
+  while (!tell.promise().done()) (void)loop_.turn(never);
   return totals_;
 }
 
@@ -391,17 +400,76 @@ void Server::tell_thrown(const Connection& c, const std::string& what) {
                {{"peer", peer}, {"error", shown}});
 }
 
-void Server::tell_stall(const Stall& stall) {
-  std::string who = "a task";
-  if (stall.origin.name != nullptr)
-    who = escape(stall.origin.name);
-  else if (stall.origin.where.line() != 0)
-    who = fmt::format("{}:{}", stall.origin.where.file_name(), stall.origin.where.line());
+// --- what somebody wants to know
+
+namespace {
+
+std::string name_of(const Origin& origin) {
+  if (origin.name != nullptr) return escape(origin.name);
+  if (origin.where.line() == 0) return "a task";
+  return fmt::format("{}:{}", origin.where.file_name(), origin.where.line());
+}
+
+}  // namespace
+
+void Server::watch() {
+  if (options_.stall == Duration::zero()) {
+    // No stall is as long; but who watches knows the time.
+    if (options_.trace_tasks) loop_.watch_stalls(Duration::max(), [](const Stall&) {});
+    return;
+  }
+  loop_.watch_stalls(options_.stall, [this](const Stall& stall) { tell_stall(stall, true); });
+  const Result<> dog =
+      loop_.start_watchdog([this](const Stall& stall) { tell_stall(stall, false); });
+  if (!dog)
+    journal_.say(
+        Verbosity::normal, "no_watchdog",
+        fmt::format("stalls are reported only when they are over: {}", dog.error().message()),
+        {{"error", dog.error().message()}});
+}
+
+/// Not `over`: in the thread of the watchdog.
+void Server::tell_stall(const Stall& stall, bool over) {
+  const std::string who = name_of(stall.origin);
   const auto held = std::chrono::duration<double, std::milli>(stall.held).count();
+  std::string from;
+  if (stall.from.line() != 0)
+    from = fmt::format("{}:{}", stall.from.file_name(), stall.from.line());
   journal_.say(
-      Verbosity::normal, "stall",
-      fmt::format("{} held the loop for {:.1f} ms ({})", who, held, to_string(stall.cause)),
-      {{"task", who}, {"held_ms", held}, {"cause", to_string(stall.cause)}});
+      Verbosity::normal, over ? "stall" : "stuck",
+      fmt::format("{} {} the loop for {:.1f} ms ({}{})", who,
+                  over ? "held" : "has held, and holds,", held, to_string(stall.cause),
+                  from.empty() ? "" : ", from " + from),
+      {{"task", who}, {"held_ms", held}, {"cause", to_string(stall.cause)}, {"from", from}});
+}
+
+Task<> Server::tell_tasks_on_signal() {
+  (void)co_await loop_.sleep_for(0ms);  // then there are tasks
+  for (;;) {
+    const Result<int> signal = co_await asked_.next();
+    if (!signal) break;
+    tell_tasks();
+  }
+}
+
+void Server::tell_tasks() {
+  const std::vector<TaskReport> reports = loop_.tasks();
+  std::string text = fmt::format("{} tasks", reports.size());
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const TaskReport& report : reports) {
+    text += "\n" + escape(to_string(report));
+    nlohmann::ordered_json stack = nlohmann::ordered_json::array();
+    for (const std::source_location& each : report.stack)
+      stack.push_back(fmt::format("{}:{}", each.file_name(), each.line()));
+    list.push_back({{"depth", report.depth},
+                    {"task", name_of(report.origin)},
+                    {"waits", escape(report.waits)},
+                    {"cancelled", report.cancelled},
+                    {"stack", stack}});
+    if (report.since) list.back()["since_s"] = std::chrono::duration<double>(*report.since).count();
+    if (report.left) list.back()["left_s"] = std::chrono::duration<double>(*report.left).count();
+  }
+  journal_.say(Verbosity::quiet, "tasks", text, {{"tasks", list}});
 }
 
 // --- those who have been quiet for long

@@ -23,6 +23,7 @@
 #include "duolu/engine/engine.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/loop/scope.hpp"
+#include "duolu/loop/signals.hpp"
 #include "duolu/net/address.hpp"
 #include "duolu/net/listener.hpp"
 #include "duolu/net/stream.hpp"
@@ -44,8 +45,10 @@ struct ServerOptions {
   Duration grace = std::chrono::seconds(5);
   /// A line or the end of standard input stops the server.
   bool stop_on_stdin = false;
-  /// Report tasks that hold the loop for so long; zero: do not.
+  /// Report tasks that hold the loop for so long, while they do and afterwards; zero: do not.
   Duration stall{};
+  /// Note since when tasks wait, for the tree of tasks that SIGUSR1 has told.
+  bool trace_tasks = false;
 };
 
 struct Totals {
@@ -113,7 +116,12 @@ class Server {
   void note_output(Connection& connection, std::size_t size, const Result<>& sent);
   void tell_end(const Connection& connection, const Result<>& ended);
   void tell_thrown(const Connection& connection, const std::string& what);
-  void tell_stall(const Stall& stall);
+
+  // What somebody wants to know.
+  void watch();
+  void tell_stall(const Stall& stall, bool over);
+  Task<> tell_tasks_on_signal();
+  void tell_tasks();
 
   // Those who have been quiet for long.
   Task<Result<>> end_the_quiet();
@@ -127,6 +135,7 @@ class Server {
   Journal& journal_;
   std::unique_ptr<Engine> engine_;
   Loop loop_;
+  Signals asked_;  ///< SIGUSR1, which asks for the tasks.
   std::list<Door> doors_;
   std::optional<Semaphore> room_;  ///< For --max-connections.
   Flag left_;                      ///< A connection has ended; to be reset by who waits for it.

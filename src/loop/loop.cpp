@@ -4,9 +4,24 @@
 #include <exception>
 #include <utility>
 
+#include "duolu/task/waiting.hpp"
+#include "watchdog.hpp"
+
 namespace duolu {
 
 static_assert(std::atomic<bool>::is_always_lock_free);  // for stop() in a signal handler
+
+struct Loop::Watch {
+  Duration threshold{};
+  std::move_only_function<void(const Stall&)> report{};
+  Stall current{};       ///< Who runs.
+  Instant since{};       ///< When he went on.
+  bool holding = false;  ///< Somebody runs who went on since the watch began.
+  bool reporting = false;
+  std::unique_ptr<detail::Watchdog> dog{};
+};
+
+Loop::Loop(Engine& engine) noexcept : engine_(engine) {}
 
 Loop::~Loop() {
   // What the work holds may post again while it is destroyed.
@@ -24,10 +39,14 @@ void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
   std::exception_ptr thrown;
   if (stop_.load(std::memory_order_acquire)) strand.cancel();
   strand.run_in(&ready_);
-  task.enter(&strand);
-  if (watch_ != nullptr) watch_->since = kernel().now();
+  if (watch_ != nullptr) {
+    watch_->since = kernel().now();
+    note_time();
+  }
+  detail::enter_first(task, strand);
+  goes_on(Stall::Cause::start, &task);
   task.run();
-  let_go(Stall::Cause::start, strand.origin());
+  let_go();
   while (!task.done()) {
     try {
       DUOLU_CHECK(turn(never).has_value());
@@ -83,11 +102,9 @@ std::uint64_t Loop::run_timers() {
   statistics_.timers += due;
   while (first != nullptr) {
     Alarm& alarm = *std::exchange(first, first->next);
-    // Before it goes on: then its strand may end.
-    Origin origin;
-    if (watched && alarm.strand != nullptr) origin = alarm.strand->origin();
+    if constexpr (watched) goes_on(Stall::Cause::deadline, alarm.task);
     alarm.ring(alarm);
-    if constexpr (watched) let_go(Stall::Cause::deadline, origin);
+    if constexpr (watched) let_go();
   }
   return due;
 }
@@ -100,12 +117,12 @@ void Loop::run_finished(Op* finished) {
     Op& op = *std::exchange(finished, finished->next);
     op.state = Op::State::idle;
     auto& task = *static_cast<detail::TaskPromise*>(op.waiter);
-    const Origin origin = watched ? task.strand()->origin() : Origin();
+    if constexpr (watched) goes_on(Stall::Cause::request, &task);
     if (op.result < 0 && op.propagates) [[unlikely]]
       task.end_with(errno_code(-op.result));
     else
       task.resume();
-    if constexpr (watched) let_go(Stall::Cause::request, origin);
+    if constexpr (watched) let_go();
   }
   // [/finished]
   statistics_.finished += count;
@@ -134,9 +151,9 @@ void Loop::run_wake_waiters() {
   }
   while (ready != nullptr) {
     const detail::WakeWaiter& one = *std::exchange(ready, ready->next);
-    const Origin origin = watched ? one.strand->origin() : Origin();
-    one.waiter.resume();
-    if constexpr (watched) let_go(Stall::Cause::wakeup, origin);
+    if constexpr (watched) goes_on(Stall::Cause::wakeup, one.task);
+    one.task->resume();
+    if constexpr (watched) let_go();
   }
 }
 
@@ -157,16 +174,15 @@ void Loop::run_posted() {
     }
     while (arrived != nullptr) ready_.push(*std::exchange(arrived, arrived->next));
     while (called < work_.size()) {
+      if constexpr (watched) goes_on(Stall::Cause::post, nullptr, work_[called].where);
       work_[called++].work();
-      if constexpr (watched) let_go(Stall::Cause::post, {nullptr, work_[called - 1].where});
+      if constexpr (watched) let_go();
     }
     work_.clear();
     statistics_.posts += called;
   } catch (...) {
     statistics_.posts += called;
-    if constexpr (watched) {
-      if (called > 0) let_go(Stall::Cause::post, {nullptr, work_[called - 1].where});
-    }
+    if constexpr (watched) let_go();
     work_.erase(work_.begin(), work_.begin() + static_cast<std::ptrdiff_t>(called));
     engine_.wake();  // for the rest
     throw;
@@ -177,9 +193,9 @@ template <bool watched>
 void Loop::run_ready() {
   if constexpr (!watched) return ready_.run(most_woken);
   for (int i = 0; i < most_woken && !ready_.empty(); ++i) {
-    const Origin origin = ready_.front().strand->origin();
+    goes_on(Stall::Cause::task, ready_.front().task);
     ready_.run(1);
-    let_go(Stall::Cause::task, origin);
+    let_go();
   }
 }
 
@@ -200,35 +216,80 @@ void Loop::post(std::move_only_function<void()> work, std::source_location where
   engine_.wake();
 }
 
+const WaitKind Loop::Sleep::Awaiter::kind = {
+    [](Strand&, void* self) noexcept {
+      auto& sleep = *static_cast<Awaiter*>(self);
+      // One that is not armed is due already, and about to go on.
+      if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
+    },
+    [](const Strand&, const void* self, Waiting& waiting) {
+      const auto& sleep = *static_cast<const Awaiter*>(self);
+      waiting.task = sleep.alarm_.task;
+      waiting.what = sleep.until_ == never ? "for nothing but to be cancelled" : "for a time";
+      waiting.until = sleep.until_;
+    }};
+
 // --- the stall watch
 
 void Loop::watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report) {
   DUOLU_CHECK(watch_ == nullptr || !watch_->reporting);
-  if (!report) {
-    watch_ = nullptr;
-    return;
-  }
-  if (watch_ == nullptr) watch_ = std::make_unique<Watch>();
+  watch_ = nullptr;
+  ready_.time = 0;
+  if (!report) return;
+  watch_ = std::make_unique<Watch>();
   watch_->threshold = threshold;
   watch_->report = std::move(report);
   watch_->since = kernel().now();
+  if (watched_since_ == never) watched_since_ = watch_->since;
+}
+
+Result<> Loop::start_watchdog(std::move_only_function<void(const Stall&)> report) {
+  DUOLU_CHECK(watch_ != nullptr);
+  auto dog = detail::Watchdog::start(kernel(), watch_->threshold, std::move(report));
+  if (!dog) return fail(dog.error());
+  watch_->dog = std::move(*dog);
+  return {};
 }
 
 [[gnu::noinline]] void Loop::work_watched(bool woken) {
   watch_->since = kernel().now();
+  note_time();
   const Duration before = statistics_.busy;
   work<true>(woken);
   statistics_.longest_turn = std::max(statistics_.longest_turn, statistics_.busy - before);
 }
 
-[[gnu::noinline]] void Loop::let_go(Stall::Cause cause, const Origin& origin) {
+/// From 1 on: that is enough for thirteen years.
+void Loop::note_time() {
+  ready_.time = static_cast<std::uint32_t>((watch_->since - watched_since_) / time_unit + 1);
+}
+
+[[gnu::noinline]] void Loop::goes_on(Stall::Cause cause, detail::TaskPromise* task,
+                                     const std::source_location& post) {
   if (watch_ == nullptr) return;  // or no more
+  watch_->holding = true;
+  watch_->current = {.cause = cause};
+  if (task != nullptr) {
+    watch_->current.origin = task->strand()->origin();
+    watch_->current.from = task->where();
+    detail::TaskPromise* first = task;
+    while (detail::TaskPromise* const above = first->awaited_by()) first = above;
+    first->note_time(ready_.time);
+  } else {
+    watch_->current.origin.where = post;
+  }
+  if (watch_->dog != nullptr) watch_->dog->goes_on(watch_->current, watch_->since);
+}
+
+[[gnu::noinline]] void Loop::let_go() {
+  if (watch_ == nullptr || !std::exchange(watch_->holding, false)) return;
+  if (watch_->dog != nullptr) watch_->dog->let_go();
   const Instant now = kernel().now();
-  const Duration held = now - std::exchange(watch_->since, now);
-  statistics_.busy += held;
-  if (held < watch_->threshold) return;
+  watch_->current.held = now - std::exchange(watch_->since, now);
+  statistics_.busy += watch_->current.held;
+  if (watch_->current.held < watch_->threshold) return;
   watch_->reporting = true;
-  watch_->report({cause, origin, held});
+  watch_->report(watch_->current);
   watch_->reporting = false;
   watch_->since = kernel().now();
 }

@@ -4,6 +4,7 @@
 
 #include "duolu/base/check.hpp"
 #include "duolu/task/frames.hpp"
+#include "duolu/task/waiting.hpp"
 
 namespace duolu {
 
@@ -43,9 +44,9 @@ void Scope::start(Child& child, detail::TaskPromise& task, const Origin& origin)
   first_ = &child;
   ++size_;
   child.strand.set_origin(origin);
-  child.strand.run_in(ready_);
+  child.strand.run_in(owner().ready());
   if (cancelled_) child.strand.cancel();
-  task.enter(&child.strand);
+  detail::enter_first(task, child.strand);
   if (task.run()) return ended(child, task);
   task.on_end(child);
 }
@@ -63,8 +64,21 @@ void Scope::ended(Child& child, detail::TaskPromise& task) noexcept {
   if (child.next != nullptr) child.next->previous = child.previous;
   task.destroy();
   delete &child;
-  if (--size_ == 0 && joiner_) std::exchange(joiner_, nullptr).resume();
+  if (--size_ == 0 && joiner_ != nullptr) std::exchange(joiner_, nullptr)->resume();
 }
+
+void Scope::members(std::vector<const Strand*>& strands) const {
+  const Child* child = first_;
+  while (child != nullptr && child->next != nullptr) child = child->next;
+  for (; child != nullptr; child = child->previous) strands.push_back(&child->strand);
+}
+
+const WaitKind Scope::joined = {
+    [](Strand&, void* scope) noexcept { static_cast<Scope*>(scope)->cancel(); },
+    [](const Strand&, const void* scope, Waiting& waiting) {  // its tasks are a group
+      waiting.task = static_cast<const Scope*>(scope)->joiner_;
+      waiting.what = "for the tasks of its scope";
+    }};
 
 void Scope::cancel() noexcept {
   if (std::exchange(cancelled_, true)) return;

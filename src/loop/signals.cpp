@@ -20,6 +20,8 @@
 #include <mutex>
 #include <thread>
 
+#include "duolu/task/waiting.hpp"
+
 namespace duolu {
 namespace {
 
@@ -175,30 +177,43 @@ extern "C" void duolu_on_signal(int number, siginfo_t* info, void* context) {
 class Signals::Arrival final : public detail::WakeWaiter {
  public:
   explicit Arrival(Signals& signals) noexcept : signals_(signals) {}
-  Arrival on(Strand* on_strand) const noexcept {
+  Arrival on(Strand* strand) const noexcept {
     Arrival arrival(signals_);
-    arrival.strand = on_strand;
+    arrival.strand_ = strand;
     arrival.ready = [](const WakeWaiter& self) noexcept {
       return static_cast<const Arrival&>(self).await_ready();
     };
     return arrival;
   }
-  bool await_ready() const noexcept { return strand->cancelled() || signals_.pending_.load() != 0; }
-  void await_suspend(std::coroutine_handle<> task) noexcept {
-    waiter = task;
+  bool await_ready() const noexcept {
+    return strand_->cancelled() || signals_.pending_.load() != 0;
+  }
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) noexcept {
+    task = &waiter.promise();
     signals_.loop_.when_woken(*this);
-    strand->suspended(
-        [](Strand&, void* loop) noexcept { static_cast<Loop*>(loop)->engine().wake(); },
-        &signals_.loop_);
+    strand_->suspended(kind, this);
   }
   bool await_resume() const noexcept {
-    strand->resumed();
-    return !strand->cancelled();
+    strand_->resumed();
+    return !strand_->cancelled();
   }
 
  private:
+  static const WaitKind kind;
+
   Signals& signals_;
+  Strand* strand_ = nullptr;
 };
+
+const WaitKind Signals::Arrival::kind = {
+    [](Strand&, void* self) noexcept {
+      static_cast<Arrival*>(self)->signals_.loop_.engine().wake();
+    },
+    [](const Strand&, const void* self, Waiting& waiting) {
+      waiting.task = static_cast<const Arrival*>(self)->task;
+      waiting.what = "for a signal";
+    }};
 
 Signals::Signals(Loop& loop, std::initializer_list<int> numbers) : loop_(loop) {
   for (const int number : numbers) {

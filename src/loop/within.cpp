@@ -2,27 +2,39 @@
 
 #include <cerrno>
 
+#include "duolu/task/ready.hpp"
+#include "duolu/task/waiting.hpp"
+
 namespace duolu::detail {
 
 bool Timed::begin() {
   ring = [](Loop::Alarm& due) { static_cast<Timed&>(due).time_is_over(); };
-  strand = &parent_;
   loop_.arm(*this, deadline_);  // first, since it may throw
+  strand_.set_origin(parent_.origin());
   strand_.run_in(parent_.ready());
   if (parent_.cancelled()) strand_.cancel();
-  work_.enter(&strand_);
+  enter_first(work_, strand_);
   ended = [](TaskEnd& self, TaskPromise&) { static_cast<Timed&>(self).work_ended(); };
   work_.on_end(*this);
   return work_.run();
 }
 
 void Timed::park(TaskPromise& waiter, bool propagates) noexcept {
-  waiter_ = &waiter;
+  task = &waiter;
   propagates_ = propagates;
   if (parent_.cancelled()) strand_.cancel();  // by what the task did before it waited
-  parent_.suspended([](Strand&, void* own) noexcept { static_cast<Strand*>(own)->cancel(); },
-                    &strand_);
+  parent_.suspended(timed, this);
 }
+
+const WaitKind Timed::timed = {
+    [](Strand&, void* self) noexcept { static_cast<Timed*>(self)->strand_.cancel(); },
+    [](const Strand&, const void* self, Waiting& waiting) {
+      const auto& one = *static_cast<const Timed*>(self);
+      waiting.task = one.task;
+      waiting.what = "for a task with a deadline";
+      waiting.until = one.deadline_;
+      waiting.children.push_back(&one.strand_);
+    }};
 
 std::error_code Timed::error() const noexcept {
   const std::error_code error = work_.failure();
@@ -42,11 +54,11 @@ void Timed::work_ended() {
   // One that is due is in the loop's hands, and rings in this turn: then it goes on.
   if (!armed() && !rung_) return;
   loop_.disarm(*this);
-  if (waiter_ == nullptr) return;
+  if (task == nullptr) return;
   if (const std::error_code found = error(); found && propagates_)
-    waiter_->end_with(found);
+    task->end_with(found);
   else
-    waiter_->resume();
+    task->resume();
 }
 
 }  // namespace duolu::detail

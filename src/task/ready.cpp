@@ -1,5 +1,7 @@
 #include "duolu/task/ready.hpp"
 
+#include "duolu/task/waiting.hpp"
+
 namespace duolu {
 
 void ReadyQueue::run(int most) {
@@ -11,6 +13,11 @@ void ReadyQueue::run(int most) {
     else
       one.task->resume();
   }
+}
+
+void detail::describe(const Parked& wait, const char* what, Waiting& waiting) {
+  waiting.task = wait.task;
+  waiting.what = what;
 }
 
 }  // namespace duolu

@@ -1,5 +1,10 @@
 #include "duolu/task/together.hpp"
 
+#include <utility>
+
+#include "duolu/task/ready.hpp"
+#include "duolu/task/waiting.hpp"
+
 namespace duolu::detail {
 
 void Siblings::begin(TaskPromise& task) {
@@ -9,9 +14,10 @@ void Siblings::begin(TaskPromise& task) {
   ++running_;
   member.task = &task;
   member.of = this;
-  member.strand.run_in(ready_);
+  member.strand.set_origin(parent_.origin());
+  member.strand.run_in(parent_.ready());
   if (cancelled_) member.strand.cancel();
-  task.enter(&member.strand);
+  enter_first(task, member.strand);
   member.TaskEnd::ended = [](TaskEnd& self, TaskPromise&) {
     const auto& one = static_cast<const Member&>(self);
     one.of->ended(one);
@@ -28,8 +34,27 @@ void Siblings::ended(const Member& member) noexcept {
     cancel();
   }
   // The joiner may destroy all this.
-  if (--running_ == 0 && joiner_) std::exchange(joiner_, nullptr).resume();
+  if (--running_ == 0 && joiner_ != nullptr) std::exchange(joiner_, nullptr)->resume();
 }
+
+void Siblings::describe(const Strand&, const void* siblings, Waiting& waiting) {
+  const auto& self = *static_cast<const Siblings*>(siblings);
+  waiting.task = self.joiner_;
+  waiting.what =
+      self.until_ == Until::first ? "for the first of several tasks" : "for several tasks";
+  for (const Member& member : self.members_.first(self.begun_))
+    if (!member.task->done()) waiting.children.push_back(&member.strand);
+}
+
+const WaitKind Siblings::joined = {
+    [](Strand&, void* all) noexcept { static_cast<Siblings*>(all)->cancel(); },
+    &Siblings::describe};
+const WaitKind Siblings::joined_shielded = {
+    [](Strand&, void*) noexcept {},
+    [](const Strand& strand, const void* siblings, Waiting& waiting) {
+      describe(strand, siblings, waiting);
+      waiting.what = "for a shielded task";
+    }};
 
 void Siblings::cancel() noexcept {
   cancelled_ = true;

@@ -129,6 +129,30 @@ TEST_P(EngineTest, EN2_the_end_and_errors_are_results) {
   EXPECT_EQ(transmit(reset, "x"), -EPIPE);
 }
 
+TEST_P(EngineTest, EN3_EN4_wait_collects_and_the_caller_takes_in_the_order_of_ending) {
+  std::vector<Pair> pairs;
+  std::vector<Descriptor*> descriptors;
+  std::vector<std::string> buffers(3, std::string(8, '-'));
+  for (std::string& buffer : buffers) {
+    pairs.push_back(tcp_pair());
+    descriptors.push_back(&open(std::move(pairs.back().a)));
+    ASSERT_FALSE(engine->recv(*descriptors.back(), buffer.data(), buffer.size()));
+  }
+  for (const std::size_t i : {2U, 0U, 1U}) {
+    put(pairs[i].b.get(), "ended");
+    ASSERT_TRUE(settled(descriptors[i]->fd, POLLIN));
+    ASSERT_TRUE(engine->wait(never));  // returns at once when something is to be taken already
+    ASSERT_TRUE(engine->wait(immediately));
+  }
+  for (const std::size_t i : {2U, 0U, 1U}) {
+    EXPECT_EQ(buffers[i].substr(0, 6), "ended-");
+    EXPECT_EQ(take(), &descriptors[i]->in);
+    buffers[i].clear();  // it is the caller's again
+    buffers[i].shrink_to_fit();
+  }
+  EXPECT_EQ(take(), nullptr);
+}
+
 // The trap of edge-triggering: the data and the end come as one edge, and the read is short.
 TEST_P(EngineTest, EN2_the_end_behind_data_is_found) {
   for (const DescriptorKind kind : {DescriptorKind::tcp, DescriptorKind::socket}) {

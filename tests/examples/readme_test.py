@@ -2,8 +2,9 @@
 
 A fenced block with `<!-- include: FILE -->` before it must equal that file, one with
 `<!-- include: FILE#REGION -->` the lines between `// [REGION]` and `// [/REGION]` in it, less their
-common indentation. Every C++ block of README.md has such a marker, and in docs/guide every block,
-whatever is in it. `readme_test.py --write` writes what the markers say into the pages.
+common indentation; the region `clauses` of a header are the numbered promises at its top. Every C++
+block of README.md has such a marker, and in docs/guide every block, whatever is in it.
+`readme_test.py --write` writes what the markers say into the pages.
 """
 
 import pathlib
@@ -27,11 +28,27 @@ def included(root, target):
     text = file.read_text(encoding="utf-8")
     if not region:
         return text
+    if region == "clauses":
+        return "".join(clauses(text).values())
     found = re.findall(rf"^ *(?://|#) \[{re.escape(region)}\]\n(.*?)^ *(?://|#) "
                        rf"\[/{re.escape(region)}\]$", text, re.M | re.S)
     if len(found) != 1:
         raise ValueError(f"{name} has {len(found)} regions called {region}")
     return textwrap.dedent(found[0])
+
+
+def clauses(header):
+    """The clauses at the top of a header: number to text, of one line or several."""
+    found, last = {}, None
+    for line in header.splitlines():
+        if begin := re.match(r"//   ([A-Z]{2}\d+) ", line):
+            last = begin[1]
+            found[last] = ""
+        elif not line.startswith("//   "):
+            last = None
+        if last:
+            found[last] += line[len("//   "):] + "\n"
+    return found
 
 
 def differences(root, page, languages=None):
@@ -96,6 +113,36 @@ class Pages(unittest.TestCase):
         self.assertIn("<!-- include: examples/readme.cpp -->", text)
 
 
+class Clauses(unittest.TestCase):
+    """What is promised above the Poller is in contracts.md, and a test has its number. (That of the
+    Poller is held by conformance_table.)"""
+
+    def setUp(self):
+        self.headers = {path.relative_to(ROOT).as_posix(): found
+                        for path in sorted((ROOT / "include").rglob("*.hpp"))
+                        if (found := clauses(path.read_text(encoding="utf-8")))}
+        self.assertGreater(len(self.headers), 10)
+
+    def test_each_header_is_in_the_contracts(self):
+        page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
+        for header in self.headers:
+            self.assertIn(f"<!-- include: {header}#clauses -->", page)
+
+    def test_numbers_are_given_once_and_in_order(self):
+        numbers = [number for found in self.headers.values() for number in found]
+        self.assertEqual(len(numbers), len(set(numbers)))
+        for found in self.headers.values():
+            self.assertEqual([int(number[2:]) for number in found], [*range(1, len(found) + 1)])
+
+    def test_each_clause_has_a_test(self):
+        tests = "".join(path.read_text(encoding="utf-8")
+                        for path in (ROOT / "tests").rglob("*_test.cpp"))
+        names = re.findall(r"^TEST(?:_P|_F)?\(\s*\w+,\s*(\w+)", tests, re.M)
+        cited = {number for name in names for number in re.findall(r"[A-Z]{2}\d+(?=_)", name)}
+        for found in self.headers.values():
+            self.assertEqual(set(found) - cited, set())
+
+
 class TheCheckItself(unittest.TestCase):
     """Each way to be wrong is found."""
 
@@ -124,6 +171,12 @@ class TheCheckItself(unittest.TestCase):
             new = refreshed(ROOT, old)
             self.assertEqual(self.found(new), [])
             self.assertEqual(new.replace(included(ROOT, target), "int x;\n"), old)
+
+    def test_clauses_of_a_header(self):
+        self.assertEqual(clauses("// AB1 no\n//   AB1  One,\n//        of two lines.\n"
+                                 "//   AB2  Two.\n//\n//   other\n//   AB3  Three.\n"),
+                         {"AB1": "AB1  One,\n     of two lines.\n", "AB2": "AB2  Two.\n",
+                          "AB3": "AB3  Three.\n"})
 
     def test_no_such_file_or_region(self):
         self.assertIn("is not there", self.found(self.page("examples/none.cpp", "x\n"))[0])

@@ -410,6 +410,28 @@ TEST_P(LoopTest, SC1_a_scope_waits_for_its_tasks) {
   EXPECT_EQ(ended, 10);
 }
 
+TEST_P(LoopTest, SC5_a_spawned_task_runs_at_once_until_it_waits) {
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    int come = 0;
+    const auto count = [](Loop* on, int* how_far) -> Task<> {
+      ++*how_far;
+      co_await on->sleep_for(0ms);
+      ++*how_far;
+    };
+    scope.spawn(count(&loop, &come));
+    EXPECT_EQ(come, 1);
+    EXPECT_EQ(scope.size(), 1U);
+    scope.spawn([](int* how_far) -> Task<> {
+      ++*how_far;
+      co_return;
+    }(&come));
+    EXPECT_EQ(come, 2);
+    EXPECT_EQ(scope.size(), 1U);  // that one has ended
+    for (int turn = 0; turn < 2; ++turn) co_await loop.sleep_for(0ms);
+    EXPECT_EQ(come, 3);
+  }));
+}
+
 TEST_P(LoopTest, SC2_cancelling_ends_every_wait_and_those_to_come) {
   int cancelled = 0;
   loop.run(with_scope([&](Scope& scope) -> Task<> {

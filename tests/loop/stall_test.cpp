@@ -1,13 +1,16 @@
-// Clause LO8, on every backend.
+// Clauses LO8 and LO11, on every backend.
 #include <signal.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
+#include <mutex>
 #include <stdexcept>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/signals.hpp"
 #include "support/forwarding_kernel.hpp"
 #include "support/loop_fixture.hpp"
@@ -41,7 +44,8 @@ class StallTest : public testing::TestWithParam<Cell> {
     });
   }
   void hold() { kernel.moved += 2h; }
-  void expect(Stall::Cause cause, std::string_view name, unsigned line) {
+  /// `from`: the line of the co_await that it went on from; 0 for none.
+  void expect(Stall::Cause cause, std::string_view name, unsigned line, unsigned from) {
     ASSERT_EQ(stalls.size(), 1U);
     const Stall& stall = stalls.front();
     EXPECT_EQ(stall.cause, cause) << to_string(stall.cause);
@@ -51,6 +55,7 @@ class StallTest : public testing::TestWithParam<Cell> {
     EXPECT_EQ(stall.origin.where.line(), line);
     const std::string_view file = stall.origin.where.file_name();
     EXPECT_EQ(file.ends_with("stall_test.cpp"), line != 0) << file;
+    EXPECT_EQ(stall.from.line(), from);
     stalls.clear();
   }
 
@@ -62,6 +67,7 @@ class StallTest : public testing::TestWithParam<Cell> {
 };
 DUOLU_EVERY_BACKEND(StallTest);
 
+constexpr unsigned sleeping = __LINE__ + 2;
 Task<> sleep_then(Loop* loop, MovableClock* clock, Duration hold) {
   co_await loop->sleep_for(tick);
   clock->moved += hold;
@@ -76,12 +82,12 @@ TEST_P(StallTest, LO8_who_slept_is_named_among_others) {
     for (int i = 0; i < 3; ++i) scope.spawn(sleep_then(&loop, &kernel, 0s), "innocent");
     co_return;
   }));
-  expect(Stall::Cause::deadline, "", line);
+  expect(Stall::Cause::deadline, "", line, sleeping);
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     scope.spawn(sleep_then(&loop, &kernel, 2h), "guilty");
     co_return;
   }));
-  expect(Stall::Cause::deadline, "guilty", 0);
+  expect(Stall::Cause::deadline, "guilty", 0, sleeping);
 }
 
 TEST_P(StallTest, LO8_the_beginning_of_run_and_posts_are_named) {
@@ -93,6 +99,7 @@ TEST_P(StallTest, LO8_the_beginning_of_run_and_posts_are_named) {
   ASSERT_EQ(stalls.size(), 1U);
   EXPECT_GE(stalls.front().origin.where.line(), line);
   EXPECT_LE(stalls.front().origin.where.line(), line + 3);
+  EXPECT_EQ(stalls.front().from.line(), 0U);  // it had not begun
   stalls.clear();
 
   line = __LINE__ + 2;
@@ -100,12 +107,12 @@ TEST_P(StallTest, LO8_the_beginning_of_run_and_posts_are_named) {
   loop.post([this] { hold(); });
   loop.post([] {});
   ASSERT_TRUE(loop.turn(immediately));
-  expect(Stall::Cause::post, "", line);
+  expect(Stall::Cause::post, "", line, 0);
 
   line = __LINE__ + 1;
   loop.post([this] { hold(), throw std::runtime_error("and more"); });
   EXPECT_THROW((void)loop.turn(immediately), std::runtime_error);
-  expect(Stall::Cause::post, "", line);
+  expect(Stall::Cause::post, "", line, 0);
 }
 
 Task<> signal_then(Signals* signals, MovableClock* clock) {
@@ -120,7 +127,8 @@ TEST_P(StallTest, LO8_who_waited_for_a_signal_is_named) {
     scope.spawn(signal_then(&signals, &kernel), "hears");
     co_return;
   }));
-  expect(Stall::Cause::wakeup, "hears", 0);
+  ASSERT_EQ(stalls.size(), 1U);
+  expect(Stall::Cause::wakeup, "hears", 0, stalls.front().from.line());  // in signals.cpp
 }
 
 TEST_P(StallTest, LO8_waiting_and_what_is_below_the_threshold_are_no_stalls) {
@@ -167,6 +175,131 @@ TEST_P(StallTest, LO8_without_a_watch_no_clock_is_read) {
   kernel.readings = 0;
   ASSERT_TRUE(loop.turn(never));
   EXPECT_EQ(kernel.readings, 3);  // after the wait, and after each
+}
+
+// --- the watchdog. It has a thread, so here time is real.
+
+class WatchdogTest : public testing::TestWithParam<Cell> {
+ protected:
+  static constexpr Duration limit = 20ms;
+
+  WatchdogTest() { watch(limit); }
+  void watch(Duration span) {
+    loop.watch_stalls(span, [this](const Stall& stall) { after_it.push_back(stall); });
+    ASSERT_TRUE(loop.start_watchdog([this](const Stall& stall) {
+      const std::scoped_lock guard(mutex);
+      during_it.push_back(stall);
+    }));
+  }
+  /// Until the watchdog has made so many reports, or `most` has passed.
+  void wait_for_reports(std::size_t count, Duration most) {
+    const Instant end = after(real_kernel().now(), most);
+    while (reports() < count && real_kernel().now() < end) std::this_thread::sleep_for(1ms);
+  }
+  std::size_t reports() {
+    const std::scoped_lock guard(mutex);
+    return during_it.size();
+  }
+  [[nodiscard]] std::uint64_t polls() const {
+    return counter.calls(Call::ppoll) + counter.calls(Call::pselect);
+  }
+
+  FaultKernel counter{real_kernel()};
+  std::unique_ptr<Poller> poller = GetParam().backend->make(counter, {}).value();
+  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  std::mutex mutex;
+  std::vector<Stall> during_it;
+  std::vector<Stall> after_it;
+  Loop loop{*engine};
+};
+DUOLU_EVERY_BACKEND(WatchdogTest);
+
+TEST_P(WatchdogTest, LO11_who_does_not_let_go_is_reported_once_while_he_holds_it) {
+  const unsigned line = __LINE__ + 4;
+  Strand strand;
+  strand.set_origin({"stuck", {}});
+  loop.run(with_scope([this](Scope&) -> Task<> {
+             (void)co_await loop.sleep_for(1ms);
+             wait_for_reports(1, 60s);
+             EXPECT_EQ(reports(), 1U);
+             wait_for_reports(2, 4 * limit);
+           }),
+           strand);
+  ASSERT_EQ(during_it.size(), 1U);
+  EXPECT_EQ(during_it[0].cause, Stall::Cause::deadline);
+  EXPECT_STREQ(during_it[0].origin.name, "stuck");
+  EXPECT_EQ(during_it[0].from.line(), line);
+  EXPECT_GE(during_it[0].held, limit);
+  ASSERT_EQ(after_it.size(), 1U);  // and once more when it let go
+  EXPECT_STREQ(after_it[0].origin.name, "stuck");
+  EXPECT_GE(after_it[0].held, during_it[0].held + 4 * limit);
+}
+
+TEST_P(WatchdogTest, LO11_it_finds_the_second_one_too_and_sleeps_in_between) {
+  for (std::size_t round = 1; round <= 3; ++round) {
+    loop.post([this, round] { wait_for_reports(round, 60s); });
+    ASSERT_TRUE(loop.turn(immediately));
+    EXPECT_EQ(reports(), round);
+    // Two more looks, of which the second finds that nothing has gone on; then it sleeps. Counting
+    // begins when nothing was counted for long.
+    std::uint64_t before = polls() + 1;
+    for (int i = 0; i < 100 && before != polls(); ++i) {
+      before = polls();
+      std::this_thread::sleep_for(4 * limit);
+    }
+    before = polls();
+    std::this_thread::sleep_for(10 * limit);
+    EXPECT_LE(polls() - before, 2U);  // awake it would have looked ten times
+  }
+  EXPECT_EQ(after_it.size(), 3U);
+}
+
+TEST_P(WatchdogTest, LO11_who_lets_go_in_time_is_not_reported) {
+  watch(10s);
+  for (int i = 0; i < 100; ++i) {
+    loop.post([] { std::this_thread::sleep_for(1ms); });
+    ASSERT_TRUE(loop.turn(immediately));
+  }
+  EXPECT_EQ(reports(), 0U);
+  EXPECT_TRUE(after_it.empty());
+}
+
+TEST_P(WatchdogTest, LO11_many_go_on_while_it_looks) {
+  watch(1ms);
+  int called = 0;
+  const Instant end = after(real_kernel().now(), 300ms);
+  while (real_kernel().now() < end) {
+    for (int i = 0; i < 10; ++i)
+      loop.post([&called] {
+        if (++called % 100 == 0) std::this_thread::sleep_for(2ms);
+      });
+    ASSERT_TRUE(loop.turn(immediately));
+  }
+  EXPECT_LE(reports(), after_it.size());
+  EXPECT_FALSE(after_it.empty());
+}
+
+TEST_P(WatchdogTest, LO11_it_ends_with_the_watch_whoever_holds_the_loop) {
+  loop.post([this] {
+    loop.watch_stalls({}, {});
+    std::this_thread::sleep_for(3 * limit);
+  });
+  ASSERT_TRUE(loop.turn(immediately));
+  loop.post([this] { watch(limit); });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(reports(), 0U);
+  loop.post([this] { wait_for_reports(1, 60s); });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(reports(), 1U);
+}
+
+TEST_P(WatchdogTest, LO11_without_a_thread_there_is_the_watch_alone) {
+  loop.watch_stalls(limit, [this](const Stall& stall) { after_it.push_back(stall); });
+  counter.fail(Call::pthread_create, 1, EAGAIN);
+  EXPECT_EQ(loop.start_watchdog([](const Stall&) {}).error().value(), EAGAIN);
+  loop.post([] { std::this_thread::sleep_for(2 * limit); });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(after_it.size(), 1U);
 }
 
 }  // namespace

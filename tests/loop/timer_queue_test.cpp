@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
+#include "support/heap.hpp"
 
 namespace duolu {
 namespace {
@@ -58,6 +59,20 @@ TEST(TimerQueue, TI3_arming_an_armed_timer_moves_it_behind_its_equals) {
   EXPECT_EQ(queue.size(), 2U);
   EXPECT_EQ(queue.take_due(at(2s)), &b);
   EXPECT_EQ(queue.take_due(at(2s)), &a);
+}
+
+TEST(TimerQueue, TI4_only_more_timers_at_a_time_take_memory) {
+  TimerQueue queue;
+  std::array<Timer, 100> timers;
+  queue.reserve(timers.size());
+  const std::size_t before = test::heap_in_use();
+  for (int round = 1; round <= 10; ++round) {
+    for (Timer& timer : timers) queue.arm(timer, at(round * 1ms));
+    for (std::size_t i = 0; i < 50; ++i) queue.cancel(timers[i]);
+    while (queue.take_due(never) != nullptr) {
+    }
+  }
+  EXPECT_EQ(test::heap_in_use(), before);
 }
 
 TEST(TimerQueue, a_deadline_that_never_comes_comes_out_when_asked_for_never) {

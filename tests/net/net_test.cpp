@@ -76,6 +76,50 @@ TEST_P(NetTest, ST2_parts_leases_and_exact_reads_carry_every_byte) {
   }));
 }
 
+TEST_P(NetTest, LO12_requests_say_what_they_wait_for) {
+  auto [a, b] = pair(tcp_pair());
+  auto [reader, silent] = pair(tcp_pair());
+  auto [unnamed, peer] = pair(unix_pair());
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  const std::string much(std::size_t{16} << 20U, 'x');
+  Datagram datagram = Datagram::open(loop, loopback).value();
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn([](Stream* s) -> Task<> {
+      char byte = 0;
+      (void)co_await s->read(&byte, 1);
+    }(&reader));
+    scope.spawn([](Stream* s) -> Task<> { (void)co_await s->read_lease(); }(&unnamed));
+    scope.spawn([](Stream* s, const std::string* text) -> Task<> {
+      (void)co_await s->write_all(*text);
+    }(&a, &much));
+    scope.spawn([](Stream* s, const std::string* text) -> Task<> {
+      (void)co_await s->write_all(*text, "");
+    }(&b, &much));
+    scope.spawn([](duolu::Listener* l) -> Task<> { (void)co_await l->accept(); }(&listener));
+    scope.spawn([](Datagram* d) -> Task<> {
+      char byte = 0;
+      (void)co_await d->receive(std::span(&byte, 1));
+    }(&datagram));
+    (void)co_await loop.sleep_for(20ms);  // all it could has been written by now
+    std::vector<std::string> found;
+    for (const TaskReport& report : loop.tasks())
+      if (report.depth == 1) found.push_back(report.waits);
+    const auto numbered = [](const std::string& name, int fd) {
+      return name + " (descriptor " + std::to_string(fd) + ")";
+    };
+    EXPECT_EQ(found.size(), 6U);
+    if (found.size() < 6) co_return scope.cancel();
+    EXPECT_EQ(found[0], "to read from " + numbered(reader.peer().to_string(), reader.fd()));
+    EXPECT_EQ(found[1], "to read from " + numbered("unix:", unnamed.fd()));
+    EXPECT_TRUE(found[2].starts_with("to write ")) << found[2];
+    EXPECT_TRUE(found[2].ends_with(" bytes to " + numbered(a.peer().to_string(), a.fd())));
+    EXPECT_EQ(found[3], "to write to " + numbered(b.peer().to_string(), b.fd()));
+    EXPECT_TRUE(found[4].starts_with("for a connection to " + listener.address().to_string()));
+    EXPECT_TRUE(found[5].starts_with("for a datagram to " + datagram.address().to_string()));
+    scope.cancel();
+  }));
+}
+
 TEST_P(NetTest, half_closed_the_other_direction_goes_on) {
   auto [a, b] = pair(unix_pair());
   loop.run([](Stream& from, Stream& to) -> Task<> {

@@ -1,6 +1,7 @@
 // Streams and listeners awaited by tasks, on every backend.
 #include "duolu/net/listener.hpp"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -128,7 +129,7 @@ TEST_P(StreamTest, LO8_who_waited_for_a_request_is_named) {
   EXPECT_STREQ(stalls.back().origin.name, "reader");
 }
 
-TEST_P(StreamTest, the_end_and_errors_are_results) {
+TEST_P(StreamTest, ST1_the_end_and_errors_are_results) {
   Pair fds = tcp_pair();
   Stream stream = adopt(fds.a);
   fds.b.reset();
@@ -148,7 +149,46 @@ TEST_P(StreamTest, the_end_and_errors_are_results) {
   }(broken));
 }
 
-TEST_P(StreamTest, a_cancelled_read_takes_no_byte) {
+TEST_P(StreamTest, ST3_a_write_ends_when_everything_was_taken) {
+  auto [a, b] = pair();
+  const std::string much = random_bytes(3, std::size_t{8} << 20U);
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    bool ended = false;
+    scope.spawn([](Stream* to, const std::string* bytes, bool* over) -> Task<> {
+      EXPECT_TRUE(co_await to->write_all(*bytes));
+      *over = true;
+    }(&a, &much, &ended));
+    co_await loop.sleep_for(20ms);
+    EXPECT_FALSE(ended);  // nobody reads: it waits, and nobody else does
+    const Result<std::string> got = co_await read_all(b, much.size());
+    EXPECT_TRUE(got && *got == much);
+  }));
+}
+
+void close_while_it_is_read(Loop& loop, Stream stream) {
+  char byte = 0;
+  Task<> reading = [](Stream* from, char* to) -> Task<> { (void)co_await from->read(to, 1); }(
+                                                  &stream, &byte);
+  Strand strand;
+  loop.start(reading, strand);
+  stream.close();
+}
+
+using StreamDeathTest = StreamTest;
+TEST_P(StreamDeathTest, ST4_a_stream_closes_its_descriptor_and_not_while_it_is_awaited) {
+  Pair fds = tcp_pair();
+  const int number = fds.a.get();
+  {
+    const Stream stream = adopt(fds.a);
+  }
+  EXPECT_EQ(::fcntl(number, F_GETFD), -1);
+  EXPECT_EQ(errno, EBADF);
+  Pair others = tcp_pair();
+  EXPECT_DEATH(close_while_it_is_read(loop, adopt(others.a)), "idle");
+}
+DUOLU_EVERY_BACKEND_AND_TRIGGER(StreamDeathTest);
+
+TEST_P(StreamTest, ST2_a_cancelled_read_takes_no_byte) {
   auto [a, b] = pair();
   loop.run(with_scope([&](Scope& outer) -> Task<> {
     std::string got;

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pathlib
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -72,12 +75,50 @@ def stalls_are_reported():
             ping(client, b"x" * 10_000)
         stalls = [server.wait_for("stall") for _ in range(3)]
         for stall in stalls:
-            need(set(stall) == {"schema", "event", "task", "held_ms", "cause"}, stall)
+            need(set(stall) == {"schema", "event", "task", "held_ms", "cause", "from"}, stall)
             need(stall["held_ms"] >= 0.001, stall)
         server.stop()
         names = {line["task"] for line in server.lines if line["event"] == "stall"}
         need("connection" in names, names)
         need(any(name.startswith("accept tcp://") for name in names), names)
+
+
+def tasks_are_told():
+    for options in ((), ("--trace-tasks",)):
+        with Server("echo", *options) as server, server.connect() as client:
+            ping(client)
+            server.send_signal(signal.SIGUSR1)
+            tasks = server.wait_for("tasks")["tasks"]
+            need([task["depth"] for task in tasks][:2] == [0, 1], tasks)
+            need(tasks[0]["task"] == "serve" and "scope" in tasks[0]["waits"], tasks)
+            one = next(task for task in tasks if task["task"] == "connection")
+            need(f":{client.getsockname()[1]} " in one["waits"], one)
+            need(one["waits"].startswith("to read from tcp://"), one)
+            need("/server.cpp:" in one["stack"][0] and not one["cancelled"], one)
+            door = next(task for task in tasks if task["task"].startswith("accept "))
+            need(door["waits"].startswith(f"for a connection to {server.addresses[0]}"), door)
+            need(all(("since_s" in task) == bool(options) for task in tasks), tasks)
+            ping(client)
+            server.stop()
+    done = subprocess.Popen([TOOL, "serve", "echo", "--listen", "localhost:0", "-q"],
+                            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    try:
+        # Quiet says nothing when it is there; a signal that finds no handler yet would end it.
+        status = pathlib.Path(f"/proc/{done.pid}/status")
+        caught = 1 << (signal.SIGUSR1 - 1)
+        while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text(encoding="ascii"))[1],
+                      16) & caught:
+            time.sleep(0.01)
+        done.send_signal(signal.SIGUSR1)
+        first = done.stderr.readline().decode()
+        lines = [done.stderr.readline().decode() for _ in range(int(first.split()[0]))]
+        need(lines[0].startswith("serve: "), first, lines)
+        need(any("waits for a connection to tcp://" in line and "(accept_from)" in line
+                 for line in lines[1:]), lines)
+    finally:
+        done.terminate()
+        done.wait(GUARD)
+        done.stderr.close()
 
 
 def busy_addresses():
@@ -141,7 +182,7 @@ def help_fits_a_screen():
                  "--trigger",
                  "--close-after", "--stop-on-stdin", "--idle-timeout", "--max-connections",
                  "--grace",
-                 "--stall", "--quiet", "--verbose", "--json"):
+                 "--stall", "--trace-tasks", "--quiet", "--verbose", "--json"):
         need(word in text, word)
 
 
@@ -320,7 +361,7 @@ def it_says_what_to_try():
         need(word in text, word, text)
 
 
-main(usage, addresses, quantities, stalls_are_reported, busy_addresses,
+main(usage, addresses, quantities, stalls_are_reported, tasks_are_told, busy_addresses,
      a_privileged_port, a_limit_that_is_too_low, hardly_any_descriptors, help_fits_a_screen,
      version, doctor, closed_streams, a_log_nobody_reads_any_more, peers_reach_no_terminal_raw,
      json_stays_json, quiet_tells_the_totals_only, it_says_what_to_try)

@@ -12,6 +12,7 @@
 #include "duolu/task/ready.hpp"
 #include "duolu/task/semaphore.hpp"
 #include "support/by_hand.hpp"
+#include "support/heap.hpp"
 
 namespace duolu::test {
 namespace {
@@ -55,6 +56,23 @@ TEST_F(FlagTest, FL2_FL4_RQ1_RQ2_all_go_on_in_order_and_later) {
   }  // it may go now
   go_on();
   EXPECT_EQ(log, (Log{"a set", "b set", "c set"}));
+}
+
+TEST_F(FlagTest, RQ3_waiting_takes_no_memory) {
+  Flag flag;
+  for (int i = 0; i < 100; ++i)
+    start([](Flag* of) -> Task<> {
+      for (int times = 0; times < 3; ++times) co_await of->wait();
+    }(&flag));
+  const std::size_t before = heap_in_use();
+  for (int times = 0; times < 2; ++times) {
+    flag.set();
+    flag.reset();
+    go_on();
+    EXPECT_EQ(heap_in_use(), before);
+  }
+  flag.set();
+  go_on();
 }
 
 TEST_F(FlagTest, FL3_cancelled_before_while_and_after) {

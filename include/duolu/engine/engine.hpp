@@ -31,8 +31,7 @@
 //        not be sent then waits in memory of its own. So peers that stall keep no buffer from
 //        others.
 //   EN11 What nobody waits for lets wait() sleep: bytes that are not read, room that is not used,
-//   an
-//        end, an error wake it when they come, and not again.
+//        an end, an error wake it when they come, and not again.
 #pragma once
 
 #include <sys/socket.h>

@@ -17,14 +17,21 @@
 //   LO7  statistics() counts since the loop was made: it costs a few instructions a turn, and one
 //        for each request, deadline and post, and reads no clock.
 //   LO8  With watch_stalls(), whoever holds the loop for as long as the threshold is reported, when
-//        it lets go: what made it go on, its origin, and how long it held the loop. The clock is
-//        then read after every wait, which serves the deadlines too, and after everybody who went
-//        on: that is how the right one is named. Without it no clock is read but for deadlines.
+//        it lets go: what made it go on, its origin, where it went on from, and how long it held
+//        the loop. The clock is then read after every wait, which serves the deadlines too, and
+//        after everybody who went on: that is how the right one is named. Without it no clock is
+//        read but for deadlines.
 //   LO9  Within another event loop: turn(immediately) is due when fd() is readable, and at
 //        deadline(), which is to be asked again after every turn and every start(). fd() stays the
 //        same.
 //   LO10 A task that another one wakes (ready.hpp) goes on in the same turn, or in a later one,
 //        first woken first: 256 in a turn at most, then what waits outside is looked at.
+//   LO11 With start_watchdog() too, who has held the loop for as long as the threshold and holds it
+//        still is reported by a thread of its own, once. The report is called in that thread; the
+//        loop waits for it when the one it names lets go. While the loop waits, the thread sleeps.
+//   LO12 tasks() tells of every strand that run(), and what it runs, has begun and that has not
+//        ended: which one began it, what it waits for, and where. It costs nothing but when it is
+//        asked.
 #pragma once
 
 #include <atomic>
@@ -33,7 +40,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <source_location>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -51,10 +60,11 @@ namespace detail {
 /// every wake-up. It stays where it is until it goes on.
 struct WakeWaiter {
   bool (*ready)(const WakeWaiter& self) noexcept = nullptr;
-  std::coroutine_handle<> waiter;
-  Strand* strand = nullptr;
+  TaskPromise* task = nullptr;
   WakeWaiter* next = nullptr;  ///< The loop's.
 };
+
+class Watchdog;
 
 }  // namespace detail
 
@@ -82,20 +92,39 @@ struct Stall {
     task,      ///< Another task had woken it (a channel, a semaphore ...), or offloaded work ended.
     post,      ///< It was posted.
   };
-  Cause cause;
+  Cause cause = Cause::start;
   /// Of a task: what spawned it said (Scope::spawn), or where run() was called; of work: the
   /// post().
-  Origin origin;
-  Duration held;
+  Origin origin{};
+  /// The co_await that a task went on from; line() is 0 if it had not begun, or is work.
+  std::source_location from{};
+  Duration held{};  ///< So far, if a watchdog tells.
 };
 /// "deadline", for people.
 [[nodiscard]] const char* to_string(Stall::Cause cause) noexcept;
+
+/// One strand, as Loop::tasks() finds it.
+struct TaskReport {
+  int depth = 0;           ///< How many have begun one another before it; each follows the one that
+                           ///< has begun it.
+  Origin origin{};         ///< As in Stall.
+  bool cancelled = false;  ///< It was asked to end.
+  std::string waits{};     ///< "for a flag"; empty if it runs, or is about to.
+  std::optional<Duration> left{};   ///< When the wait ends at the latest, from now.
+  std::optional<Duration> since{};  ///< How long it has waited, in tenths of a second; nothing if
+                                    ///< nobody watches (watch_stalls) or it began before.
+  /// Where it waits: the co_await of the innermost task, of the one that awaits that, and so on.
+  std::vector<std::source_location> stack{};
+};
+/// One line for people: "connection: waits to read from tcp://127.0.0.1:40312 (descriptor 8), for
+/// 12.3 s; at server.cpp:289 (converse), server.cpp:246 (handle)". Indented by its depth.
+[[nodiscard]] std::string to_string(const TaskReport& report);
 
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
  public:
   /// `engine` outlives this.
-  explicit Loop(Engine& engine) noexcept : engine_(engine) {}
+  explicit Loop(Engine& engine) noexcept;
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
   /// In the thread of the loop, like what was posted and is destroyed with it (LO5). No task may
@@ -124,7 +153,7 @@ class Loop {
   template <class T>
   void start(Task<T>& task, Strand& strand) {
     strand.run_in(&ready_);
-    task.promise().enter(&strand);
+    detail::enter_first(task.promise(), strand);
     task.promise().run();
   }
 
@@ -157,6 +186,14 @@ class Loop {
   /// must not throw, nor call this. An empty one ends the watch. A threshold above every stall
   /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
   void watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report);
+  /// See LO11: a watchdog for the watch that there is (or it aborts), and which it ends with.
+  /// `report` is called in another thread, and may touch nothing of this loop. Costs a thread, two
+  /// descriptors at most, and a lock for everybody who goes on. Errors: what making these gave.
+  Result<> start_watchdog(std::move_only_function<void(const Stall&)> report);
+
+  /// See LO12. In the thread of the loop; takes memory, and for those who wait for a descriptor a
+  /// system call or two. Tasks of start() are in it if they have scopes.
+  [[nodiscard]] std::vector<TaskReport> tasks() const;
 
   /// Has `one`, which stands in no line, go on in a later turn, as woken (LO4). Any thread; takes
   /// no memory. When this returns `one` may be gone, but the loop is not touched any more.
@@ -195,7 +232,7 @@ class Loop {
   /// is armed, or due and about to ring.
   struct Alarm : Timer {
     void (*ring)(Alarm& self) = nullptr;  ///< Called once, in the turn in which it is due.
-    const Strand* strand = nullptr;       ///< Whose it is, for reports.
+    detail::TaskPromise* task = nullptr;  ///< Who goes on then, for reports.
     Alarm* next = nullptr;                ///< The loop's: of those that are due.
   };
   /// Has `alarm` ring once `deadline` has passed; moves it if it is armed. As TimerQueue::arm().
@@ -204,6 +241,8 @@ class Loop {
   void disarm(Alarm& alarm) noexcept { timers_.cancel(alarm); }
 
  private:
+  /// Of what tasks have noted as their time.
+  static constexpr Duration time_unit = std::chrono::milliseconds(100);
   /// How many tasks that others woke go on in a turn (LO4): enough that looking outside costs them
   /// little, and few enough that what waits outside does not wait for long.
   static constexpr int most_woken = 256;
@@ -212,12 +251,7 @@ class Loop {
     std::move_only_function<void()> work;
     std::source_location where;
   };
-  struct Watch {
-    Duration threshold;
-    std::move_only_function<void(const Stall&)> report;
-    Instant since{};  ///< When whoever runs now went on.
-    bool reporting = false;
-  };
+  struct Watch;  // loop.cpp
 
   void run_until_done(detail::TaskPromise& task, Strand& strand);
   // Each in two versions: who is not watched does not pay for it.
@@ -238,8 +272,11 @@ class Loop {
   template <bool watched>
   void run_posted();
   void work_watched(bool woken);
-  /// Whoever ran has let go.
-  void let_go(Stall::Cause cause, const Origin& origin);
+  // Around everybody who goes on, under a watch.
+  void goes_on(Stall::Cause cause, detail::TaskPromise* task,
+               const std::source_location& post = {});
+  void let_go();
+  void note_time();
 
   Engine& engine_;
   ReadyQueue ready_{this};
@@ -254,6 +291,7 @@ class Loop {
   std::unique_ptr<Watch> watch_;  ///< Null: nobody watches.
   detail::Parked* first_arrived_ = nullptr;
   detail::Parked* last_arrived_ = nullptr;
+  Instant watched_since_ = never;  ///< When times in tasks begin: with the first watch.
 };
 
 class Loop::Sleep::Awaiter {
@@ -261,18 +299,12 @@ class Loop::Sleep::Awaiter {
   Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
       : loop_(loop), until_(until), strand_(strand) {}
   bool await_ready() const noexcept { return strand_.cancelled(); }
-  void await_suspend(std::coroutine_handle<> waiter) {
-    alarm_.waiter = waiter;
-    alarm_.strand = &strand_;
-    alarm_.ring = [](Alarm& due) { static_cast<Bell&>(due).waiter.resume(); };
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) {
+    alarm_.task = &waiter.promise();
+    alarm_.ring = [](Alarm& due) { due.task->resume(); };
     loop_.arm(alarm_, until_);
-    strand_.suspended(
-        [](Strand&, void* self) noexcept {
-          auto& sleep = *static_cast<Awaiter*>(self);
-          // One that is not armed is due already, and about to go on.
-          if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
-        },
-        this);
+    strand_.suspended(kind, this);
   }
   bool await_resume() const noexcept {
     strand_.resumed();
@@ -280,14 +312,12 @@ class Loop::Sleep::Awaiter {
   }
 
  private:
-  struct Bell : Alarm {
-    std::coroutine_handle<> waiter;
-  };
+  static const WaitKind kind;
 
   Loop& loop_;
   Instant until_;
   Strand& strand_;
-  Bell alarm_;
+  Alarm alarm_;
 };
 
 inline Loop::Sleep::Awaiter Loop::Sleep::on(Strand* strand) const noexcept {

@@ -47,6 +47,7 @@ namespace detail {
 /// Work of a pool, in the frame of the task that waits for it.
 struct OffloadJob : Parked {
   using Function = void (*)(OffloadJob& self) noexcept;
+  static constexpr const char* what = "for work on another thread";
   OffloadJob(OffloadPool& in, Function work, Function ask_to_stop) noexcept
       : pool(in), run(work), stop(ask_to_stop) {}
 

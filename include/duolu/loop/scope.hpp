@@ -17,17 +17,19 @@
 #include <functional>
 #include <source_location>
 #include <utility>
+#include <vector>
 
+#include "duolu/task/ready.hpp"
 #include "duolu/task/strand.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
 
 /// Where tasks are spawned. Made by with_scope().
-class Scope {
+class Scope final : private detail::Group {
  public:
-  /// `ready` is where its tasks queue when others wake them: see Strand::run_in().
-  explicit Scope(ReadyQueue* ready) noexcept : ready_(ready) {}
+  /// Of a task that runs on `owner`; its tasks run where that one does: see Strand::run_in().
+  explicit Scope(const Strand& owner) noexcept : Group(owner) {}
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   /// Nothing runs in it any more, or it aborts.
@@ -67,17 +69,18 @@ class Scope {
  private:
   /// A spawned task, in the memory of frames.
   struct Child;
+  static const WaitKind joined;
 
   template <class T>
   void adopt(Task<T> task, const Origin& origin);
   void start(Child& child, detail::TaskPromise& task, const Origin& origin);
   void ended(Child& child, detail::TaskPromise& task) noexcept;
+  void members(std::vector<const Strand*>& strands) const override;
 
-  ReadyQueue* ready_;
   Child* first_ = nullptr;
   std::size_t size_ = 0;
   bool cancelled_ = false;
-  std::coroutine_handle<> joiner_;
+  detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;
   std::move_only_function<void(std::exception_ptr)> report_;
 };
@@ -94,10 +97,10 @@ class Scope::Join {
     if (strand_->cancelled()) scope_.cancel();
     return scope_.size_ == 0;
   }
-  void await_suspend(std::coroutine_handle<> waiter) const noexcept {
-    scope_.joiner_ = waiter;
-    strand_->suspended([](Strand&, void* scope) noexcept { static_cast<Scope*>(scope)->cancel(); },
-                       &scope_);
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) const noexcept {
+    scope_.joiner_ = &waiter.promise();
+    strand_->suspended(joined, &scope_);
   }
   void await_resume() const noexcept { strand_->resumed(); }
 
@@ -113,7 +116,7 @@ inline Scope::Join Scope::join() noexcept { return Join(*this); }
 template <class Body>
 Task<> with_scope(Body body) {
   const Strand* strand = co_await this_strand();
-  Scope scope(strand->ready());
+  Scope scope(*strand);
   try {
     co_await body(scope);
   } catch (...) {

@@ -10,8 +10,7 @@
 //       wherever.
 //   TI3  Arming an armed timer moves it: it counts as armed just now.
 //   TI4  Nothing but reserve() and arm() takes memory, and arm() only for more timers at a time
-//   than
-//       there have ever been.
+//       than there have ever been.
 #pragma once
 
 #include <cstddef>

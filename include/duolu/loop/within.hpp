@@ -51,13 +51,13 @@ class Timed : private Loop::Alarm, private TaskEnd {
  private:
   void time_is_over() noexcept;
   void work_ended();
+  static const WaitKind timed;
 
   Loop& loop_;
   Instant deadline_;
   TaskPromise& work_;
   Strand& parent_;
   Strand strand_;
-  TaskPromise* waiter_ = nullptr;
   bool propagates_ = false;
   bool rung_ = false;
   bool timed_out_ = false;

@@ -22,6 +22,9 @@ namespace duolu {
 
 namespace detail {
 
+/// Tells a report of a request that `strand` waits for; nothing, if it has gone on since.
+void describe(const Descriptor& descriptor, const Op& op, const Strand& strand, Waiting& waiting);
+
 /// Has `task` go on, or be ended (`ends_task`), when the request of `Request` ends; or earlier,
 /// when its strand is cancelled.
 template <class Request>
@@ -29,15 +32,20 @@ void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
   Op& op = Request::op(descriptor);
   op.waiter = &task;
   op.propagates = ends_task;
-  constexpr Strand::Abandon abandon = [](Strand& strand, void* subject) noexcept {
-    auto& waited_for = *static_cast<Descriptor*>(subject);
-    Op& outstanding = Request::op(waited_for);
-    // The strand may have gone on since, and another one wait here.
-    if (outstanding.outstanding() &&
-        static_cast<TaskPromise*>(outstanding.waiter)->strand() == &strand)
-      waited_for.engine->cancel(outstanding);
-  };
-  task.strand()->suspended(abandon, &descriptor);
+  static constexpr WaitKind kind = {
+      [](Strand& strand, void* subject) noexcept {
+        auto& waited_for = *static_cast<Descriptor*>(subject);
+        Op& outstanding = Request::op(waited_for);
+        // The strand may have gone on since, and another one wait here.
+        if (outstanding.outstanding() &&
+            static_cast<TaskPromise*>(outstanding.waiter)->strand() == &strand)
+          waited_for.engine->cancel(outstanding);
+      },
+      [](const Strand& strand, const void* subject, Waiting& waiting) {
+        const auto& waited_for = *static_cast<const Descriptor*>(subject);
+        describe(waited_for, Request::op(waited_for), strand, waiting);
+      }};
+  task.strand()->suspended(kind, &descriptor);
 }
 
 /// Awaits a request that was prepared in a descriptor, and makes it first. `Request` says in which
@@ -136,6 +144,7 @@ struct [[nodiscard]] MessageAwaitable {
 /// Requests whose result is a number of bytes, or an error.
 struct InRequest {
   static Op& op(Descriptor& descriptor) noexcept { return descriptor.in; }
+  static const Op& op(const Descriptor& descriptor) noexcept { return descriptor.in; }
   static bool start(Descriptor& descriptor) { return descriptor.engine->start_in(descriptor); }
   static void refuse(Descriptor& descriptor) noexcept { descriptor.engine->refuse(descriptor.in); }
   static std::size_t value(const Descriptor& descriptor) noexcept {
@@ -150,6 +159,7 @@ struct InRequest {
 /// Requests whose result is that it is done, or an error.
 struct OutRequest {
   static Op& op(Descriptor& descriptor) noexcept { return descriptor.out; }
+  static const Op& op(const Descriptor& descriptor) noexcept { return descriptor.out; }
   static bool start(Descriptor& descriptor) { return descriptor.engine->start_out(descriptor); }
   static void refuse(Descriptor& descriptor) noexcept { descriptor.engine->refuse(descriptor.out); }
   static void value(const Descriptor&) noexcept {}

@@ -35,7 +35,8 @@ class Channel {
   static_assert(std::is_nothrow_move_constructible_v<T>);
 
   struct Sender : detail::Parked {
-    Sender(Channel* to, T* what) noexcept : channel(to), from(what) {}
+    static constexpr const char* what = "for room in a channel";
+    Sender(Channel* to, T* of) noexcept : channel(to), from(of) {}
     bool begin() noexcept { return channel->accept(*this); }
     void park() noexcept { channel->senders_.push(*this); }
     Result<> value() const noexcept {
@@ -61,6 +62,7 @@ class Channel {
     T copy;
   };
   struct Receiver : detail::Parked {
+    static constexpr const char* what = "for a value from a channel";
     explicit Receiver(Channel* from) noexcept : channel(from) {}
     bool begin() noexcept { return channel->supply(*this); }
     void park() noexcept { channel->receivers_.push(*this); }

@@ -18,6 +18,7 @@ namespace duolu {
 /// Set or not; wait() waits until it is. See the top of this file.
 class Flag {
   struct Wait : detail::Parked {
+    static constexpr const char* what = "for a flag";
     explicit Wait(Flag* of) noexcept : flag(of) {}
     bool begin() const noexcept { return flag->set_; }
     void park() noexcept { flag->line_.push(*this); }

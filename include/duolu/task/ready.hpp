@@ -13,9 +13,11 @@
 
 #include <cerrno>
 #include <coroutine>
+#include <cstdint>
 #include <system_error>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
@@ -27,6 +29,29 @@ namespace duolu {
 namespace detail {
 
 class Line;
+
+/// Strands that run beside the one that has begun them, wherever that is meanwhile: a scope. In the
+/// list of its ReadyQueue, for reports.
+class Group {
+ public:
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+  /// Who has begun them.
+  [[nodiscard]] const Strand& owner() const noexcept { return owner_; }
+  /// Adds them, the one that was begun first first.
+  virtual void members(std::vector<const Strand*>& strands) const = 0;
+  /// The one that was opened before it, of any owner.
+  [[nodiscard]] const Group* next() const noexcept { return next_; }
+
+ protected:
+  explicit inline Group(const Strand& owner) noexcept;
+  inline ~Group();
+
+ private:
+  const Strand& owner_;
+  Group* next_ = nullptr;
+  Group* previous_ = nullptr;
+};
 
 /// A task that waits for another one. It stands in a line, or in a ReadyQueue, or in neither.
 struct Parked {
@@ -67,6 +92,11 @@ class ReadyQueue {
   [[nodiscard]] const detail::Parked& front() const noexcept { return *first_; }
   /// Has those in it go on, and those who come meanwhile, `most` at the most.
   void run(int most);
+  /// The last group that was opened by a strand that queues here; null if there is none.
+  [[nodiscard]] const detail::Group* groups() const noexcept { return groups_; }
+  /// What strands that begin, and those that go on, have noted as their time; whoever runs them
+  /// gives it a meaning.
+  std::uint32_t time = 0;
   /// For Parked: puts `one` at the end.
   void push(detail::Parked& one) noexcept {
     one.next = nullptr;
@@ -75,12 +105,36 @@ class ReadyQueue {
   }
 
  private:
+  friend detail::Group;
+
   detail::Parked* first_ = nullptr;
   detail::Parked* last_ = nullptr;
   void* owner_;
+  detail::Group* groups_ = nullptr;
 };
 
 namespace detail {
+
+Group::Group(const Strand& owner) noexcept : owner_(owner) {
+  ReadyQueue* const queue = owner.ready();
+  if (queue == nullptr) return;
+  next_ = queue->groups_;
+  if (next_ != nullptr) next_->previous_ = this;
+  queue->groups_ = this;
+}
+Group::~Group() {
+  if (next_ != nullptr) next_->previous_ = previous_;
+  if (previous_ != nullptr)
+    previous_->next_ = next_;
+  else if (ReadyQueue* const queue = owner_.ready())
+    queue->groups_ = next_;
+}
+
+/// Has `task` run on `strand`, of which it is the first one.
+inline void enter_first(TaskPromise& task, Strand& strand) noexcept {
+  task.enter(&strand);
+  if (const ReadyQueue* const queue = strand.ready()) task.note_time(queue->time);
+}
 
 /// Who waits for one thing, in the order in which they came.
 class Line {
@@ -126,8 +180,11 @@ inline void Parked::abandon() noexcept {
   if (line != nullptr) wake(errno_code(ECANCELED));
 }
 
+/// "for a flag": `what` it is that `wait` stands in line for.
+void describe(const Parked& wait, const char* what, Waiting& waiting);
+
 /// Awaits a `Wait`, which is a Parked with begin(): whether it is over at once; park(): stands in
-/// line; and value(): what co_await gives.
+/// line; value(): what co_await gives; and `what` it waits for, for reports.
 template <class Wait>
 class ParkAwaiter {
  public:
@@ -162,8 +219,12 @@ class ParkAwaiter {
     DUOLU_CHECK(wait_.strand->ready() != nullptr);  // Strand::run_in()
     wait_.task = &waiter;
     wait_.propagates = propagates;
-    wait_.strand->suspended(
-        [](Strand&, void* wait) noexcept { static_cast<Wait*>(wait)->abandon(); }, &wait_);
+    static constexpr WaitKind kind = {
+        [](Strand&, void* wait) noexcept { static_cast<Wait*>(wait)->abandon(); },
+        [](const Strand&, const void* wait, Waiting& waiting) {
+          describe(*static_cast<const Wait*>(wait), Wait::what, waiting);
+        }};
+    wait_.strand->suspended(kind, &wait_);
     wait_.park();
   }
   [[nodiscard]] bool over() const noexcept { return over_; }

@@ -68,6 +68,7 @@ class Semaphore {
 
  private:
   struct Wait : detail::Parked {
+    static constexpr const char* what = "for a permit of a semaphore";
     explicit Wait(Semaphore* of) noexcept : semaphore(of) {}
     bool begin() const noexcept { return semaphore->take(); }
     void park() noexcept { semaphore->line_.push(*this); }

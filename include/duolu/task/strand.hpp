@@ -4,11 +4,20 @@
 #include <coroutine>
 #include <cstdint>
 #include <source_location>
-#include <utility>
 
 namespace duolu {
 
 class ReadyQueue;
+class Strand;
+struct Waiting;  // waiting.hpp
+
+/// A kind of thing that a strand waits for: one constant for each. `subject` is the very one.
+struct WaitKind {
+  /// Has the wait end early, since the strand is cancelled. It resumes nobody.
+  void (*abandon)(Strand& strand, void* subject) noexcept;
+  /// Tells a report about it. Nothing, if the strand does not wait for it any more.
+  void (*describe)(const Strand& strand, const void* subject, Waiting& waiting);
+};
 
 /// Who runs on a strand, for reports: a name, or else a place in the source.
 struct Origin {
@@ -24,17 +33,15 @@ struct Origin {
 /// itself.
 class Strand {
  public:
-  /// Has what `strand` waits for end early. It resumes nobody.
-  using Abandon = void (*)(Strand& strand, void* subject) noexcept;
-
   Strand() = default;
   Strand(const Strand&) = delete;
   Strand& operator=(const Strand&) = delete;
 
   [[nodiscard]] bool cancelled() const noexcept { return (ready_and_bits_ & cancelled_bit) != 0; }
   void cancel() noexcept {
+    if (cancelled()) return;
     ready_and_bits_ |= cancelled_bit;
-    if (abandon_ != nullptr) std::exchange(abandon_, nullptr)(*this, subject_);
+    if (kind_ != nullptr) kind_->abandon(*this, subject_);
   }
 
   /// For whoever runs tasks, before the task begins: where it queues when another task wakes it.
@@ -67,15 +74,19 @@ class Strand {
     return origin;
   }
 
-  /// For awaiters, when they suspend: `abandon(*this, subject)` is called if the strand is
-  /// cancelled: once at most, and not after resumed().
-  void suspended(Abandon abandon, void* subject) noexcept {
-    abandon_ = abandon;
+  /// For awaiters, when they suspend: what it waits for now. `kind.abandon` is called if the strand
+  /// is cancelled: once at most, and not after resumed().
+  void suspended(const WaitKind& kind, void* subject) noexcept {
+    kind_ = &kind;
     subject_ = subject;
   }
-  /// For awaiters, when they go on. One whose `abandon` finds out by itself that the strand no
-  /// longer waits for `subject` may leave it out, if `subject` lives on.
-  void resumed() noexcept { abandon_ = nullptr; }
+  /// For awaiters, when they go on. One whose kind finds out by itself that the strand no longer
+  /// waits for `subject` may leave it out, if `subject` lives on.
+  void resumed() noexcept { kind_ = nullptr; }
+  /// Tells a report what it waits for; nothing, if it runs, or is about to.
+  void describe(Waiting& waiting) const {
+    if (kind_ != nullptr) kind_->describe(*this, subject_, waiting);
+  }
 
  private:
   // In the low bits of the address of the queue, since every connection has a strand.
@@ -83,7 +94,7 @@ class Strand {
   static constexpr std::uintptr_t named_bit = 2;
   static constexpr std::uintptr_t all_bits = cancelled_bit | named_bit;
 
-  Abandon abandon_ = nullptr;
+  const WaitKind* kind_ = nullptr;
   void* subject_ = nullptr;
   union {
     std::source_location where_{};

@@ -121,9 +121,19 @@ class TaskPromise {
     if (where_ == nullptr) return {};
     return std::bit_cast<std::source_location>(where_);
   }
+  /// The task that awaits it; null if none does.
+  [[nodiscard]] TaskPromise* awaited_by() const noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see wait_in()
+    return (next_ & is_end) != 0 ? nullptr : reinterpret_cast<TaskPromise*>(next_);
+  }
   [[nodiscard]] Strand* strand() const noexcept { return strand_; }
   /// The strand it runs on; to be set before it begins, and not null by then.
   void enter(Strand* strand) noexcept { strand_ = strand; }
+
+  /// For whoever runs the task of a strand, while it has not ended: a time to keep, in a unit of
+  /// theirs. 0 before the first call.
+  void note_time(std::uint32_t time) noexcept { time_or_error_ = time; }
+  [[nodiscard]] std::uint32_t noted_time() const noexcept { return time_or_error_; }
 
   /// Whether it has begun.
   [[nodiscard]] bool started() const noexcept { return started_; }
@@ -172,7 +182,8 @@ class TaskPromise {
   TaskPromise() = default;
   ~TaskPromise() = default;
 
-  std::int32_t error_value_ = 0;  ///< For TaskResult<Result<>>, whose category has no room for it.
+  /// See note_time(); once it has ended, for TaskResult<Result<>>, the value of its error.
+  std::uint32_t time_or_error_ = 0;
 
  private:
   static constexpr std::uintptr_t is_end = 1;  ///< In next_: it is a TaskEnd.
@@ -202,7 +213,7 @@ class TaskPromise {
     }
   }
 
-  // error_value_ is above, and these beside it: every connection has a frame, and every byte
+  // time_or_error_ is above, and these beside it: every connection has a frame, and every byte
   // counts.
   bool started_ = false;
   bool done_ = false;
@@ -260,10 +271,10 @@ class TaskResult<Result<>> : public TaskPromise {
  private:
   std::error_code error() const noexcept final {
     if (category_ == nullptr) return {};
-    return {error_value_, *category_};
+    return {static_cast<int>(time_or_error_), *category_};
   }
   void take_error(std::error_code error) noexcept final {
-    error_value_ = error.value();
+    time_or_error_ = static_cast<std::uint32_t>(error.value());
     category_ = &error.category();
   }
 

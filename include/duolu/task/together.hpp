@@ -60,7 +60,7 @@ class Siblings {
 
   /// For as many tasks as there are `members`, run by whoever runs `parent`.
   Siblings(std::span<Member> members, Until until, const Strand& parent) noexcept
-      : members_(members), until_(until), ready_(parent.ready()) {}
+      : members_(members), until_(until), parent_(parent) {}
   Siblings(const Siblings&) = delete;
   Siblings& operator=(const Siblings&) = delete;
 
@@ -82,6 +82,9 @@ class Siblings {
 
  private:
   void ended(const Member& member) noexcept;
+  static void describe(const Strand& strand, const void* siblings, Waiting& waiting);
+  static const WaitKind joined;
+  static const WaitKind joined_shielded;
 
   static constexpr std::size_t nobody = static_cast<std::size_t>(-1);
 
@@ -89,12 +92,12 @@ class Siblings {
   Until until_;
   bool decided_ = false;
   bool cancelled_ = false;
-  ReadyQueue* ready_;
+  const Strand& parent_;
   std::size_t begun_ = 0;
   std::size_t running_ = 0;
   std::size_t winner_ = nobody;
   std::exception_ptr exception_;
-  std::coroutine_handle<> joiner_;
+  TaskPromise* joiner_ = nullptr;
 };
 
 class Siblings::Join {
@@ -107,11 +110,10 @@ class Siblings::Join {
     if (!shielded_ && strand_->cancelled()) siblings_.cancel();
     return siblings_.running_ == 0;
   }
-  void await_suspend(std::coroutine_handle<> waiter) const noexcept {
-    siblings_.joiner_ = waiter;
-    if (!shielded_)
-      strand_->suspended([](Strand&, void* all) noexcept { static_cast<Siblings*>(all)->cancel(); },
-                         &siblings_);
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) const noexcept {
+    siblings_.joiner_ = &waiter.promise();
+    strand_->suspended(shielded_ ? joined_shielded : joined, &siblings_);
   }
   void await_resume() const noexcept { strand_->resumed(); }
 

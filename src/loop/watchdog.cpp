@@ -1,0 +1,80 @@
+#include "watchdog.hpp"
+
+#include "duolu/base/check.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace duolu::detail {
+
+Result<std::unique_ptr<Watchdog>> Watchdog::start(Kernel& kernel, Duration threshold,
+                                                  Report report) {
+  Result<std::unique_ptr<Poller>> bed = make_poller(kernel, "poll");
+  if (!bed) return fail(bed.error());
+  std::unique_ptr<Watchdog> dog(
+      new Watchdog(kernel, std::move(*bed), threshold, std::move(report)));
+  const int error = kernel.pthread_create(
+      &dog->thread_,
+      [](void* self) -> void* {
+        static_cast<Watchdog*>(self)->watch();
+        return nullptr;
+      },
+      dog.get());
+  if (error == 0) return dog;
+  dog->ending_ = true;  // there is no thread to wait for
+  return fail(-error);
+}
+
+Watchdog::~Watchdog() {
+  if (ending_.exchange(true)) return;
+  bed_->wake();
+  (void)kernel_.pthread_join(thread_);
+}
+
+void Watchdog::goes_on(const Stall& who, Instant now) {
+  who_ = who;
+  since_ = now;
+  number_.fetch_add(1);
+  if (asleep_.load() && asleep_.exchange(false)) bed_->wake();
+}
+
+void Watchdog::let_go() {
+  const std::scoped_lock guard(mutex_);
+  number_.fetch_add(1);
+}
+
+void Watchdog::watch() {
+  std::uint64_t last = 0;      // as it was when it looked before
+  std::uint64_t reported = 0;  // the last one that was
+  while (!ending_) {
+    const std::uint64_t number = number_;
+    const bool held = (number & 1) != 0;
+    if (held && number != reported) {
+      const Instant due = look_at(number);
+      if (due == immediately) reported = number;
+      if (due != never && due != immediately) sleep_until(due);
+    } else if (held || number != last) {
+      sleep_until(after(kernel_.now(), threshold_));
+    } else {  // nothing has gone on since
+      asleep_ = true;
+      if (number_ == number && !ending_) sleep_until(never);
+      asleep_ = false;
+    }
+    last = number;
+  }
+}
+
+Instant Watchdog::look_at(std::uint64_t number) {
+  const std::scoped_lock guard(mutex_);
+  if (number_ != number) return never;
+  const Instant now = kernel_.now();
+  if (now < after(since_, threshold_)) return after(since_, threshold_);
+  Stall stall = who_;
+  stall.held = now - since_;
+  report_(stall);
+  return immediately;
+}
+
+void Watchdog::sleep_until(Instant instant) {
+  DUOLU_CHECK(bed_->wait(instant).has_value());  // one descriptor: it does not run out of memory
+}
+
+}  // namespace duolu::detail
