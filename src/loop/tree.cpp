@@ -2,7 +2,6 @@
 // knows what it waits for (WaitKind), who waits knows who awaits it, and what a strand has begun is
 // either what it waits for or a scope.
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <string_view>
@@ -54,7 +53,8 @@ class Walk {
     report.cancelled = strand.cancelled();
     if (waiting.task == nullptr) return;
     report.waits = waiting.what;
-    if (waiting.until != never) report.left = std::max(waiting.until - now_, Duration::zero());
+    if (waiting.until != never)
+      report.left = waiting.until > now_ ? waiting.until - now_ : Duration::zero();
     const detail::TaskPromise* first = nullptr;
     for (const detail::TaskPromise* task = waiting.task; task != nullptr;
          task = task->awaited_by()) {
