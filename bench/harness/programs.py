@@ -1,4 +1,5 @@
-"""What is timed without a client: the loop's own work, and what compiling costs."""
+"""What is timed besides echoing: the loop's own work, what compiling costs, what a long handler
+does to others."""
 
 import json
 import os
@@ -6,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from machine import field
-from process import Failure, Process, describe, run_client
+from process import PORTS, Failure, Process, await_echo, describe, run_client
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +61,30 @@ def cpu_seconds(words):
     return used.ru_utime + used.ru_stime
 
 
-PROGRAMS = {"loop": loop, "headers": headers}
+def long_handler(build, quick):
+    """[{"way", "stalls", "p50_us": [...], "p99_us": [...], "max_us": [...]}], in turns: what others
+    wait while one handler computes for 200 ms in a second. They send at a rate of their own, 2,000
+    a second, so that what waits is counted. Neither is bound to a core: with offload, two threads
+    of the server are at work."""
+    ways = {"nobody computes": "none", "on the loop's thread": "here", "offload": "offload"}
+    found = [{"way": way, "stalls": "", "p50_us": [], "p99_us": [], "max_us": []} for way in ways]
+    for _ in range(1 if quick else 5):
+        for each in found:
+            port = PORTS.take()
+            with Process([build / "bench/long_handler", str(port), ways[each["way"]]]) as server:
+                await_echo(server, port)
+                said = run_client(
+                    [build / "duolu", "load", f"tcp://127.0.0.1:{port}", "--rate", "2k", "--json",
+                     "--connections", "50", "--duration", "3s" if quick else "10s"], seconds=60)
+                server.stop()
+                each["stalls"] = server.complaint()
+            latency = json.loads(said)["latency_us"]["corrected"]
+            for key in ("p50", "p99", "max"):
+                each[f"{key}_us"].append(latency[key])
+    return found
+
+
+PROGRAMS = {"loop": loop, "headers": headers, "long-handler": long_handler}
 
 
 def run(name, build, quick):

@@ -130,9 +130,21 @@ def headers_table(results):
     return table
 
 
+def long_handler_table(results):
+    table = Table("What others wait while one handler computes for 200 ms in every second: "
+                  "microseconds", ["it computes", "p50", "p99", "spread", "longest", "reported"])
+    for result in results:
+        table.add(result["way"], number(stats.median(result["p50_us"])),
+                  number(stats.median(result["p99_us"])),
+                  f"{stats.quartile_spread(result['p99_us']):.0%}",
+                  number(max(result["max_us"])), result["stalls"])
+    return table
+
+
 def program_table(found):
     """Of what programs.run() found."""
-    table = {"loop": loop_table, "headers": headers_table}[found["name"]](found["results"])
+    tables = {"loop": loop_table, "headers": headers_table, "long-handler": long_handler_table}
+    table = tables[found["name"]](found["results"])
     if "failure" in found:
         table.footnote(f"failed: {found['failure']}")
     return table
