@@ -23,8 +23,6 @@ using namespace std::chrono_literals;
 
 constexpr Duration linger_time = 1s;  // for the peer to take the last bytes and close
 constexpr Duration quiet_when_stopping = 200ms;
-constexpr Duration backoff_min = 100ms;
-constexpr Duration backoff_max = 1s;
 // Of a buffer: what is kept for a peer that does not read is as large, and so is what is lent.
 constexpr std::size_t most_lent = std::size_t{16} * 1024;
 constexpr std::size_t shown_of_a_message = 64;
@@ -44,8 +42,9 @@ Task<Result<>> read_to_the_end(Stream* stream) {
 /// A listening socket; the file of a Unix one goes with it. What its task goes by stays when it is
 /// closed: a report of who held the loop comes when the loop has it back, and names who has ended.
 struct Server::Door {
-  Door(Listener socket, const Address& bound)
+  Door(Loop& loop, Listener socket, const Address& bound)
       : listener(std::make_unique<Listener>(std::move(socket))),
+        acceptor(std::make_unique<Acceptor>(loop, *listener)),
         text(bound.to_string()),
         task("accept " + text) {}
   Door(const Door&) = delete;
@@ -57,10 +56,12 @@ struct Server::Door {
     constexpr std::string_view unix_scheme = "unix://";
     if (text.starts_with(unix_scheme))
       listener->kernel().unlink(text.substr(unix_scheme.size()).c_str());
+    acceptor.reset();
     listener.reset();
   }
 
   std::unique_ptr<Listener> listener;  ///< Null: closed.
+  std::unique_ptr<Acceptor> acceptor;  ///< The same.
   std::string text;                    ///< Its address.
   std::string task;                    ///< What its task goes by.
 };
@@ -75,6 +76,9 @@ struct Server::Connection {
   ~Connection() {
     (ending ? server.ending_ : server.active_).erase(place);
     server.left_.set();
+    stream.close();  // first, so that there is a descriptor
+    for (Door& door : server.doors_)
+      if (door.acceptor != nullptr) door.acceptor->freed();
   }
 
   Server& server;
@@ -113,7 +117,7 @@ Result<Address> Server::listen(const Address& address) {
   Result<Listener> listener = Listener::open(loop_, address);
   if (!listener) return fail(listener.error());
   const Address bound = listener->address();
-  doors_.emplace_back(std::move(*listener), bound);
+  doors_.emplace_back(loop_, std::move(*listener), bound);
   return bound;
 }
 
@@ -186,15 +190,11 @@ Task<Result<>> Server::let_finish() {
 }
 
 Task<Result<>> Server::everybody_left() {
-  while (count() > 0) co_await try_(somebody_left());
-  co_return Result<>();
-}
-
-/// Waits for the end of a connection.
-Task<Result<>> Server::somebody_left() {
-  left_.reset();
-  const bool left = co_await left_.wait();
-  if (!left) co_return fail(ECANCELED);
+  while (count() > 0) {
+    left_.reset();
+    const bool left = co_await left_.wait();
+    if (!left) co_return fail(ECANCELED);
+  }
   co_return Result<>();
 }
 
@@ -210,41 +210,26 @@ void Server::cut_the_rest() {
 // --- accepting
 
 Task<> Server::accept_from(Door* door, Scope* connections) {
-  Duration backoff = backoff_min;
-  for (;;) {
-    Result<Stream> stream = co_await door->listener->accept();
-    if (stream) {
-      backoff = backoff_min;
-      Semaphore::Permit permit;
-      if (room_) {
-        Result<Semaphore::Permit> room = co_await room_->acquire();
-        if (!room) co_return;
-        permit = std::move(*room);
-      }
-      connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
-      continue;
+  door->acceptor->on_error([this](std::error_code error) { tell_accept_error(error); });
+  while (Result<Stream> stream = co_await door->acceptor->next()) {
+    Semaphore::Permit permit;
+    if (room_) {
+      Result<Semaphore::Permit> room = co_await room_->acquire();
+      if (!room) co_return;
+      permit = std::move(*room);
     }
-    if (stream.error() == std::errc::operation_canceled) co_return;
-    if (accept_error(stream.error()) == AcceptError::connection) {
-      if (stream.error() == StreamError::refused) tell_refused(stream.error());
-      continue;
-    }
-    // The connection stays in the backlog, and trying again at once would spin. One of our own that
-    // ends is what we wait for; the clock is for what others free.
-    tell_paused(stream.error());
-    (void)co_await within(loop_, backoff, somebody_left());
-    backoff = std::min(backoff * 2, backoff_max);
+    connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
   }
 }
 
-void Server::tell_refused(std::error_code error) {
-  ++totals_.failed;
-  journal_.say(Verbosity::normal, "refused",
-               fmt::format("refused a connection: {}", error.message()),
-               {{"error", error.message()}});
-}
-
-void Server::tell_paused(std::error_code error) {
+void Server::tell_accept_error(std::error_code error) {
+  if (error == StreamError::refused) {
+    ++totals_.failed;
+    journal_.say(Verbosity::normal, "refused",
+                 fmt::format("refused a connection: {}", error.message()),
+                 {{"error", error.message()}});
+  }
+  if (accept_error(error) == AcceptError::connection) return;
   const Instant now = loop_.kernel().now();
   if (now < accept_tell_again_) return;
   accept_tell_again_ = after(now, 10s);

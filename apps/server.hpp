@@ -93,14 +93,12 @@ class Server {
   Task<> give_grace();
   Task<Result<>> let_finish();
   Task<Result<>> everybody_left();
-  Task<Result<>> somebody_left();
   void cut_the_rest();
   [[nodiscard]] std::size_t count() const { return active_.size() + ending_.size(); }
 
   // Accepting.
   Task<> accept_from(Door* door, Scope* connections);
-  void tell_refused(std::error_code error);
-  void tell_paused(std::error_code error);
+  void tell_accept_error(std::error_code error);
 
   // One connection.
   Task<> handle(Stream stream, Semaphore::Permit permit);

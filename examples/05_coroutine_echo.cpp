@@ -21,9 +21,10 @@ Task<Result<>> echo(Stream stream) {
 }
 // [/echo]
 
-Task<> serve(Listener* listener, Scope* scope) {
-  while (Result<Stream> stream = co_await listener->accept())
-    scope->spawn(echo(std::move(*stream)));
+/// Until it is cancelled: an Acceptor passes over what ends one connection, and waits when there
+/// are no descriptors.
+Task<> serve(Acceptor* acceptor, Scope* scope) {
+  while (Result<Stream> stream = co_await acceptor->next()) scope->spawn(echo(std::move(*stream)));
 }
 
 }  // namespace
@@ -37,5 +38,6 @@ int main(int argc, char** argv) {
       Listener::open(loop, resolve(real_kernel(), anywhere).value().front()).value();
   std::printf("listening on 127.0.0.1, port %d\n", listener.address().port());
   std::fflush(stdout);
-  loop.run(with_scope([&](Scope& scope) { return serve(&listener, &scope); }));
+  Acceptor acceptor(loop, listener);
+  loop.run(with_scope([&](Scope& scope) { return serve(&acceptor, &scope); }));
 }

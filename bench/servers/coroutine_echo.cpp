@@ -3,7 +3,6 @@
 // the real kernel: coroutine_echo_main.cpp; on a scripted one: ../scripted_cost.cpp.
 #include "coroutine_echo.hpp"
 
-#include <chrono>
 #include <cstdlib>
 #include <string>
 #include <utility>
@@ -40,14 +39,9 @@ Task<Result<>> echo_with_own_buffer(Stream stream) {
   co_return {};
 }
 
-Task<> serve(Loop* loop, Listener* listener, Scope* scope, bool lent) {
-  for (;;) {
-    Result<Stream> stream = co_await listener->accept();
-    if (stream)
-      scope->spawn(lent ? echo(std::move(*stream)) : echo_with_own_buffer(std::move(*stream)));
-    else  // no descriptors, for one; it would fail again at once
-      co_await loop->sleep_for(std::chrono::milliseconds(10));
-  }
+Task<> serve(Acceptor* acceptor, Scope* scope, bool lent) {
+  while (Result<Stream> stream = co_await acceptor->next())
+    scope->spawn(lent ? echo(std::move(*stream)) : echo_with_own_buffer(std::move(*stream)));
 }
 
 }  // namespace
@@ -59,7 +53,8 @@ void bench::serve_coroutine_echo(Kernel& kernel, int port, std::string_view back
   Loop loop(*engine);
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::to_string(port)).value();
   Listener listener = Listener::open(loop, resolve(kernel, endpoint).value().front()).value();
-  loop.run(with_scope(
-      [&](Scope& scope) { return serve(&loop, &listener, &scope, buffer_kind != "own"); }));
+  Acceptor acceptor(loop, listener);
+  loop.run(
+      with_scope([&](Scope& scope) { return serve(&acceptor, &scope, buffer_kind != "own"); }));
   std::abort();  // serve() never ends
 }

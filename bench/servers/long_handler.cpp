@@ -38,16 +38,9 @@ Task<Result<>> echo(Stream stream) {
   co_return {};
 }
 
-Task<> accept_all(Loop* loop, Listener* listener, Scope* scope) {
-  for (;;) {
-    Result<Stream> stream = co_await listener->accept();
-    if (stream)
-      scope->spawn(echo(std::move(*stream)), "echo");
-    else if (stream.error() == std::errc::operation_canceled)
-      co_return;
-    else  // no descriptors, for one; it would fail again at once
-      co_await loop->sleep_for(10ms);
-  }
+Task<> accept_all(Acceptor* acceptor, Scope* scope) {
+  while (Result<Stream> stream = co_await acceptor->next())
+    scope->spawn(echo(std::move(*stream)), "echo");
 }
 
 Task<> compute_every_second(Loop* loop, OffloadPool* pool) {
@@ -81,6 +74,7 @@ int main(int argc, char** argv) {
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::string(argv[1])).value();
   Listener listener =
       Listener::open(loop, resolve(real_kernel(), endpoint).value().front()).value();
+  Acceptor acceptor(loop, listener);
   int stalls = 0;
   std::string who = "nobody";
   loop.watch_stalls(100ms, [&](const Stall& stall) {
@@ -88,7 +82,7 @@ int main(int argc, char** argv) {
     who = stall.origin.name != nullptr ? stall.origin.name : "?";
   });
   loop.run(with_scope([&](Scope& scope) -> Task<> {
-    scope.spawn(accept_all(&loop, &listener, &scope), "accept");
+    scope.spawn(accept_all(&acceptor, &scope), "accept");
     if (how != "none") scope.spawn(compute_every_second(&loop, pool.get()), "compute");
     co_await until_told_to_end(&loop, &scope);
   }));

@@ -27,14 +27,10 @@ Task<Result<>> echo(Stream stream) {
   co_return {};
 }
 
-Task<> serve(duolu::Loop* loop, duolu::Listener* listener, duolu::Scope* scope) {
-  for (;;) {
-    Result<Stream> stream = co_await listener->accept();
-    if (stream)
-      scope->spawn(echo(std::move(*stream)));  // an error ends this client, and nobody else
-    else
-      (void)co_await loop->sleep_for(100ms);  // no descriptor is left: until somebody has gone
-  }
+Task<> serve(duolu::Acceptor* acceptor, duolu::Scope* scope) {
+  // When no descriptor is left it waits, until somebody has gone.
+  while (Result<Stream> stream = co_await acceptor->next())
+    scope->spawn(echo(std::move(*stream)));  // an error ends this client, and nobody else
 }
 
 }  // namespace
@@ -46,6 +42,6 @@ int main(int, char** argv) {
   auto listener = duolu::Listener::open(loop, localhost(number_after(argv, "--port", 8080)));
   if (!listener) fail("cannot listen on localhost", listener.error().value());
   std::printf("starting up on localhost port %d\n", listener->address().port());
-  loop.run(
-      duolu::with_scope([&](duolu::Scope& scope) { return serve(&loop, &*listener, &scope); }));
+  duolu::Acceptor acceptor(loop, *listener);
+  loop.run(duolu::with_scope([&](duolu::Scope& scope) { return serve(&acceptor, &scope); }));
 }

@@ -27,16 +27,14 @@ struct Member {
   Flag dropped{false};
 };
 
-Task<> say(std::vector<Member*>* room, const Member* from, std::string_view text) {
+void say(std::vector<Member*>* room, const Member* from, std::string_view text) {
   const auto line = std::make_shared<const std::string>(from->name + ": " + std::string(text));
-  std::erase_if(*room, [from](Member* to) {
-    if (to == from || to->unsent.size() < to->unsent.capacity()) return false;
+  std::erase_if(*room, [&](Member* to) {
+    if (to == from || to->unsent.try_send(line)) return false;
     std::printf("%s does not read: dropped\n", to->name.c_str());
     to->dropped.set();
     return true;
   });
-  for (Member* to : *room)
-    if (to != from) (void)co_await to->unsent.send(line);  // there is room, so nobody waits here
 }
 
 Task<> send_lines(Member* to) {
@@ -48,7 +46,7 @@ Task<> receive_lines(Loop* loop, std::vector<Member*>* room, Member* from) {
   Reader reader(from->stream, 4096);
   while (const auto line = co_await reader.read_until("\n")) {
     if (!line->ends_with('\n')) break;  // the end
-    co_await say(room, from, *line);
+    say(room, from, *line);
     (void)co_await loop->sleep_for(0ms);  // one line a turn, so that the senders have theirs
   }
   std::erase(*room, from);

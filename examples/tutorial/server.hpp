@@ -10,15 +10,10 @@
 namespace tutorial {
 
 template <class Handle>
-duolu::Task<> accept_all(duolu::Loop* loop, duolu::Listener* listener, duolu::Scope* scope,
-                         const char* name, Handle handle) {
-  for (;;) {
-    duolu::Result<duolu::Stream> stream = co_await listener->accept();
-    if (stream)
-      scope->spawn(handle(std::move(*stream)), name);
-    else  // no descriptor is left: until somebody has gone
-      (void)co_await loop->sleep_for(std::chrono::milliseconds(100));
-  }
+duolu::Task<> accept_all(duolu::Acceptor* acceptor, duolu::Scope* scope, const char* name,
+                         Handle handle) {
+  while (duolu::Result<duolu::Stream> stream = co_await acceptor->next())
+    scope->spawn(handle(std::move(*stream)), name);
 }
 
 /// Serves for ever, at the port after --port or else 8080: spawns the task `handle(stream)` for
@@ -28,9 +23,9 @@ void serve(duolu::Loop& loop, char** argv, const char* name, Handle handle) {
   auto listener = duolu::Listener::open(loop, localhost(number_after(argv, "--port", 8080)));
   if (!listener) fail("cannot listen on localhost", listener.error().value());
   std::printf("starting up on localhost port %d\n", listener->address().port());
-  loop.run(duolu::with_scope([&](duolu::Scope& scope) {
-    return accept_all(&loop, &*listener, &scope, name, std::move(handle));
-  }));
+  duolu::Acceptor acceptor(loop, *listener);
+  loop.run(duolu::with_scope(
+      [&](duolu::Scope& scope) { return accept_all(&acceptor, &scope, name, std::move(handle)); }));
 }
 
 }  // namespace tutorial

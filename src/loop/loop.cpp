@@ -209,11 +209,13 @@ void Loop::arrive(detail::Parked& one) noexcept {
 }
 
 void Loop::post(std::move_only_function<void()> work, std::source_location where) {
+  bool first = false;
   {
     const std::scoped_lock guard(mutex_);
+    first = posted_.empty();
     posted_.push_back({std::move(work), where});
   }
-  engine_.wake();
+  if (first) engine_.wake();  // for all that come until the loop takes them
 }
 
 const WaitKind Loop::Sleep::Awaiter::kind = {

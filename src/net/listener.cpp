@@ -2,8 +2,10 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 
+#include "duolu/loop/within.hpp"
 #include "open_descriptor.hpp"
 
 namespace duolu {
@@ -51,6 +53,29 @@ AcceptError accept_error(std::error_code error) noexcept {
     case ETIMEDOUT: return AcceptError::connection;  // accept(2), ERRORS
     default: return AcceptError::listener;
   }
+}
+
+Task<Result<Stream>> Acceptor::next() {
+  for (;;) {
+    Result<Stream> stream = co_await listener_.accept();
+    if (stream) {
+      pause_ = least_pause;
+      co_return stream;
+    }
+    const std::error_code error = stream.error();
+    if (error == std::errc::operation_canceled) co_return stream;
+    if (report_) report_(error);
+    if (accept_error(error) == AcceptError::connection) continue;
+    freed_.reset();
+    (void)co_await within(loop_, pause_, until_freed());
+    pause_ = std::min(pause_ * 2, most_pause);
+  }
+}
+
+Task<Result<>> Acceptor::until_freed() {
+  const bool freed = co_await freed_.wait();
+  if (!freed) co_return fail(ECANCELED);
+  co_return Result<>();
 }
 
 }  // namespace duolu

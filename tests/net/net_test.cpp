@@ -438,5 +438,80 @@ TEST_P(FaultyNetTest, a_connection_that_there_is_no_room_for_is_closed_and_told_
   EXPECT_EQ(::recv(first.fd.get(), &byte, 1, 0), 0);
 }
 
+TEST_P(FaultyNetTest, AC1_AC3_errors_about_one_connection_are_passed_over_and_told) {
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  Acceptor acceptor(loop, listener);
+  std::vector<std::error_code> told;
+  acceptor.on_error([&](std::error_code error) { told.push_back(error); });
+  const Address bound = listener.address();
+  kernel.fail(Call::accept, 1, ECONNABORTED, 3);
+  loop.run(with_scope([&](Scope&) -> Task<> {
+    const Result<Stream> client = co_await connect(loop, bound);
+    EXPECT_TRUE(client);
+    const Result<Stream> accepted = co_await acceptor.next();
+    EXPECT_TRUE(accepted);
+  }));
+  EXPECT_EQ(told, std::vector(3, errno_code(ECONNABORTED)));
+}
+
+TEST_P(FaultyNetTest, AC1_cancelling_loses_no_connection) {
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  Acceptor acceptor(loop, listener);
+  for (const bool paused : {false, true}) {
+    SCOPED_TRACE(paused);
+    if (paused) kernel.fail_always(Call::accept, EMFILE);
+    Attempt client;
+    loop.run(with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([](Acceptor* from) -> Task<> {
+        EXPECT_EQ((co_await from->next()).error().value(), ECANCELED);
+      }(&acceptor));
+      if (paused) {
+        sockaddr_in where{};
+        const Address bound = listener.address();
+        std::memcpy(&where, bound.data(), sizeof where);
+        client = begin_connect(where);
+        co_await loop.sleep_for(20ms);
+      }
+      scope.cancel();
+    }));
+    kernel.clear();
+    if (paused) {
+      EXPECT_TRUE(loop.run(acceptor.next()));
+    }
+  }
+}
+
+TEST_P(FaultyNetTest, AC2_what_lasts_is_waited_for_until_something_is_freed_or_for_a_while) {
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  const Address bound = listener.address();
+  sockaddr_in where{};
+  std::memcpy(&where, bound.data(), sizeof where);
+  for (const int error : {EMFILE, ENOMEM, EACCES}) {
+    SCOPED_TRACE(error);
+    Acceptor acceptor(loop, listener);
+    int told = 0;
+    acceptor.on_error([&](std::error_code why) {
+      EXPECT_EQ(why.value(), error);
+      ++told;
+    });
+    kernel.reset_counts();
+    kernel.fail_always(Call::accept, error);
+    const Attempt first = begin_connect(where);
+    const Instant begin = real_kernel().now();
+    loop.run(with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([](Acceptor* from) -> Task<> { EXPECT_TRUE(co_await from->next()); }(&acceptor));
+      co_await loop.sleep_for(250ms);  // tried after 0, 100 and 300 ms
+      EXPECT_LE(kernel.calls(Call::accept), 3U);
+      EXPECT_GE(told, 1);
+      kernel.clear();
+      acceptor.freed();
+    }));
+    // Not after the pause of 200 ms that had begun, unless this machine is very slow.
+    if (real_kernel().now() - begin < 290ms) {
+      EXPECT_LE(told, 2);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace duolu::test

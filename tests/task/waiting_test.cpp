@@ -400,6 +400,53 @@ TEST_F(ChannelTest, CH5_TA4_try_ends_the_task) {
   EXPECT_EQ(from.size(), 0U);
 }
 
+TEST_F(ChannelTest, CH8_trying_never_waits_and_overtakes_nobody) {
+  Channel<std::unique_ptr<int>> channel(1);
+  EXPECT_FALSE(channel.try_receive());
+  auto one = std::make_unique<int>(1);
+  EXPECT_TRUE(channel.try_send(std::move(one)));
+  auto two = std::make_unique<int>(2);
+  EXPECT_FALSE(channel.try_send(std::move(two)));
+  EXPECT_TRUE(two);  // it is still here
+
+  start([](Channel<std::unique_ptr<int>>* to, std::unique_ptr<int>* value) -> Task<> {
+    EXPECT_TRUE(co_await to->send(std::move(*value)));
+  }(&channel, &two));
+  EXPECT_EQ(**channel.try_receive(), 1);
+  auto three = std::make_unique<int>(3);
+  EXPECT_FALSE(channel.try_send(std::move(three)));  // the room was his who waited
+  go_on();
+  EXPECT_EQ(**channel.try_receive(), 2);
+
+  int got = 0;
+  start([](Channel<std::unique_ptr<int>>* from, int* value) -> Task<> {
+    *value = **co_await from->receive();
+  }(&channel, &got));
+  EXPECT_TRUE(channel.try_send(std::move(three)));
+  EXPECT_FALSE(channel.try_receive());  // it belongs to who waited
+  go_on();
+  EXPECT_EQ(got, 3);
+
+  channel.close();
+  EXPECT_FALSE(channel.try_send(std::make_unique<int>(4)));
+  EXPECT_FALSE(channel.try_receive());
+
+  Channel<int> copies(2);
+  const int value = 5;
+  EXPECT_TRUE(copies.try_send(value));
+  EXPECT_TRUE(copies.try_send(6));
+  copies.close();
+  EXPECT_EQ(copies.try_receive(), 5);
+  EXPECT_EQ(copies.try_receive(), 6);
+  EXPECT_FALSE(copies.try_receive());
+
+  Channel<int> handing(0);
+  EXPECT_FALSE(handing.try_send(1));  // nobody receives
+  start([](Channel<int>* to) -> Task<> { EXPECT_TRUE(co_await to->send(7)); }(&handing));
+  EXPECT_EQ(handing.try_receive(), 7);
+  go_on();
+}
+
 TEST_F(ChannelTest, CH1_CH6_random_traffic_loses_nothing) {
   for (std::size_t capacity = 0; capacity < 4; ++capacity) {
     Channel<int> channel(capacity);

@@ -1,9 +1,21 @@
-// Public. Layer: net. Listening sockets for tasks.
+// Public. Layer: net. Listening sockets for tasks, and accepting that goes on.
+//
+//   AC1  Acceptor::next() ends with a connection; with an error only when its strand is cancelled:
+//        ECANCELED, and no connection is lost. Errors that are about one connection are passed
+//        over.
+//   AC2  Any other error (descriptors or memory are short, a security module says no) leaves the
+//        connection in the backlog, and trying again at once would spin. So it tries again when
+//        freed() was called, or after 100 ms, doubled each time up to 1 s until one is accepted.
+//   AC3  on_error() is told of every error but ECANCELED, each time.
 #pragma once
 
+#include <functional>
+#include <system_error>
 #include <utility>
 
 #include "duolu/net/stream.hpp"
+#include "duolu/task/flag.hpp"
+#include "duolu/task/task.hpp"
 
 namespace duolu {
 
@@ -51,5 +63,36 @@ enum class AcceptError : std::uint8_t {
   listener,   ///< Anything else: the listener is broken, or a security module says no.
 };
 [[nodiscard]] AcceptError accept_error(std::error_code error) noexcept;
+
+/// Accepts one connection after the other, whatever accept(2) says. See the top of this file. Used
+/// by one task at a time.
+class Acceptor {
+ public:
+  /// Both outlive this.
+  Acceptor(Loop& loop, Listener& listener) noexcept : loop_(loop), listener_(listener) {}
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
+
+  /// `while (Result<Stream> stream = co_await acceptor.next())`
+  [[nodiscard]] Task<Result<Stream>> next();
+  /// A descriptor was closed, or memory given back: one that waits for that tries again.
+  void freed() noexcept { freed_.set(); }
+  /// See AC3. `report` must not throw.
+  void on_error(std::move_only_function<void(std::error_code)> report) {
+    report_ = std::move(report);
+  }
+
+ private:
+  static constexpr Duration least_pause = std::chrono::milliseconds(100);
+  static constexpr Duration most_pause = std::chrono::seconds(1);
+
+  Task<Result<>> until_freed();
+
+  Loop& loop_;
+  Listener& listener_;
+  Flag freed_;
+  Duration pause_ = least_pause;
+  std::move_only_function<void(std::error_code)> report_;
+};
 
 }  // namespace duolu

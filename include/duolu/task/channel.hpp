@@ -11,6 +11,7 @@
 //       sent, whatever the error, is still where it was.
 //   CH6  Only the constructor takes memory.
 //   CH7  Sending, receiving and closing resume nobody (RQ1).
+//   CH8  try_send() and try_receive() never wait, and overtake nobody.
 //
 // One thread. The channel outlives who waits for it.
 #pragma once
@@ -94,6 +95,24 @@ class Channel {
   /// `while (Result<T> value = co_await channel.receive())`: the next value. Errors: EPIPE after
   /// the last one, ECANCELED.
   auto receive() noexcept { return detail::Parking<Receiver, Channel*>(this); }
+  /// Sends `value` if that is possible now. Whether it was sent, and so moved from.
+  [[nodiscard]] bool try_send(T&& value) noexcept {
+    Sender sender(this, &value);
+    return accept(sender) && !sender.error;
+  }
+  /// The same with a copy.
+  [[nodiscard]] bool try_send(const T& value)
+    requires std::copy_constructible<T>
+  {
+    T copy = value;
+    return try_send(std::move(copy));
+  }
+  /// The next value, if there is one now: nothing also after the last one of a closed channel.
+  [[nodiscard]] std::optional<T> try_receive() noexcept {
+    Receiver receiver(this);
+    if (!supply(receiver)) return std::nullopt;
+    return std::move(receiver.received);
+  }
   /// See CH4. Does nothing the second time.
   void close() noexcept {
     closed_ = true;
