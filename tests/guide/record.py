@@ -488,8 +488,8 @@ def chat_stuck(play):
         play.note("ben", "< (each of them)")
         play.hear(r".* dropped")
         play.hear(r".* has left")
-        play.say("ben", "he has gone\n")
-        play.get("ann", f"{names['ben']}: he has gone\n")
+        play.say("ben", "she has gone\n")
+        play.get("ann", f"{names['ben']}: she has gone\n")
     return None
 
 

@@ -401,7 +401,7 @@ def coroutines():
                                           "co_await stream.write_all")):
         p.box(510, y, 230, 40, "thread" if y == 95 else "kernel", f"echo({name})", words)
     p.arrow(336, 95, 394, 95, "go")
-    p.arrow(394, 44, 330, 76, "wait").arrow(394, 146, 330, 114, "wait")
+    p.arrow(394, 44, 338, 76, "wait").arrow(394, 146, 338, 114, "wait")
     p.text(300, 190, "one runs, the others sleep in the middle of a line and keep their variables",
            "small")
     return p.legend()
