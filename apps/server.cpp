@@ -131,22 +131,21 @@ Result<Totals> Server::run() {
     input.emplace(std::move(*opened));
   }
   watch();
-  // Beside the rest, for it is to answer until the end, whatever hangs.
-  Strand telling;
-  Task<> tell = tell_tasks_on_signal();
-  loop_.start(tell, telling);
   Strand serving;
   serving.set_origin({"serve", {}});
   loop_.run(serve(input ? &**input : nullptr), serving);
-  telling.cancel();
-  while (!tell.promise().done()) (void)loop_.turn(never);
   return totals_;
 }
 
 /// stop() cancels the strand of this: first the doors close; connections have the grace time; with
 /// the end of their scope those that are left are cancelled.
 Task<> Server::serve(Stream* input) {
-  co_await with_scope([this, input](Scope& all) { return serve_in(&all, input); });
+  // SIGUSR1 is to be answered until the end, whatever hangs.
+  co_await with_scope([this, input](Scope& beside) -> Task<> {
+    beside.spawn(tell_tasks_on_signal(), "SIGUSR1");
+    co_await with_scope([this, input](Scope& all) { return serve_in(&all, input); });
+    beside.cancel();
+  });
 }
 
 Task<> Server::serve_in(Scope* connections, Stream* input) {
@@ -403,9 +402,9 @@ void Server::watch() {
     if (options_.trace_tasks) loop_.watch_stalls(Duration::max(), [](const Stall&) {});
     return;
   }
-  loop_.watch_stalls(options_.stall, [this](const Stall& stall) { tell_stall(stall, true); });
+  loop_.watch_stalls(options_.stall, [this](const Stall& stall) { tell_stall(stall, Hold::over); });
   const Result<> dog =
-      loop_.start_watchdog([this](const Stall& stall) { tell_stall(stall, false); });
+      loop_.start_watchdog([this](const Stall& stall) { tell_stall(stall, Hold::lasts); });
   if (!dog)
     journal_.say(
         Verbosity::normal, "no_watchdog",
@@ -413,8 +412,9 @@ void Server::watch() {
         {{"error", dog.error().message()}});
 }
 
-/// Not `over`: in the thread of the watchdog.
-void Server::tell_stall(const Stall& stall, bool over) {
+/// Of one that lasts: in the thread of the watchdog.
+void Server::tell_stall(const Stall& stall, Hold hold) {
+  const bool over = hold == Hold::over;
   const std::string who = name_of(stall.origin);
   const auto held = std::chrono::duration<double, std::milli>(stall.held).count();
   std::string from;
@@ -429,7 +429,7 @@ void Server::tell_stall(const Stall& stall, bool over) {
 }
 
 Task<> Server::tell_tasks_on_signal() {
-  (void)co_await loop_.sleep_for(0ms);  // then there are tasks
+  (void)co_await loop_.sleep_for(0ms);  // then there are others
   for (;;) {
     const Result<int> signal = co_await asked_.next();
     if (!signal) break;

@@ -117,7 +117,8 @@ class Server {
 
   // What somebody wants to know.
   void watch();
-  void tell_stall(const Stall& stall, bool over);
+  enum class Hold : std::uint8_t { over, lasts };
+  void tell_stall(const Stall& stall, Hold hold);
   Task<> tell_tasks_on_signal();
   void tell_tasks();
 

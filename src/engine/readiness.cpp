@@ -43,7 +43,9 @@ class ReadinessEngine final : public Engine {
         poller_(poller),
         trigger_(options.trigger.value_or(cheapest_trigger(poller))),
         silenced_by_message_(trigger_ == Trigger::edge && poller.emulates_edge()),
-        beside_message_(trigger_ == Trigger::edge ? Ready::writable : Ready::none),
+        beside_message_(trigger_ == Trigger::edge      ? Ready::writable
+                        : trigger_ == Trigger::oneshot ? Ready::readable  // so that none is one
+                                                       : Ready::none),
         budget_(options.budget),
         left_(options.budget),
         buffers_(options.buffers) {
@@ -80,7 +82,6 @@ class ReadinessEngine final : public Engine {
     descriptor.in.chance = descriptor.out.chance = chance(descriptor);
     descriptor.trusts_short =
         kind == DescriptorKind::tcp || (kind != DescriptorKind::file && trigger_ != Trigger::edge);
-    descriptor.quick = descriptor.trusts_short && trigger_ != Trigger::oneshot;
     descriptor.armed = static_cast<std::uint8_t>(first);
     descriptor.token = token ? static_cast<std::uint64_t>(*token) : no_token;
     return &descriptor;
@@ -133,6 +134,7 @@ class ReadinessEngine final : public Engine {
 
   Result<bool> wait(Instant deadline) override {
     left_ = budget_;
+    changed_ = false;
     if (starved_ != nullptr) feed();
     const Result<Poller::Batch> batch = poller_.wait(has_finished() ? immediately : deadline);
     if (!batch) return fail(batch.error());
@@ -145,9 +147,16 @@ class ReadinessEngine final : public Engine {
 
   void wake() noexcept override { poller_.wake(); }
   int fd() const noexcept override { return poller_.fd(); }
+  bool due() const noexcept override {
+    return has_finished() || changed_ || (starved_ != nullptr && spare_ != nullptr);
+  }
 
  private:
   static constexpr std::uint64_t no_token = 0;
+  /// A Unix datagram socket that is not connected counts as writable whatever its peer's queue has
+  /// room for (unix_dgram_poll in Linux), so waiting would be spinning. Nothing else says so often
+  /// that it could be written to, and cannot.
+  static constexpr std::uint32_t most_in_vain = 64;
 
   static Token token_of(const Descriptor& descriptor) noexcept {
     return static_cast<Token>(descriptor.token);
@@ -242,6 +251,7 @@ class ReadinessEngine final : public Engine {
     if (made_ == buffers_) return nullptr;
     void* const memory = ::operator new(sizeof(LentBuffer) + buffer_size(), std::nothrow);
     if (memory == nullptr) return nullptr;
+    static_assert(alignof(LentBuffer) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
     ++made_;
     return new (memory) LentBuffer{.engine = this, .next = nullptr, .size = 0};
   }
@@ -285,7 +295,7 @@ class ReadinessEngine final : public Engine {
   /// if it is another thing; then nothing has been done.
   bool receive_message(Descriptor& descriptor, Ready ready) {
     Op& op = descriptor.in;
-    if ((ready - beside_message_) != Ready::readable || !descriptor.quick ||
+    if ((ready - beside_message_) != Ready::readable || !descriptor.trusts_short ||
         descriptor.out.state == Op::State::parked)
       return false;
     if (op.state != Op::State::parked ||
@@ -315,7 +325,7 @@ class ReadinessEngine final : public Engine {
     const bool in = any(event.ready, Ready::readable | Ready::priority | Ready::read_closed);
     const bool out = event.writable();
     if (trigger_ == Trigger::edge) {
-      if (!event.short_means_drained()) descriptor.trusts_short = descriptor.quick = false;
+      if (!event.short_means_drained()) descriptor.trusts_short = false;
     } else {
       disarm(descriptor, (in ? Interest::readable : Interest::none) |
                              (out ? Interest::writable : Interest::none));
@@ -349,6 +359,7 @@ class ReadinessEngine final : public Engine {
   }
   void set_armed(Descriptor& descriptor, Interest interest) noexcept {
     descriptor.armed = static_cast<std::uint8_t>(interest);
+    changed_ = true;
     // It fails where there is nothing to wait for (a file, or closed under us): trying tells.
     (void)poller_.modify(token_of(descriptor), interest);
   }
@@ -383,7 +394,8 @@ class ReadinessEngine final : public Engine {
   }
 
   bool advance_recv_lent(Descriptor& descriptor, Op& op) {
-    if (!borrow(op)) return starve(op);
+    // In wait() those who starve are fed first; here they would be overtaken.
+    if (starved_ != nullptr || !borrow(op)) return starve(op);
     const bool ended = advance_recv(descriptor, op);
     if (!ended || op.result <= 0) give_back(LentBuffer::of(op.data));
     return ended;
@@ -423,7 +435,13 @@ class ReadinessEngine final : public Engine {
     op.result = 0;
     for (;;) {
       const ssize_t took = again([&] { return transmit(descriptor, message); });
-      if (took == -EAGAIN) return drained(descriptor, op, Interest::writable);
+      if (took == -EAGAIN) {
+        // Of sendmsg the size is free: how often it was told in vain to try.
+        if (descriptor.kind == DescriptorKind::socket && ++op.size > most_in_vain)
+          return ended_with(op, -ENOBUFS);
+        return drained(descriptor, op, Interest::writable);
+      }
+      op.size = 0;
       if (took < 0) return ended_with(op, took);
       op.moved += static_cast<std::uint32_t>(took);
       if (skip(message, static_cast<std::size_t>(took))) return true;
@@ -500,6 +518,7 @@ class ReadinessEngine final : public Engine {
   const Trigger trigger_;
   const bool silenced_by_message_;  ///< A report of readability is the last until drained().
   const Ready beside_message_;      ///< May be reported with a message, and asks for nothing.
+  bool changed_ = false;            ///< What is asked for, since the last wait.
   const int budget_;
   int left_;
   std::deque<Descriptor> descriptors_;  ///< Never move.

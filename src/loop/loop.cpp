@@ -250,6 +250,7 @@ Result<> Loop::start_watchdog(std::move_only_function<void(const Stall&)> report
   auto dog = detail::Watchdog::start(kernel(), watch_->threshold, std::move(report));
   if (!dog) return fail(dog.error());
   watch_->dog = std::move(*dog);
+  if (watch_->holding) watch_->dog->goes_on(watch_->current, watch_->since);  // who calls this
   return {};
 }
 
@@ -284,7 +285,11 @@ void Loop::note_time() {
 }
 
 [[gnu::noinline]] void Loop::let_go() {
-  if (watch_ == nullptr || !std::exchange(watch_->holding, false)) return;
+  if (watch_ == nullptr) return;
+  if (!std::exchange(watch_->holding, false)) {  // the watch began meanwhile
+    watch_->since = kernel().now();
+    return;
+  }
   if (watch_->dog != nullptr) watch_->dog->let_go();
   const Instant now = kernel().now();
   watch_->current.held = now - std::exchange(watch_->since, now);

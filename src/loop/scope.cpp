@@ -31,8 +31,10 @@ Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
 template <class T>
 void Scope::adopt(Task<T> task, const Origin& origin) {
+  detail::TaskPromise& promise = task.promise();
   auto* const child = new Child(*this);
-  start(*child, *task.release(), origin);
+  (void)task.release();
+  start(*child, promise, origin);
 }
 template void Scope::adopt(Task<> task, const Origin& origin);
 template void Scope::adopt(Task<Result<>> task, const Origin& origin);

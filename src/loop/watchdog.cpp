@@ -48,9 +48,9 @@ void Watchdog::watch() {
     const std::uint64_t number = number_;
     const bool held = (number & 1) != 0;
     if (held && number != reported) {
-      const Instant due = look_at(number);
-      if (due == immediately) reported = number;
-      if (due != never && due != immediately) sleep_until(due);
+      const Found found = look_at(number);
+      if (found == Found::reported) reported = number;
+      if (found == Found::waits) sleep_until(again_);
     } else if (held || number != last) {
       sleep_until(after(kernel_.now(), threshold_));
     } else {  // nothing has gone on since
@@ -62,15 +62,16 @@ void Watchdog::watch() {
   }
 }
 
-Instant Watchdog::look_at(std::uint64_t number) {
+Watchdog::Found Watchdog::look_at(std::uint64_t number) {
   const std::scoped_lock guard(mutex_);
-  if (number_ != number) return never;
+  if (number_ != number) return Found::gone;
   const Instant now = kernel_.now();
-  if (now < after(since_, threshold_)) return after(since_, threshold_);
+  again_ = after(since_, threshold_);
+  if (now < again_) return Found::waits;
   Stall stall = who_;
   stall.held = now - since_;
   report_(stall);
-  return immediately;
+  return Found::reported;
 }
 
 void Watchdog::sleep_until(Instant instant) {

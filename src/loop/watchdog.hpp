@@ -41,8 +41,9 @@ class Watchdog {
   Watchdog(Kernel& kernel, std::unique_ptr<Poller> bed, Duration threshold, Report report)
       : kernel_(kernel), bed_(std::move(bed)), threshold_(threshold), report_(std::move(report)) {}
   void watch();
-  /// Reports `number` if it is due; else when it will be. `never`: it has let go.
-  Instant look_at(std::uint64_t number);
+  enum class Found : std::uint8_t { gone, reported, waits };
+  /// Reports who holds the loop with this number, if for long; else notes when to look again.
+  Found look_at(std::uint64_t number);
   /// Until `instant`, or woken.
   void sleep_until(Instant instant);
 
@@ -55,6 +56,7 @@ class Watchdog {
   std::atomic<bool> asleep_ = false;       ///< Until somebody goes on.
   std::atomic<bool> ending_ = false;
   std::mutex mutex_;  ///< Held while a report is made, and by who lets go.
+  Instant again_{};   ///< When to look again; the watchdog's thread's own.
   Stall who_;         ///< Of an odd number_.
   Instant since_{};
 };

@@ -20,7 +20,7 @@ bool Timed::begin() {
 }
 
 void Timed::park(TaskPromise& waiter, bool propagates) noexcept {
-  task = &waiter;
+  waiter_ = &waiter;
   propagates_ = propagates;
   if (parent_.cancelled()) strand_.cancel();  // by what the task did before it waited
   parent_.suspended(timed, this);
@@ -30,7 +30,7 @@ const WaitKind Timed::timed = {
     [](Strand&, void* self) noexcept { static_cast<Timed*>(self)->strand_.cancel(); },
     [](const Strand&, const void* self, Waiting& waiting) {
       const auto& one = *static_cast<const Timed*>(self);
-      waiting.task = one.task;
+      waiting.task = one.waiter_;
       waiting.what = "for a task with a deadline";
       waiting.until = one.deadline_;
       waiting.children.push_back(&one.strand_);
@@ -52,13 +52,16 @@ void Timed::time_is_over() noexcept {
 
 void Timed::work_ended() {
   // One that is due is in the loop's hands, and rings in this turn: then it goes on.
-  if (!armed() && !rung_) return;
+  if (!armed() && !rung_) {
+    task = waiter_;
+    return;
+  }
   loop_.disarm(*this);
-  if (task == nullptr) return;
+  if (waiter_ == nullptr) return;
   if (const std::error_code found = error(); found && propagates_)
-    task->end_with(found);
+    waiter_->end_with(found);
   else
-    task->resume();
+    waiter_->resume();
 }
 
 }  // namespace duolu::detail

@@ -1,6 +1,7 @@
 #include "duolu/net/request.hpp"
 
 #include <string>
+#include <string_view>
 
 #include "duolu/net/address.hpp"
 #include "duolu/task/waiting.hpp"
@@ -8,16 +9,25 @@
 namespace duolu::detail {
 namespace {
 
-/// "tcp://127.0.0.1:5000 (descriptor 7)"; of what is no socket, "descriptor 7".
+/// "tcp://127.0.0.1:5000 (descriptor 7)".
+std::string name_of(const Descriptor& descriptor, const Address& address) {
+  std::string name = address.to_string();
+  constexpr std::string_view tcp = "tcp://";
+  if (descriptor.kind != DescriptorKind::tcp && name.starts_with(tcp))
+    name.replace(0, tcp.size(), "udp://");
+  return name + " (descriptor " + std::to_string(descriptor.fd) + ")";
+}
+
+/// The same of one of its ends; of what is no socket, "descriptor 7".
 std::string name_of(const Descriptor& descriptor, bool own_end) {
   Address address;
   Kernel& kernel = descriptor.engine->kernel();
   const int found = own_end
                         ? kernel.getsockname(descriptor.fd, address.data(), address.size_slot())
                         : kernel.getpeername(descriptor.fd, address.data(), address.size_slot());
-  const std::string number = "descriptor " + std::to_string(descriptor.fd);
-  if (found < 0 || address.family() == AF_UNSPEC) return number;
-  return address.to_string() + " (" + number + ")";
+  if (found < 0 || address.family() == AF_UNSPEC)
+    return "descriptor " + std::to_string(descriptor.fd);
+  return name_of(descriptor, address);
 }
 
 std::string what(const Descriptor& descriptor, const Op& op) {
@@ -32,7 +42,10 @@ std::string what(const Descriptor& descriptor, const Op& op) {
       return "to write " + std::to_string(op.size - op.moved) + " bytes to " +
              name_of(descriptor, false);
     case Op::Code::sendmsg: return "to write to " + name_of(descriptor, false);
-    case Op::Code::connect: return "to connect " + name_of(descriptor, true);
+    case Op::Code::connect:
+      return "to connect to " +
+             name_of(descriptor, Address(reinterpret_cast<const sockaddr*>(op.data),
+                                         static_cast<socklen_t>(op.size)));
     case Op::Code::none: break;
   }
   return {};

@@ -24,7 +24,7 @@ class StreamCategory final : public std::error_category {
   }
 };
 
-/// What `fd` is: short transfers can be trusted of TCP only.
+/// What `fd` is: of TCP short transfers can always be trusted.
 DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept {
   struct stat status{};
   if (kernel.fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return DescriptorKind::file;

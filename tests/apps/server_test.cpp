@@ -10,9 +10,7 @@
 
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
 #include <functional>
-#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -22,41 +20,8 @@
 
 #include "duolu/base/prng.hpp"
 #include "duolu/kernel/fault.hpp"
+#include "support/allocations.hpp"
 #include "support/conformance.hpp"
-
-namespace {
-
-/// Set in the thread whose allocations are counted.
-thread_local bool counted = false;
-std::atomic<std::uint64_t> allocations{0};
-
-void* allocate_or_null(std::size_t size) noexcept {
-  if (counted) allocations.fetch_add(1, std::memory_order_relaxed);
-  return std::malloc(size != 0 ? size : 1);
-}
-void* allocate(std::size_t size) {
-  if (void* memory = allocate_or_null(size)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-// Every form of new that the program has ends in one of these. Not the aligned ones: nothing here
-// is aligned beyond what malloc gives. Never inlined: g++ 12 at -O1 takes a free() that it sees
-// beside a new that it does not see through for a mistake.
-[[gnu::noinline]] void* operator new(std::size_t size) { return allocate(size); }
-[[gnu::noinline]] void* operator new[](std::size_t size) { return allocate(size); }
-// The library's own would call the ones above; a sanitizer's does not.
-[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-  return allocate_or_null(size);
-}
-[[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
-  return allocate_or_null(size);
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace duolu::apps {
 namespace {
@@ -125,9 +90,8 @@ class ServerTest : public testing::TestWithParam<Cell> {
 
   void launch() {
     thread = std::thread([this] {
-      counted = true;
+      const test::CountsAllocations counted;
       Result<Totals> result = server->run();
-      counted = false;
       EXPECT_TRUE(result) << result.error().message();
       if (result) totals = *result;
     });
@@ -376,15 +340,15 @@ TEST_P(ServerTest, a_message_allocates_nothing) {
     for (const Client& client : clients) ASSERT_EQ(client.receive(message.size()), message);
   };
   ping_pong();  // by the end of it every client was accepted, which does allocate
-  ASSERT_GT(allocations.load(), connections) << "nothing is counted";
+  ASSERT_GT(test::allocations(), connections) << "nothing is counted";
   // Lists in the poller grow to what a turn may hold; when the first such turn comes is chance. An
   // allocation a message, or one in a thousand, would be in every stretch of 10,000 messages.
   std::uint64_t made = 1;
   for (int attempt = 0; attempt < 5 && made != 0; ++attempt) {
-    const std::uint64_t before = allocations.load();
+    const std::uint64_t before = test::allocations();
     for (std::size_t round = 0; round < rounds; ++round) ping_pong();
     if (HasFatalFailure()) return;
-    made = allocations.load() - before;
+    made = test::allocations() - before;
   }
   EXPECT_EQ(made, 0U) << "in " << connections * rounds << " messages";
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -359,7 +360,7 @@ TEST_P(EngineTest, EN9_a_lent_buffer_holds_what_was_received) {
       LentBuffer& lent = Engine::lent(descriptor);
       EXPECT_EQ(std::string_view(lent.bytes(), lent.size), "lent");
       EXPECT_EQ(&LentBuffer::of(lent.bytes()), &lent);
-      lent.give_back();
+      Engine::give_back(lent);
     }
     // Neither the end nor a cancelled request keeps a buffer.
     ASSERT_FALSE(engine->recv_lent(descriptor));
@@ -406,6 +407,51 @@ TEST_P(EngineTest, EN9_who_needs_one_buffer_more_waits_in_order) {
   std::string got;
   EXPECT_EQ(receive(*readers[3], got), 1);
   EXPECT_EQ(got, "3");
+}
+
+TEST_P(EngineTest, EN9_who_waits_for_a_buffer_is_not_overtaken) {
+  start(real_kernel(), {.buffer_size = 64, .buffers = 1});
+  Pair much = tcp_pair();
+  Pair little = tcp_pair();
+  put(much.b.get(), std::string(1000, 'm'));
+  put(little.b.get(), "l");
+  ASSERT_TRUE(settled(much.a.get(), POLLIN));
+  ASSERT_TRUE(settled(little.a.get(), POLLIN));
+  Descriptor& greedy = open(std::move(much.a));
+  Descriptor& modest = open(std::move(little.a));
+  ASSERT_TRUE(engine->recv_lent(greedy));
+  ASSERT_FALSE(engine->recv_lent(modest));
+  EXPECT_FALSE(engine->due());
+  engine->give_back(Engine::lent(greedy));
+  EXPECT_TRUE(engine->due());  // though no descriptor says so
+  EXPECT_FALSE(engine->recv_lent(greedy));
+  ASSERT_EQ(result_of(modest.in), 1);
+  ASSERT_TRUE(engine->wait(immediately));
+  EXPECT_EQ(take(), nullptr);
+  engine->give_back(Engine::lent(modest));
+  ASSERT_EQ(result_of(greedy.in), 64);
+  engine->give_back(Engine::lent(greedy));
+}
+
+TEST_P(EngineTest, EN10_a_buffer_goes_back_to_its_engine) {
+  const auto others_poller = GetParam().backend->make(real_kernel(), {}).value();
+  const auto other = make_readiness_engine(
+      *others_poller, {.buffer_size = 64, .buffers = 1, .trigger = GetParam().trigger});
+  Pair source = tcp_pair();
+  Pair sink = tcp_pair();
+  put(source.b.get(), "across");
+  ASSERT_TRUE(settled(source.a.get(), POLLIN));
+  Descriptor& in = *other->open(source.a.get(), DescriptorKind::tcp).value();
+  (void)source.a.release();
+  Descriptor& out = open(std::move(sink.a));
+  ASSERT_TRUE(other->recv_lent(in));
+  ASSERT_TRUE(engine->send_lent(out, Engine::lent(in)));
+  put(source.b.get(), "again");
+  ASSERT_TRUE(settled(in.fd, POLLIN));
+  ASSERT_TRUE(other->wait(immediately));
+  ASSERT_TRUE(other->recv_lent(in));  // its only one is there again
+  Engine::give_back(Engine::lent(in));
+  other->close(in);
 }
 
 TEST_P(EngineTest, EN10_peers_that_do_not_read_keep_no_buffer) {
@@ -593,6 +639,50 @@ TEST_P(EngineTest, EN2_a_datagram_comes_with_its_sender_and_its_size) {
     EXPECT_EQ((in.msg_flags & MSG_TRUNC) != 0, text.size() > sizeof buffer);
     EXPECT_EQ(from.sin_port, sender.sin_port);
     EXPECT_EQ(std::string_view(buffer, std::min(text.size(), sizeof buffer)), text.substr(0, 10));
+  }
+}
+
+TEST_P(EngineTest, EN2_a_full_unix_peer_is_an_error_when_nobody_can_wait_for_it) {
+  for (const bool connected : {false, true}) {
+    SCOPED_TRACE(connected);
+    Pair pair = unix_pair(SOCK_DGRAM);
+    sockaddr_un name{};
+    socklen_t size = sizeof name;
+    Fd peer(real_kernel(), ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    name.sun_family = AF_UNIX;
+    ASSERT_EQ(::bind(peer.get(), reinterpret_cast<sockaddr*>(&name), sizeof(sa_family_t)), 0);
+    ASSERT_EQ(::getsockname(peer.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+    Fd own(real_kernel(), ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (connected) {
+      ASSERT_EQ(::connect(own.get(), reinterpret_cast<sockaddr*>(&name), size), 0);
+    }
+    Descriptor& from = open(std::move(own), DescriptorKind::socket);
+    char byte = 'x';
+    iovec part{.iov_base = &byte, .iov_len = 1};
+    int ended = 0;
+    for (int sent = 0; ended == 0; ++sent) {
+      ASSERT_LT(sent, 100'000);
+      msghdr message{};
+      part = {.iov_base = &byte, .iov_len = 1};
+      message.msg_iov = &part;
+      message.msg_iovlen = 1;
+      if (!connected) {
+        message.msg_name = &name;
+        message.msg_namelen = size;
+      }
+      if (engine->sendmsg(from, message)) continue;
+      const Instant guard = after(real_kernel().now(), connected ? 20ms : patience);
+      while (!has_finished() && real_kernel().now() < guard) ASSERT_TRUE(engine->wait(guard));
+      const Op* const op = take();
+      if (op == nullptr) {
+        ASSERT_TRUE(connected);  // for that one the kernel lets it wait
+        engine->cancel(from.out);
+        ended = result_of(from.out);
+      } else if (op->result < 0) {
+        ended = op->result;
+      }
+    }
+    EXPECT_EQ(ended, connected ? -ECANCELED : -ENOBUFS);
   }
 }
 

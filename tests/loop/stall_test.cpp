@@ -12,24 +12,13 @@
 
 #include "duolu/kernel/fault.hpp"
 #include "duolu/loop/signals.hpp"
-#include "support/forwarding_kernel.hpp"
 #include "support/loop_fixture.hpp"
+#include "support/movable_clock.hpp"
 
 namespace duolu::test {
 namespace {
 
 using namespace std::chrono_literals;
-
-/// A clock that goes on by itself, and that a test moves: then nothing needs to take long.
-class MovableClock final : public ForwardingKernel {
- public:
-  Duration moved{};
-  int readings = 0;
-  Instant now() noexcept override {
-    ++readings;
-    return ForwardingKernel::now() + moved;
-  }
-};
 
 constexpr Duration threshold = 1h;
 constexpr Duration tick = 1ms;
@@ -163,6 +152,16 @@ TEST_P(StallTest, LO8_the_watch_ends) {
   EXPECT_EQ(stalls.size(), 1U);
 }
 
+TEST_P(StallTest, LO8_a_watch_that_replaces_another_blames_nobody_for_it) {
+  loop.post([this] {
+    watch();
+    hold();
+  });
+  loop.post([] {});
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_TRUE(stalls.empty());
+}
+
 TEST_P(StallTest, LO8_without_a_watch_no_clock_is_read) {
   loop.watch_stalls({}, {});
   loop.post([] {});
@@ -280,6 +279,7 @@ TEST_P(WatchdogTest, LO11_many_go_on_while_it_looks) {
 }
 
 TEST_P(WatchdogTest, LO11_it_ends_with_the_watch_whoever_holds_the_loop) {
+  watch(10s);  // far longer than the way to the next line
   loop.post([this] {
     loop.watch_stalls({}, {});
     std::this_thread::sleep_for(3 * limit);
@@ -291,6 +291,30 @@ TEST_P(WatchdogTest, LO11_it_ends_with_the_watch_whoever_holds_the_loop) {
   loop.post([this] { wait_for_reports(1, 60s); });
   ASSERT_TRUE(loop.turn(immediately));
   EXPECT_EQ(reports(), 1U);
+}
+
+TEST_P(WatchdogTest, LO11_it_may_begin_while_somebody_holds_the_loop) {
+  loop.run(with_scope([this](Scope&) -> Task<> {
+    EXPECT_TRUE(loop.start_watchdog([this](const Stall& stall) {  // in place of the one there was
+      const std::scoped_lock guard(mutex);
+      during_it.push_back(stall);
+    }));
+    (void)co_await loop.sleep_for(10 * limit);  // nobody holds the loop meanwhile
+    EXPECT_EQ(reports(), 0U);
+    wait_for_reports(1, 60s);
+  }));
+  ASSERT_EQ(reports(), 1U);
+  EXPECT_EQ(during_it[0].cause, Stall::Cause::deadline);
+  EXPECT_GE(during_it[0].held, limit);
+  EXPECT_LT(during_it[0].held, 60s);
+}
+
+TEST_P(WatchdogTest, LO11_a_limit_that_never_comes_costs_nothing) {
+  watch(Duration::max());
+  loop.post([] { std::this_thread::sleep_for(10 * limit); });
+  const std::uint64_t before = polls();
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_LE(polls() - before, 5U);
 }
 
 TEST_P(WatchdogTest, LO11_without_a_thread_there_is_the_watch_alone) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
-#include "support/heap.hpp"
+#include "support/allocations.hpp"
 
 namespace duolu {
 namespace {
@@ -65,14 +65,15 @@ TEST(TimerQueue, TI4_only_more_timers_at_a_time_take_memory) {
   TimerQueue queue;
   std::array<Timer, 100> timers;
   queue.reserve(timers.size());
-  const std::size_t before = test::heap_in_use();
+  const test::CountsAllocations counted;
+  const std::uint64_t before = test::allocations();
   for (int round = 1; round <= 10; ++round) {
     for (Timer& timer : timers) queue.arm(timer, at(round * 1ms));
     for (std::size_t i = 0; i < 50; ++i) queue.cancel(timers[i]);
     while (queue.take_due(never) != nullptr) {
     }
   }
-  EXPECT_EQ(test::heap_in_use(), before);
+  EXPECT_EQ(test::allocations(), before);
 }
 
 TEST(TimerQueue, a_deadline_that_never_comes_comes_out_when_asked_for_never) {

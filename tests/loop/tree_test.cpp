@@ -16,8 +16,8 @@
 #include "duolu/task/flag.hpp"
 #include "duolu/task/semaphore.hpp"
 #include "duolu/task/together.hpp"
-#include "support/forwarding_kernel.hpp"
 #include "support/loop_fixture.hpp"
+#include "support/movable_clock.hpp"
 
 namespace duolu::test {
 namespace {
@@ -200,6 +200,17 @@ TEST_P(TreeTest, LO12_scopes_in_scopes_in_the_order_in_which_they_began) {
   }));
 }
 
+TEST_P(TreeTest, LO12_who_was_woken_waits_no_more) {
+  Flag flag;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(await_flag(&flag), "woken");
+    EXPECT_EQ(tree(), (Lines{"-: ", " woken: for a flag"}));
+    flag.set();
+    EXPECT_EQ(tree(), (Lines{"-: ", " woken: "}));
+    co_return;
+  }));
+}
+
 TEST_P(TreeTest, LO12_of_tasks_begun_by_hand_those_with_scopes) {
   Flag flag;
   Strand one;
@@ -213,13 +224,6 @@ TEST_P(TreeTest, LO12_of_tasks_begun_by_hand_those_with_scopes) {
   flag.set();
   while (!scoped.promise().done() || !plain.promise().done()) ASSERT_TRUE(loop.turn(never));
 }
-
-/// A clock that a test moves.
-class MovableClock final : public ForwardingKernel {
- public:
-  Duration moved{};
-  Instant now() noexcept override { return ForwardingKernel::now() + moved; }
-};
 
 TEST(TreeTimes, LO12_since_when_it_waits) {
   for (const Cell& cell : every_backend()) {
@@ -256,6 +260,35 @@ TEST(TreeTimes, LO12_since_when_it_waits) {
       flag.set();
     }));
     loop.watch_stalls({}, {});
+  }
+}
+
+TEST(TreeTimes, LO12_a_deadline_that_passes_wakes_nobody) {
+  for (const Cell& cell : every_backend()) {
+    SCOPED_TRACE(cell.name());
+    MovableClock kernel;
+    const auto poller = cell.backend->make(kernel, {}).value();
+    const auto engine = make_readiness_engine(*poller);
+    Loop loop(*engine);
+    Flag flag;
+    loop.watch_stalls(Duration::max(), [](const Stall&) {});
+    loop.run(with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn(
+          [](Loop* on, Flag* of) -> Task<> {
+            // It does not end when it is asked to.
+            (void)co_await within(*on, 20s, shielded([](Flag* f) -> Task<Result<>> {
+              co_await f->wait();
+              co_return Result<>();
+            }(of)));
+          }(&loop, &flag),
+          "waits");
+      for (int i = 0; i < 3; ++i) {
+        kernel.moved += 15s;
+        co_await loop.sleep_for(1ms);
+      }
+      EXPECT_GE(loop.tasks().at(1).since, 45s);
+      flag.set();
+    }));
   }
 }
 

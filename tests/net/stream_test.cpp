@@ -151,7 +151,7 @@ TEST_P(StreamTest, ST1_the_end_and_errors_are_results) {
 
 TEST_P(StreamTest, ST3_a_write_ends_when_everything_was_taken) {
   auto [a, b] = pair();
-  const std::string much = random_bytes(3, std::size_t{8} << 20U);
+  const std::string much = random_bytes(3, std::size_t{64} << 20U);
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     bool ended = false;
     scope.spawn([](Stream* to, const std::string* bytes, bool* over) -> Task<> {

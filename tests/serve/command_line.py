@@ -97,7 +97,8 @@ def tasks_are_told():
             need("/server.cpp:" in one["stack"][0] and not one["cancelled"], one)
             door = next(task for task in tasks if task["task"].startswith("accept "))
             need(door["waits"].startswith(f"for a connection to {server.addresses[0]}"), door)
-            need(all(("since_s" in task) == bool(options) for task in tasks), tasks)
+            need(all(("since_s" in task) == bool(options and task["waits"]) for task in tasks),
+                 tasks)
             ping(client)
             server.stop()
     done = subprocess.Popen([TOOL, "serve", "echo", "--listen", "localhost:0", "-q"],
@@ -106,8 +107,10 @@ def tasks_are_told():
         # Quiet says nothing when it is there; a signal that finds no handler yet would end it.
         status = pathlib.Path(f"/proc/{done.pid}/status")
         caught = 1 << (signal.SIGUSR1 - 1)
+        end = time.monotonic() + GUARD
         while not int(re.search(r"SigCgt:\s*(\w+)", status.read_text(encoding="ascii"))[1],
                       16) & caught:
+            need(time.monotonic() < end, "it does not listen to SIGUSR1")
             time.sleep(0.01)
         done.send_signal(signal.SIGUSR1)
         first = done.stderr.readline().decode()

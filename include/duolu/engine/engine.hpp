@@ -98,8 +98,8 @@ struct Op {
 
 /// What is known of a descriptor that helps to wait for it.
 enum class DescriptorKind : std::uint8_t {
-  tcp,     ///< A TCP socket: a short transfer means that there is no more for now.
-  socket,  ///< Any other socket: only EAGAIN means it.
+  tcp,     ///< A TCP socket: a short transfer means that there is no more for now, also to edges.
+  socket,  ///< Any other socket: to edges, only EAGAIN means it.
   file,    ///< No socket: a pipe, a terminal, a regular file (which never blocks). read and write.
 };
 
@@ -112,7 +112,6 @@ struct Descriptor {
   DescriptorKind kind = DescriptorKind::socket;
   // The rest is the engine's; of these, the readiness engine's:
   bool trusts_short = false;  ///< A short transfer means that there is no more for now.
-  bool quick = false;         ///< A message may be received while reports are collected.
   std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
   std::uint64_t token = 0;
 };
@@ -126,7 +125,6 @@ struct alignas(16) LentBuffer {
   [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
   /// The one with these bytes().
   static LentBuffer& of(void* bytes) noexcept { return static_cast<LentBuffer*>(bytes)[-1]; }
-  inline void give_back() noexcept;
 };
 
 /// Makes requests on descriptors and tells when they have ended. See the clauses at the top.
@@ -243,8 +241,10 @@ class Engine {
     finish(op, -ECANCELED);
   }
 
-  /// Ends what recv_lent() began to lend.
-  void give_back(LentBuffer& buffer) noexcept { buffer.next = std::exchange(spare_, &buffer); }
+  /// Ends what recv_lent() began to lend. Of any engine, in the thread of that one.
+  static void give_back(LentBuffer& buffer) noexcept {
+    buffer.next = std::exchange(buffer.engine->spare_, &buffer);
+  }
   /// The size of a lent buffer.
   [[nodiscard]] std::size_t buffer_size() const noexcept { return buffer_size_; }
 
@@ -266,6 +266,8 @@ class Engine {
     return std::exchange(first_, nullptr);
   }
   [[nodiscard]] bool has_finished() const noexcept { return last_ != &first_; }
+  /// Whether wait(immediately) should be called although fd() is silent: for whoever watches that.
+  [[nodiscard]] virtual bool due() const noexcept { return has_finished(); }
 
  protected:
   Engine(Kernel& kernel, std::size_t buffer_size) noexcept
@@ -290,8 +292,6 @@ class Engine {
   Op** last_ = &first_;
 };
 
-void LentBuffer::give_back() noexcept { engine->give_back(*this); }
-
 /// What make_readiness_engine() takes.
 struct EngineOptions {
   /// How many requests may end at once between two waits (EN6).
@@ -302,7 +302,9 @@ struct EngineOptions {
   /// Most buffers lent at a time (EN9). Memory is taken when they are first needed.
   std::size_t buffers = 256;
   /// How descriptors are registered: what comes out is the same, what it costs is not. Empty:
-  /// cheapest_trigger().
+  /// cheapest_trigger(). But for one thing: an error that stays and that no read takes away, such
+  /// as a socket's error queue (IP_RECVERR), keeps wait() from sleeping while somebody reads there,
+  /// with all but the edges of epoll.
   std::optional<Trigger> trigger{};
 };
 

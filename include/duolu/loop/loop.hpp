@@ -30,8 +30,9 @@
 //        still is reported by a thread of its own, once. The report is called in that thread; the
 //        loop waits for it when the one it names lets go. While the loop waits, the thread sleeps.
 //   LO12 tasks() tells of every strand that run(), and what it runs, has begun and that has not
-//        ended: which one began it, what it waits for, and where. It costs nothing but when it is
-//        asked.
+//        ended: which one began it, what it waits for, and where. Not of those who run while it is
+//        asked: of when_all() and the like, whose tasks are being begun, and above. It costs
+//        nothing but when it is asked.
 #pragma once
 
 #include <atomic>
@@ -168,7 +169,7 @@ class Loop {
   /// See LO9: when the next turn is due although fd() is silent. `never` if nobody sleeps;
   /// `immediately` if somebody can go on now.
   [[nodiscard]] Instant deadline() const noexcept {
-    return engine_.has_finished() || !ready_.empty() ? immediately : timers_.next();
+    return engine_.due() || !ready_.empty() ? immediately : timers_.next();
   }
 
   /// See LO4. Any thread, any signal handler, while this lives.
@@ -187,15 +188,16 @@ class Loop {
   /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
   void watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report);
   /// See LO11: a watchdog for the watch that there is (or it aborts), and which it ends with.
-  /// `report` is called in another thread, and may touch nothing of this loop. Costs a thread, two
-  /// descriptors at most, and a lock for everybody who goes on. Errors: what making these gave.
+  /// `report` is called in another thread, must not throw, and may touch nothing of this loop.
+  /// Costs a thread, two descriptors at most, and a lock for everybody who goes on. Errors: what
+  /// making these gave.
   Result<> start_watchdog(std::move_only_function<void(const Stall&)> report);
 
   /// See LO12. In the thread of the loop; takes memory, and for those who wait for a descriptor a
   /// system call or two. Tasks of start() are in it if they have scopes.
   [[nodiscard]] std::vector<TaskReport> tasks() const;
 
-  /// Has `one`, which stands in no line, go on in a later turn, as woken (LO4). Any thread; takes
+  /// Has `one`, which stands in no line, go on in a later turn, as woken (LO10). Any thread; takes
   /// no memory. When this returns `one` may be gone, but the loop is not touched any more.
   void arrive(detail::Parked& one) noexcept;
 
@@ -232,7 +234,7 @@ class Loop {
   /// is armed, or due and about to ring.
   struct Alarm : Timer {
     void (*ring)(Alarm& self) = nullptr;  ///< Called once, in the turn in which it is due.
-    detail::TaskPromise* task = nullptr;  ///< Who goes on then, for reports.
+    detail::TaskPromise* task = nullptr;  ///< Who goes on then, for reports; null: nobody.
     Alarm* next = nullptr;                ///< The loop's: of those that are due.
   };
   /// Has `alarm` ring once `deadline` has passed; moves it if it is armed. As TimerQueue::arm().
@@ -243,7 +245,7 @@ class Loop {
  private:
   /// Of what tasks have noted as their time.
   static constexpr Duration time_unit = std::chrono::milliseconds(100);
-  /// How many tasks that others woke go on in a turn (LO4): enough that looking outside costs them
+  /// How many tasks that others woke go on in a turn (LO10): enough that looking outside costs them
   /// little, and few enough that what waits outside does not wait for long.
   static constexpr int most_woken = 256;
 

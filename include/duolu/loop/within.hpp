@@ -58,6 +58,7 @@ class Timed : private Loop::Alarm, private TaskEnd {
   TaskPromise& work_;
   Strand& parent_;
   Strand strand_;
+  TaskPromise* waiter_ = nullptr;
   bool propagates_ = false;
   bool rung_ = false;
   bool timed_out_ = false;

@@ -61,7 +61,8 @@ class Datagram {
         descriptor_, {{}, {.iov_base = buffer.data(), .iov_len = buffer.size()}}};
   }
   /// Sends one datagram. It has left when this ends, which says nothing of its arrival. Errors:
-  /// sendmsg(2)'s; EMSGSIZE if it is too long.
+  /// sendmsg(2)'s; EMSGSIZE if it is too long; ENOBUFS if the queue of a Unix peer is full, to
+  /// which this is not connected: for its room the system lets nobody wait.
   auto send(std::string_view bytes, const Address& to) noexcept {
     return detail::MessageAwaitable<detail::SendToRequest>{descriptor_, {{}, part(bytes), to}};
   }

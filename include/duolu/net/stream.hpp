@@ -58,7 +58,7 @@ class [[nodiscard]] Lease {
   }
   /// Gives the buffer back.
   void reset() noexcept {
-    if (buffer_ != nullptr) release()->give_back();
+    if (buffer_ != nullptr) Engine::give_back(*release());
   }
   /// The bytes, and with them the duty to give the buffer back.
   [[nodiscard]] LentBuffer* release() noexcept { return std::exchange(buffer_, nullptr); }
@@ -97,7 +97,7 @@ struct WriteLeaseRequest : OutRequest {
     return descriptor.engine->start_send_lent(descriptor);
   }
   static void refuse(Descriptor& descriptor) noexcept {
-    descriptor.engine->give_back(LentBuffer::of(descriptor.out.data));
+    Engine::give_back(LentBuffer::of(descriptor.out.data));
     descriptor.engine->refuse(descriptor.out);
   }
 };

@@ -99,6 +99,7 @@ class ReadyQueue {
   std::uint32_t time = 0;
   /// For Parked: puts `one` at the end.
   void push(detail::Parked& one) noexcept {
+    one.strand->resumed();  // nothing can take from it any more what it was woken with
     one.next = nullptr;
     (first_ == nullptr ? first_ : last_->next) = &one;
     last_ = &one;
@@ -124,9 +125,8 @@ Group::Group(const Strand& owner) noexcept : owner_(owner) {
 }
 Group::~Group() {
   if (next_ != nullptr) next_->previous_ = previous_;
-  if (previous_ != nullptr)
-    previous_->next_ = next_;
-  else if (ReadyQueue* const queue = owner_.ready())
+  if (previous_ != nullptr) previous_->next_ = next_;
+  if (ReadyQueue* const queue = owner_.ready(); queue != nullptr && queue->groups_ == this)
     queue->groups_ = next_;
 }
 
@@ -200,10 +200,7 @@ class ParkAwaiter {
   void await_suspend(std::coroutine_handle<Promise> waiter) {
     park(waiter.promise(), false);
   }
-  auto await_resume() {
-    wait_.strand->resumed();
-    return wait_.value();
-  }
+  auto await_resume() { return wait_.value(); }
 
  protected:
   bool begin() {

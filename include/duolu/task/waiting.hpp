@@ -1,4 +1,4 @@
-// Public. Layer: task. What a strand waits for, told to a report; see tree.hpp. Only those who
+// Public. Layer: task. What a strand waits for, told to a report (Loop::tasks). Only those who
 // write something to wait for need it (WaitKind).
 #pragma once
 
