@@ -23,8 +23,6 @@ using namespace std::chrono_literals;
 
 constexpr Duration linger_time = 1s;  // for the peer to take the last bytes and close
 constexpr Duration quiet_when_stopping = 200ms;
-// Of a buffer: what is kept for a peer that does not read is as large, and so is what is lent.
-constexpr std::size_t most_lent = std::size_t{16} * 1024;
 constexpr std::size_t shown_of_a_message = 64;
 
 bool was_cancelled(const Result<>& result) {
@@ -103,8 +101,9 @@ Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions 
     : service_(service),
       options_(std::move(options)),
       journal_(journal),
-      engine_(make_readiness_engine(
-          poller, {.buffer_size = std::min(service.read_size(), most_lent), .trigger = trigger})),
+      // What is kept for a peer that does not read is as large as a buffer.
+      engine_(
+          make_readiness_engine(poller, {.buffer_size = service.read_size(), .trigger = trigger})),
       loop_(*engine_),
       asked_(loop_, {SIGUSR1}),
       quiet_limit_(options_.idle_timeout) {

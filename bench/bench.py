@@ -167,7 +167,7 @@ class Bench:
             finally:
                 progress.clear()
                 self.failed |= bool(timing.failures)
-                self.show(report.timed_table(timing, self.core_count, timed.summary))
+                self.show(report.timed_table(report.timed_json(timing, self.core_count)))
         if spare.used:
             print(f"\n{spare.used} runs were made again: others had used the cores", flush=True)
 

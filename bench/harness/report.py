@@ -58,12 +58,17 @@ class Table:
         return "\n".join(["", self.title, *body, *self.numbered_notes()])
 
     def markdown(self):
-        def line(cells):
-            return f"| {' | '.join(cells)} |"
-        rule = "|---" + "|---:" * (len(self.headings) - 1) + "|"
+        return "\n".join([f"### {self.title}", "", *self.markdown_lines(), ""])
+
+    def markdown_lines(self):
+        """The rows and notes. A last column without a heading is for marks of notes."""
+        grid = [self.headings, *self.rows]
+        if not any(row[-1] for row in grid):
+            grid = [row[:-1] for row in grid]
+        rule = "|---" + "|---:" * (len(grid[0]) - 1) + "|"
         notes = [f"- {note}" for note in self.numbered_notes()]
-        return "\n".join([f"### {self.title}", "", line(self.headings), rule,
-                          *map(line, self.rows), "", *notes, *([""] if notes else [])])
+        lines = [f"| {' | '.join(cells)} |" for cells in grid]
+        return [lines[0], rule, *lines[1:], *([""] if notes else []), *notes]
 
 
 def number(value, digits=0):
@@ -152,21 +157,25 @@ def program_table(found):
 
 # --- timed
 
-def timed_table(timing, core_count, summary):
-    """Of a Timing; `summary(subject, runs)` says the medians."""
-    group = timing.group
-    table = Table(group.title, ["server", "messages/s", "spread", "CPU us", "p50 us", "p99 us",
-                                "ratio", "CPU ratio", "95 %", "verdict"])
+def timed_table(group):
+    """Of what timed_json() gave."""
+    table = Table(group["title"], ["server", "messages/s", "spread", "CPU us", "p50 us", "p99 us",
+                                   "ratio", "CPU ratio", "95 %", "verdict"])
 
-    def row(result, ratio, cpu_ratio, interval, verdict):
-        table.add(result["server"], number(result["rate"]), f"{result['spread']:.0%}",
+    def row(server, result, ratio, cpu_ratio, interval, verdict):
+        table.add(server, number(result["rate"]), f"{result['spread']:.0%}",
                   number(result["server_cpu_us"], 2), number(result["p50_us"]),
                   number(result["p99_us"]), ratio, cpu_ratio, interval, verdict)
 
-    if timing.baseline:
-        row(summary(group.baseline, timing.baseline), "1", "1", "", "baseline")
-    for subject in group.subjects:
-        result = timing.result(subject, core_count)
+    def failed(subject):
+        if subject["failure"]:
+            table.footnote(f"failed: {subject['server']}: {subject['failure']}")
+
+    baseline = group["baseline"]
+    if baseline["runs"]:
+        row(baseline["server"], stats.medians(baseline["runs"]), "1", "1", "", "baseline")
+    for subject in group["subjects"]:
+        result = subject["result"]
         if result is None:
             continue
         ratio, cpu = result["ratio"], result["cpu_ratio"]
@@ -174,10 +183,22 @@ def timed_table(timing, core_count, summary):
         known = judged["pairs"] > 1 and judged["high"] < 10
         interval = f"{judged['low']:.3f}-{judged['high']:.3f}" if known else "-"
         verdict = table.footnote(result["refusal"]) if result["refusal"] else result["verdict"]
-        row(result, f"{ratio['mean']:.3f}", f"{cpu['mean']:.3f}", interval, verdict)
-    for subject, words in timing.failures.items():
-        table.footnote(f"failed: {(subject or group.baseline).server}: {words}")
+        row(subject["server"], result, f"{ratio['mean']:.3f}", f"{cpu['mean']:.3f}", interval,
+            verdict)
+    for subject in (baseline, *group["subjects"]):
+        failed(subject)
     return table
+
+
+def tables(run):
+    """Name to table, of everything in what the bench wrote as JSON."""
+    found = {}
+    if run["counted"]:
+        found["counted"] = counted_table(run["counted"])
+    if run["scripted"]:
+        found["scripted"] = scripted_table(run["scripted"])
+    found |= {each["name"]: program_table(each) for each in run["programs"]}
+    return found | {group["name"]: timed_table(group) for group in run["timed"]}
 
 
 def timed_json(timing, core_count):

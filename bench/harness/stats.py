@@ -40,6 +40,14 @@ def quartile_spread(values):
     return (quantile(values, 0.75) - quantile(values, 0.25)) / median(values)
 
 
+def medians(runs):
+    """Of what timed.figures() keeps of each run, and how far apart their rates are."""
+    fields = ("rate", "server_cpu_us", "p50_us", "p99_us", "server_share", "client_share",
+              "waited_share")
+    return {"spread": quartile_spread([run["rate"] for run in runs])} | {
+        field: median([run[field] for run in runs]) for field in fields}
+
+
 class Ratio(NamedTuple):
     """A geometric mean of per-pair ratios with its 95 % interval."""
     mean: float

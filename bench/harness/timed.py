@@ -169,7 +169,7 @@ class Timing:
                                 [side(self.group.baseline.server, partners),
                                  side(subject.server, runs)], core_count, of_rates=by_rate)
         words = ("slower", "faster") if by_rate else ("cheaper", "dearer")
-        return summary(subject, runs) | {
+        return {"server": subject.server, "load": subject.load._asdict()} | stats.medians(runs) | {
             "ratio": ratios["rate"]._asdict(), "cpu_ratio": ratios["server_cpu_us"]._asdict(),
             "judged_by": judged_by, "refusal": refusal,
             "verdict": "" if refusal else stats.verdict(judged, self.group.at_least, words)}
@@ -183,12 +183,3 @@ def side(name, runs):
 
 def middle(runs, field):
     return stats.median([run[field] for run in runs])
-
-
-def summary(subject, runs):
-    """The medians of a subject's runs."""
-    return {"server": subject.server, "load": subject.load._asdict(),
-            "spread": stats.quartile_spread([run["rate"] for run in runs]),
-            **{field: middle(runs, field)
-               for field in ("rate", "server_cpu_us", "p50_us", "p99_us", "server_share",
-                             "client_share", "waited_share")}}

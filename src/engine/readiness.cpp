@@ -23,7 +23,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <deque>
 #include <new>
 #include <type_traits>
@@ -148,7 +147,8 @@ class ReadinessEngine final : public Engine {
   void wake() noexcept override { poller_.wake(); }
   int fd() const noexcept override { return poller_.fd(); }
   bool due() const noexcept override {
-    return has_finished() || changed_ || (starved_ != nullptr && spare_ != nullptr);
+    return has_finished() || changed_ ||
+           (starved_ != nullptr && (spare_ != nullptr || made_ < buffers_));
   }
 
  private:
@@ -217,21 +217,23 @@ class ReadinessEngine final : public Engine {
 
   // --- lent buffers
 
-  /// EN10: what was not sent goes into memory of its own.
+  /// EN10: a buffer that was not sent whole stays with its request, and is no more one of those to
+  /// lend: another one may be made in its place. One of another engine stays lent.
   [[gnu::noinline, gnu::cold]] bool keep_rest(Descriptor& descriptor, ssize_t took) {
     Op& op = descriptor.out;
-    const std::size_t sent = took > 0 ? static_cast<std::size_t>(took) : 0;
-    char* const lent = std::exchange(op.data, new (std::nothrow) char[op.size]);
-    if (op.data != nullptr)
-      std::memcpy(op.data + sent, lent + sent, op.size - sent);
-    else
-      took = -ENOMEM;
-    give_back(LentBuffer::of(lent));
+    if (LentBuffer::of(op.data).engine == this) --made_;
     if (!go_on_sending(descriptor, took)) return false;
     drop_rest(op);
     return true;
   }
-  static void drop_rest(Op& op) noexcept { delete[] std::exchange(op.data, nullptr); }
+  void drop_rest(Op& op) noexcept {
+    LentBuffer& buffer = LentBuffer::of(std::exchange(op.data, nullptr));
+    if (buffer.engine == this) {
+      if (made_ == buffers_) return ::operator delete(&buffer);
+      ++made_;
+    }
+    give_back(buffer);
+  }
 
   /// A buffer to lend; null if all are lent.
   LentBuffer* lend() noexcept {
@@ -525,7 +527,7 @@ class ReadinessEngine final : public Engine {
   Op* free_ = nullptr;                  ///< Of those that are closed, linked.
   std::size_t open_ = 0;                ///< How many are not.
   const std::size_t buffers_;           ///< Most there may be.
-  std::size_t made_ = 0;                ///< There are.
+  std::size_t made_ = 0;                ///< There are, but for those that stalled peers have.
   Op* starved_ = nullptr;               ///< Those who wait for a buffer, in order.
   Op** last_starved_ = &starved_;
 };

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/harness"))
 
 import counts  # noqa: E402
+import page  # noqa: E402
 import process  # noqa: E402
 import programs  # noqa: E402
 import report  # noqa: E402
@@ -239,7 +240,7 @@ class Runs(unittest.TestCase):
         self.assertEqual(timing.failures, {bad: "ended by itself"})
         self.assertIsNone(timing.result(bad, 2))
         self.assertEqual(timing.result(good, 2)["verdict"], "no difference")
-        table = report.timed_table(timing, 2, timed.summary)
+        table = report.timed_table(report.timed_json(timing, 2))
         self.assertEqual([row[0] for row in table.rows], ["base", "good"])
         self.assertEqual(table.notes, ["Failed: bad: ended by itself"])
 
@@ -321,6 +322,41 @@ class Tables(unittest.TestCase):
                          ["", "title", "server       value", "a       1,234.5[1]",
                           "b             -[1]", "[1] Same words"])
         self.assertIn("| a | 1,234.5[1] |", table.markdown())
+
+    def test_a_column_of_marks_is_left_out_where_there_are_none(self):
+        table = report.Table("title", ["server", "value", ""])
+        table.add("a", "1", "")
+        self.assertEqual(table.markdown_lines(), ["| server | value |", "|---|---:|", "| a | 1 |"])
+        table.add("b", "-", table.footnote("why"))
+        self.assertEqual(table.markdown_lines()[2:], ["| a | 1 |  |", "| b | - | [1] |", "",
+                                                      "- [1] Why"])
+
+
+class Page(unittest.TestCase):
+    """The tables of docs/performance.md are those of the recorded runs."""
+
+    def test_every_table_is_what_its_marker_says(self):
+        text = page.PAGE.read_text(encoding="utf-8")
+        self.assertGreater(len(page.MARKER.findall(text)), 10)
+        self.assertEqual(page.refreshed(text), text,
+                         "bench/harness/page.py writes the recorded tables into the page")
+
+    def test_every_recorded_run_is_read_and_linked(self):
+        text = page.PAGE.read_text(encoding="utf-8")
+        for file in page.RUNS.glob("*.json"):
+            self.assertIn(f"performance/{file.name}", text)
+        shown = {name for _, name in page.MARKER.findall(text)}
+        self.assertEqual(set(page.recorded()) - shown, set())
+
+    def test_a_table_is_replaced_with_its_notes(self):
+        tables = {"one": ["| a |", "|---|", "| 1 |", "", "- [1] Why"]}
+        old = ("words\n\n<!-- bench: one -->\n| a |\n|---|\n| 2 |\n| 3 |\n\n- [1] Old\n- [2] Old\n"
+               "\nmore\n")
+        new = "words\n\n<!-- bench: one -->\n| a |\n|---|\n| 1 |\n\n- [1] Why\n\nmore\n"
+        self.assertEqual(page.refreshed(old, tables), new)
+        self.assertEqual(page.refreshed(new, tables), new)
+        with self.assertRaises(KeyError):
+            page.refreshed("<!-- bench: other -->\n| a |\n", tables)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,24 @@
 `./run bench` (docs/performance/*.json): figures.py writes them, guide_test.py compares.
 """
 
-import json
 import pathlib
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-RECORDED = ROOT / "docs" / "performance" / "2026-11.json"
+sys.path.insert(0, str(ROOT / "bench" / "harness"))
+import page  # noqa: E402
+import stats  # noqa: E402
+
 FIGURES = ROOT / "docs" / "guide" / "figures"
 
 
 class Recorded:
-    """All runs of a file."""
+    """All recorded runs; of several of one thing, the latest."""
 
-    def __init__(self, path):
-        runs = json.loads(path.read_text(encoding="utf-8"))
+    def __init__(self, runs):
         self.counted = {one["server"]: one["figures"] for run in runs for one in run["counted"]}
         self.timed = {one["name"]: one for run in runs for one in run["timed"]}
+        self.programs = {one["name"]: one["results"] for run in runs for one in run["programs"]}
 
     def times(self, load, servers):
         """A server a line: its own rate and CPU time, and what the pairs with raw-epoll say."""
@@ -25,9 +28,9 @@ class Recorded:
         by_name = {subject["server"]: subject["result"] for subject in group["subjects"]}
         lines = [f"{group['title']}; ratio to raw-epoll, and its 95 % interval",
                  f"{'server':<20}{'messages/s':>11}{'CPU us':>8}{'ratio':>8}   interval"]
-        runs = sorted(run["rate"] for run in group["baseline"]["runs"])
-        cpu = sorted(run["server_cpu_us"] for run in group["baseline"]["runs"])
-        lines.append(f"{'raw-epoll':<20}{thousands(median(runs)):>11}{median(cpu):>8.2f}{1:>8}")
+        own = stats.medians(group["baseline"]["runs"])
+        lines.append(f"{'raw-epoll':<20}{thousands(own['rate']):>11}{own['server_cpu_us']:>8.2f}"
+                     f"{1:>8}")
         for server in servers:
             one = by_name[server]
             ratio = one["ratio"]
@@ -35,6 +38,18 @@ class Recorded:
             lines.append(f"{server:<20}{thousands(one['rate']):>11}{one['server_cpu_us']:>8.2f}"
                          f"{ratio['mean']:>8.3f}   {ratio['low']:.3f} to {ratio['high']:.3f}"
                          f"   {verdict}")
+        return lines
+
+    def long_handlers(self):
+        """A way a line: what others waited, in milliseconds."""
+        lines = ["2,000 messages a second beside a handler that computes for 200 ms in every "
+                 "second; milliseconds",
+                 f"{'it computes':<22}{'median':>8}{'99 %':>9}{'longest':>9}"]
+        for one in self.programs["long-handler"]:
+            figures = (stats.median(one["p50_us"]), stats.median(one["p99_us"]),
+                       max(one["max_us"]))
+            lines.append(f"{one['way']:<22}" + "".join(
+                f"{figure / 1000:>{width}.2f}" for figure, width in zip(figures, (8, 9, 9))))
         return lines
 
     def counts(self, servers, columns):
@@ -45,11 +60,6 @@ class Recorded:
             lines.append(f"{server:<20}" + "".join(
                 f"{shown(figures.get(key)):>{len(title) + 3}}" for title, key in columns))
         return lines
-
-
-def median(values):
-    middle = len(values) // 2
-    return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
 
 
 def thousands(value):
@@ -76,6 +86,7 @@ def tables(recorded):
             lines += ["", *block]
         return "\n".join(lines) + "\n"
 
+    coroutines = ("poller-epoll", "coroutine-epoll", "coroutine-epoll-own", "asio-coroutines")
     by_hand = ("raw-epoll", "raw-poll", "raw-select")
     return {
         "one-connection.txt": table(
@@ -102,12 +113,18 @@ def tables(recorded):
                                     "asio-callbacks", "asio-coroutines"]),
             recorded.counts(["raw-epoll", "poller-epoll", "libev", "libuv", "libevent",
                              "asio-callbacks", "asio-coroutines"], [INSTRUCTIONS, BYTES])),
+        "coroutines.txt": table(
+            "--only c1,c100,instructions,idle,raw-epoll,poller-epoll,coroutine-*,asio-coroutines",
+            *(recorded.times(load, ["poller-epoll", "coroutine-epoll", "asio-coroutines"])
+              for load in ("c1", "c100")),
+            recorded.counts(coroutines, [INSTRUCTIONS, ONE, BYTES])),
+        "long-handlers.txt": table("--only long-handler", recorded.long_handlers()),
     }
 
 
 def main():
     FIGURES.mkdir(parents=True, exist_ok=True)
-    for name, text in tables(Recorded(RECORDED)).items():
+    for name, text in tables(Recorded(page.runs())).items():
         (FIGURES / name).write_text(text, encoding="utf-8")
 
 

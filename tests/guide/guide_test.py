@@ -104,14 +104,15 @@ class Pages(unittest.TestCase):
     maxDiff = None
 
     def test_figures_are_those_of_the_recorded_runs(self):
-        for name, text in figures.tables(figures.Recorded(figures.RECORDED)).items():
+        for name, text in figures.tables(figures.Recorded(figures.page.runs())).items():
             self.assertEqual((figures.FIGURES / name).read_text(encoding="utf-8"), text, name)
 
     def test_commands_of_the_bench_name_what_there_is(self):
         sys.path.insert(0, str(ROOT / "bench" / "harness"))
         import counted  # pylint: disable=import-outside-toplevel
+        import programs  # pylint: disable=import-outside-toplevel
         import scenarios  # pylint: disable=import-outside-toplevel
-        names = (*scenarios.ALL, *scenarios.NAMES, *counted.MEASURES)
+        names = (*scenarios.ALL, *scenarios.NAMES, *counted.MEASURES, *programs.PROGRAMS)
         text = "".join(file.read_text(encoding="utf-8") for file in
                        (*figures.FIGURES.glob("*.txt"), *GUIDE.rglob("*.md")))
         commands = re.findall(r"run bench .*?--only (\S+?)[`\s]", text)

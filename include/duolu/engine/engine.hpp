@@ -28,8 +28,8 @@
 //        with 0 or an error) until give_back() or send_lent(). There is a limit of buffers; who
 //        would need one more waits for it, in order.
 //   EN10 send_lent() takes the buffer back at once, even when the peer does not read: what could
-//        not be sent then waits in memory of its own. So peers that stall keep no buffer from
-//        others.
+//        not be sent then waits in memory of its own, as much as a buffer. So peers that stall keep
+//        no buffer from others.
 //   EN11 What nobody waits for lets wait() sleep: bytes that are not read, room that is not used,
 //        an end, an error wake it when they come, and not again.
 #pragma once

@@ -177,7 +177,7 @@ class Stream {
         descriptor_, {{}, {part(first), part(second), part(more)...}, {}}};
   }
   /// Sends all of `lease`, not empty, and gives its buffer back at once: a peer that does not read
-  /// keeps none. What could not be sent yet is copied.
+  /// keeps none of those that are lent, but memory of the same size.
   // [write]
   [[nodiscard]] auto* write_all(Lease&& lease) noexcept {
     DUOLU_CHECK(lease);
