@@ -140,11 +140,13 @@ Result<Totals> Server::run() {
 /// the end of their scope those that are left are cancelled.
 Task<> Server::serve(Stream* input) {
   // SIGUSR1 is to be answered until the end, whatever hangs.
-  co_await with_scope([this, input](Scope& beside) -> Task<> {
-    beside.spawn(tell_tasks_on_signal(), "SIGUSR1");
-    co_await with_scope([this, input](Scope& all) { return serve_in(&all, input); });
-    beside.cancel();
-  });
+  co_await with_scope([this, input](Scope& signals) { return serve_beside(&signals, input); });
+}
+
+Task<> Server::serve_beside(Scope* signals, Stream* input) {
+  signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
+  co_await with_scope([this, input](Scope& all) { return serve_in(&all, input); });
+  signals->cancel();
 }
 
 Task<> Server::serve_in(Scope* connections, Stream* input) {

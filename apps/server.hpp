@@ -87,6 +87,7 @@ class Server {
 
   // The whole.
   Task<> serve(Stream* input);
+  Task<> serve_beside(Scope* signals, Stream* input);
   Task<> serve_in(Scope* connections, Stream* input);
   Task<> let_in(Scope* doors, Scope* connections, Stream* input);
   Task<> stop_on_input(Stream* input);

@@ -87,7 +87,7 @@ def everybody_gets_their_bytes():
     seed = 12345
     dice = random.Random(seed)
     with Server("echo") as server:
-        before = server.descriptors()
+        before = server.descriptors_at_rest()
         with server.connect() as first:
             ping(first)
         server.settle(before, server.descriptors)

@@ -44,7 +44,7 @@ def readers_who_never_read(service, data, unix):
         message, answer = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"HTTP/1.1 200 OK\r\n"
     with tempfile.TemporaryDirectory() as directory, Server(
             service, listen=[f"unix://{directory}/socket" if unix else "localhost:0"]) as server:
-        empty = server.descriptors()
+        empty = server.descriptors_at_rest()
         buffers = {} if unix else {"receive": 4096, "send": 65536}
         with many(readers, lambda: server.connect(**buffers)) as clients, server.connect() as good:
             server.settle(readers + 1, lambda: server.descriptors() - empty)
@@ -86,7 +86,7 @@ def never_reading_http_echo():
 def never_reading_chargen():
     readers = 200
     with Server("chargen") as server:
-        empty = server.descriptors()
+        empty = server.descriptors_at_rest()
         with many(readers, lambda: server.connect(receive=4096)) as clients:
             server.settle(readers, lambda: server.descriptors() - empty)
             need(all(client.recv(1) for client in clients))

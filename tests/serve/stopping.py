@@ -257,7 +257,7 @@ def close_after_for_a_peer_who_closes_first():
 
 def close_after_a_peer_who_stays():
     with Server("echo", *CLOSE) as server:
-        before = server.descriptors()
+        before = server.descriptors_at_rest()
         with server.connect() as client:
             client.sendall(b"\r\n\r\n")
             need(receive_all(client) == b"\r\n\r\n")

@@ -179,6 +179,11 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def descriptors_at_rest(self):
+        """To compare with later: one just started has more for moments (UBSan's pipes, say)."""
+        self.rest()
+        return self.descriptors()
+
     def status(self, name):
         with open(f"/proc/{self.pid}/status", encoding="utf-8") as file:
             for line in file:
