@@ -188,8 +188,9 @@ class LoadRun {
     report_.spun = Duration::zero();
   }
 
-  /// Waits for the answers that are still to come.
+  /// Sends what was due before the end, and waits for the answers that are still to come.
   void drain() {
+    if (is_open_loop() && !stopped()) start_due(kernel_.now());
     const Instant last = after(kernel_.now(), options_.timeout);
     while (!stopped() && (on_way_ > 0 || is_due(last)) && kernel_.now() < last) turn(last);
     if (!stopped()) count_unanswered(last);
@@ -573,8 +574,9 @@ class LoadRun {
     return left_to_schedule() && next <= now && next < (phase_ == Phase::warmup ? start_ : end_);
   }
   void take_due() noexcept {
+    const bool counts = options_.messages > 0 && schedule_.next() >= start_;
     schedule_.advance();
-    if (phase_ == Phase::measuring && options_.messages > 0) --left_to_start_;
+    if (counts) --left_to_start_;
   }
 
   /// Starts what is due as long as there are free connections.
@@ -584,7 +586,7 @@ class LoadRun {
       if (index == SIZE_MAX) return;
       now = kernel_.now();
       const Instant possible = std::max(schedule_.next(), connections_[index].free_since);
-      if (phase_ == Phase::measuring) report_.start_error.record(ns_between(possible, now));
+      if (phase_ != Phase::warmup) report_.start_error.record(ns_between(possible, now));
       start(index, schedule_.next(), now);
       take_due();
       set_free(index, now);

@@ -143,6 +143,28 @@ TEST_F(LoadTest, a_client_that_is_held_up_is_late_and_says_so) {
   EXPECT_NE(late.limit.find("late"), std::string::npos) << late.limit;
 }
 
+TEST_F(LoadTest, what_fell_due_while_the_client_was_held_up_is_sent_even_after_the_end) {
+  server.held_up = 3ms;
+  for (const std::uint64_t length : {100U, 101U, 102U, 103U, 105U, 107U, 110U, 111U, 112U}) {
+    const LoadReport report =
+        run({.connections = 4, .rate = 1000, .duration = std::chrono::milliseconds(length)});
+    EXPECT_EQ(report.messages, length);
+    EXPECT_EQ(errors(report), 0U) << length;
+  }
+}
+
+TEST_F(LoadTest, what_is_late_from_the_warm_up_is_not_counted) {
+  server.held_up = 3ms;
+  for (const std::uint64_t length : {20U, 21U, 22U, 23U, 25U, 27U, 30U, 31U, 32U})
+    EXPECT_EQ(run({.connections = 4,
+                   .rate = 1000,
+                   .warmup = std::chrono::milliseconds(length),
+                   .messages = 50})
+                  .messages,
+              50U)
+        << length;
+}
+
 TEST_F(LoadTest, a_wrong_byte_is_caught_and_named) {
   server.wrong_at = 64 * 1000 + 17;
   const LoadReport report = run({.connections = 1, .duration = 10s});

@@ -30,6 +30,7 @@ class VirtualServer final : public ForwardingKernel {
   Duration stall = Duration::zero();                 ///< At every full second it rests so long.
   Duration client_cost = Duration::zero();           ///< What a recv(2) takes the client.
   Duration oversleep = std::chrono::microseconds(60);
+  Duration held_up = Duration::zero();  ///< Every 10 ms the client loses its core for so long.
   Instant dies_at = never;              ///< Resets everything, then refuses.
   Instant goes_silent_at = never;       ///< Takes what comes and does not answer.
   std::uint64_t wrong_at = UINT64_MAX;  ///< This byte of a stream comes back as another one.
@@ -42,7 +43,14 @@ class VirtualServer final : public ForwardingKernel {
 
   // --- Kernel
 
-  Instant now() noexcept override { return now_ += std::chrono::nanoseconds(50); }
+  Instant now() noexcept override {
+    now_ += std::chrono::nanoseconds(50);
+    if (held_up > Duration::zero() && now_ >= next_hold_up_) {
+      now_ += held_up;
+      next_hold_up_ = now_ + std::chrono::milliseconds(10);
+    }
+    return now_;
+  }
   Duration thread_cpu_time() noexcept override { return cpu_; }
   int clock_nanosleep(const timespec* until) noexcept override {
     now_ = std::max(now_, to_instant(*until) + oversleep);
@@ -147,6 +155,7 @@ class VirtualServer final : public ForwardingKernel {
   }
 
   Instant now_ = origin + std::chrono::milliseconds(200);
+  Instant next_hold_up_{};
   Duration cpu_{};
   Instant free_at_{};
   int next_ = first;
