@@ -8,12 +8,15 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <chrono>
 #include <semaphore>
+#include <system_error>
 #include <thread>
 
 #include "tutorial.hpp"
 
 using namespace tutorial;
+using namespace std::chrono_literals;
 
 namespace {
 
@@ -46,10 +49,17 @@ int main(int, char** argv) {
     duolu::Address peer;
     int fd = -1;
     while ((fd = accept(listener.get(), peer.data(), peer.size_slot())) < 0)
-      if (errno != EINTR && errno != ECONNABORTED) fail("accept", errno);
-    std::thread([&places, client = duolu::Fd(kernel, fd), peer]() mutable {
-      serve(std::move(client), name_of(peer));
+      if (errno == EMFILE || errno == ENFILE)
+        std::this_thread::sleep_for(100ms);  // until somebody goes
+      else if (errno != EINTR && errno != ECONNABORTED)
+        fail("accept", errno);
+    try {  // it ends with its client, or with the program
+      std::thread([&places, client = duolu::Fd(kernel, fd), peer]() mutable {
+        serve(std::move(client), name_of(peer));
+        places.release();
+      }).detach();
+    } catch (const std::system_error&) {  // no more threads: this client has to go
       places.release();
-    }).detach();  // ends with its client, or with the program
+    }
   }
 }

@@ -72,7 +72,7 @@ int main(int, char** argv) {
     if (ready.readable.empty() || ready.readable.back() != listener.get()) continue;
     duolu::Address peer;  // last, because a new client may get the number of one just closed
     const int fd = kernel.accept(listener.get(), peer.data(), peer.size_slot());
-    if (fd == -EMFILE) most = clients.size();  // one more has to wait until another goes
+    if (fd == -EMFILE || fd == -ENFILE) most = clients.size();  // one more waits until one goes
     if (fd < 0) continue;
     std::printf("new connection from %s\n", name_of(peer).c_str());
     clients.try_emplace(fd, duolu::Fd(kernel, fd), name_of(peer));

@@ -3,9 +3,9 @@
 //   08_epoll_level_echo [--port 8080]
 //
 // Try: `nc localhost 8080`, some lines, then an empty one: it ends a request, which comes back; or
-// `curl --http0.9 localhost:8080`. Notice: a request accumulates over as many reports as it takes,
-// and the connection turns from reading to writing and back. What one report leaves unread, the
-// next one reports again: that is level-triggered.
+// `curl -m 2 --http0.9 localhost:8080`, which would wait for the server to close. Notice: a request
+// accumulates over as many reports as it takes, and the connection turns from reading to writing
+// and back. What one report leaves unread, the next one reports again: that is level-triggered.
 #include <map>
 
 #include "duolu/poll/backends.hpp"

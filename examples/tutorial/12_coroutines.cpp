@@ -12,7 +12,6 @@
 #include "tutorial.hpp"
 
 using namespace tutorial;
-using namespace std::chrono_literals;
 using duolu::Result;
 using duolu::Stream;
 using duolu::Task;
@@ -28,7 +27,7 @@ Task<Result<>> echo(Stream stream) {
 }
 
 Task<> serve(duolu::Acceptor* acceptor, duolu::Scope* scope) {
-  // When no descriptor is left it waits, until somebody has gone.
+  // When no descriptor is left it tries again after a while: 100 ms, doubled up to 1 s.
   while (Result<Stream> stream = co_await acceptor->next())
     scope->spawn(echo(std::move(*stream)));  // an error ends this client, and nobody else
 }

@@ -18,7 +18,7 @@ struct Connection {
   std::size_t awaited = 0;  // bytes of the reply that are still to come
 };
 
-/// Sends a message, all of it: 22 bytes find room, since the replies before it have been read.
+/// Sends a message, all of it: 21 bytes find room, since the replies before it have been read.
 bool say(Connection& connection, std::string message) {
   std::printf("%s: sending \"%s\"\n", connection.name.c_str(), message.c_str());
   connection.awaited = message.size();

@@ -24,9 +24,11 @@ bool receive(const duolu::Fd& server, std::string& bytes) {
 /// once: while a long message leaves, its reply is arriving. False when the server has gone.
 bool exchange(const duolu::Fd& server, std::string message, std::string& reply) {
   const std::vector<int> it{server.get()};
-  while (!message.empty() || (!reply.ends_with('\n') && reply.size() < 16 << 20)) {
+  const std::size_t before = reply.size();  // what nobody asked for is no reply
+  while (!message.empty() ||
+         ((reply.size() == before || !reply.ends_with('\n')) && reply.size() < 16 << 20)) {
     std::optional<duolu::Duration> patience;  // none: for ever
-    if (message.empty() && !reply.empty()) patience = 200ms;
+    if (message.empty() && reply.size() > before) patience = 200ms;
     const auto senders = message.empty() ? std::vector<int>() : it;
     const duolu::Selected ready = duolu::select(it, senders, {}, patience).value();
     if (ready.readable.empty() && ready.writable.empty()) return true;

@@ -88,9 +88,10 @@ inline bool send_some(const duolu::Fd& fd, std::string& bytes) {
   return sent >= 0 || sent == -EAGAIN || sent == -EINTR;
 }
 
-/// "('127.0.0.1', 55821)", as Python has it.
+/// "('127.0.0.1', 55821)", as Python has it; "(unknown)" if a reset has left no address to tell.
 inline std::string name_of(const duolu::Address& address) {
   const std::string text = address.to_string();  // tcp://127.0.0.1:55821
+  if (!text.starts_with("tcp://")) return "(" + text + ")";
   return "('" + text.substr(6, text.rfind(':') - 6) + "', " + std::to_string(address.port()) + ")";
 }
 

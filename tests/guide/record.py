@@ -409,6 +409,15 @@ def ask(play, who, text):
     return began
 
 
+def since(play, text, count=None):
+    """The server's system calls from the wait on that found these bytes."""
+    if not play.folder:
+        return None
+    calls = play.server.threads()[0]
+    at = next(i for i, line in enumerate(calls) if f'"{text}' in line) - 1
+    return "\n".join(calls[at:count and at + count]) + "\n"
+
+
 @scene
 def long_handler(play):
     with play.serve("13_long_handler"):
@@ -425,7 +434,7 @@ def long_handler(play):
             raise AssertionError("ben was served while ann's handler computed")
         play.get("ann", "work\n")
         timed(play, "ben", "ping\n", ask(play, "ben", "ping\n"))
-    return None
+    return since(play, "work", 6)
 
 
 @scene
@@ -441,7 +450,7 @@ def long_handler_offload(play):
         play.rests = True
         play.hear(r"found .*")
         play.get("ann", "work\n")
-    return None
+    return since(play, "work")
 
 
 @scene
@@ -462,7 +471,7 @@ def chat(play):
         play.get("ben", f"{names['ann']}: who is still here?\n")
         play.say("ben", "I am\n")
         play.get("ann", f"{names['ben']}: I am\n")
-    return None
+    return since(play, "hello", 5)
 
 
 @scene

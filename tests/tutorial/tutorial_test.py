@@ -454,6 +454,31 @@ class Threads02(Stream, unittest.TestCase):
                 two.close()
                 self.assertEqual(receive(three, 5), b"hello")
 
+    @unittest.skipIf("undefined" in SANITIZED, "UBSan needs descriptors of its own")
+    def test_out_of_descriptors(self):
+        with self.serve("--threads", 100) as server, contextlib.ExitStack() as clients:
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (16, 16))
+            for client in [clients.enter_context(server.connect()) for _ in range(20)]:
+                self.exchange(client)
+                client.close()  # who is still waiting needs its place
+
+    @unittest.skipIf(SANITIZED, "sanitizers end a program that cannot have a thread")
+    def test_out_of_threads(self):
+        with self.serve("--threads", 100) as server:
+            pid = server.process.pid
+            with server.connect() as first:
+                self.exchange(first)
+                pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text("ascii").split()[0])
+                soft, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+                # What it has is all it gets: no room for another stack.
+                resource.prlimit(pid, resource.RLIMIT_AS, (pages * resource.getpagesize(), hard))
+                with server.connect() as second:
+                    self.assertEqual(second.recv(1), b"")
+                self.exchange(first)
+                resource.prlimit(pid, resource.RLIMIT_AS, (soft, hard))
+                with server.connect() as third:
+                    self.exchange(third)
+
     def test_it_needs_a_number(self):
         done = subprocess.run([PROGRAMS / self.program, "--port", "0", "--threads", "many"],
                               capture_output=True, timeout=HANG, check=False)
@@ -941,6 +966,7 @@ class Chat14(unittest.TestCase):
         with self.room(2) as (server, (ann, ben)):
             with server.stopped():
                 reset(server.connect())
+            server.wait_for_line("new connection from (unknown)")
             self.say(ann, b"hello\n", [ben])
 
     def test_half_close(self):
@@ -1079,6 +1105,24 @@ class LineClient16(unittest.TestCase):
                                   timeout=HANG, check=False)
         self.assertEqual(got, [b"one  two\n", b"three\n"])
         self.assertEqual(done.stdout, b"msg>: \\x1b\nmsg>: msg>: msg>: \\x1b\nmsg>: \n")
+
+    def test_a_line_that_nobody_asked_for_is_no_reply(self):
+        with python_server(self.greet_and_repeat) as port, \
+                Program("16_line_client", "--port", port, stdin=subprocess.PIPE) as client:
+            time.sleep(0.1)  # it waits for the keyboard when the greeting comes
+            client.process.stdin.write(b"one\ntwo\n")
+            client.process.stdin.close()
+            self.assertEqual(client.ended(), 0)
+            client.reader.join()
+            self.assertEqual(client.lines(), ["msg>: hello", "one", "msg>: two", "msg>: "])
+
+    @staticmethod
+    def greet_and_repeat(connection):
+        connection.sendall(b"hello\n")
+        time.sleep(0.05)
+        while data := connection.recv(4096):
+            time.sleep(0.05)
+            connection.sendall(data)
 
     def test_a_line_of_a_mebibyte(self):
         line = MEBIBYTE.translate(bytes(97 + i % 26 for i in range(256)))
