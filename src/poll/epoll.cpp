@@ -111,7 +111,7 @@ class EpollPoller final : public Poller {
     Fd fresh(kernel(), made);
     epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.u64 = 0}};
     if (const int result = kernel().epoll_ctl(made, EPOLL_CTL_ADD, wake_fd(), &event); result < 0)
-      return fail(-result);  // the set there was stays, and the next wait tries again
+      return fail(-result);
     if (front_)
       if (const int result = show(front_.get(), made); result < 0) return fail(-result);
     close_set();
@@ -120,6 +120,7 @@ class EpollPoller final : public Poller {
   }
 
   Result<> attach(std::uint32_t index, std::uint32_t twin) override {
+    if (!set_) return fail(EMFILE);  // of a rebuild that failed: the next wait tries again
     int result = control(EPOLL_CTL_ADD, index);
     // The kernel has this very file, but no slot does: removed after its number was closed, while a
     // dup lived, and now back under the same number. Take the registration over.
@@ -210,10 +211,8 @@ class EpollPoller final : public Poller {
       const Slot& s = slot(index);
       if (s.fd < 0 || s.dead) continue;
       const int result = control(EPOLL_CTL_ADD, index);
-      if (result == -ENOMEM || result == -ENOSPC) {  // it is there, but the kernel has no room
-        needs_rebuild();
+      if (result == -ENOMEM || result == -ENOSPC)  // it is there, but the kernel has no room
         return fail(-result);
-      }
       if (result < 0 && wanted(s, false) != Interest::none) invalidate(index);
     }
     return {};

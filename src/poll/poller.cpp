@@ -230,10 +230,11 @@ void Poller::drained_emulated(Token token, Interest directions) noexcept {
 // --- changes
 
 void Poller::apply_changes() noexcept {
+  const bool incomplete = needs_rebuild_;  // then the rebuild tells the kernel of all of them
   for (const std::uint32_t index : changes_) {
     Slot& s = slots_[index];
     s.changed = false;
-    if (s.fd >= 0 && !s.dead) update(index);
+    if (s.fd >= 0 && !s.dead && !incomplete) update(index);
   }
   changes_.clear();
 }
@@ -275,6 +276,13 @@ std::size_t Poller::report_invalid(std::size_t count) noexcept {
 
 // --- waiting
 
+Result<> Poller::renew() {
+  needs_rebuild_ = true;
+  Result<> rebuilt = rebuild();
+  needs_rebuild_ = !rebuilt;
+  return rebuilt;
+}
+
 Poller::Sight Poller::look(std::size_t count) noexcept {
   Sight sight;
   for (std::size_t i = 0; i < count && (suspect_ || !sight.live); ++i) {
@@ -306,8 +314,8 @@ std::uint32_t Poller::second_look(const RawEvent& raw) noexcept {
 
 Result<Poller::Batch> Poller::wait(Instant deadline) {
   apply_changes();
-  if (std::exchange(needs_rebuild_, false))
-    if (Result<> rebuilt = rebuild(); !rebuilt) return fail(rebuilt.error());
+  if (needs_rebuild_)
+    if (Result<> renewed = renew(); !renewed) return fail(renewed.error());
   const std::span<RawEvent> all = raw_;
   for (;;) {
     timespec storage;
@@ -320,7 +328,7 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
     }
     // The last place of the array is the wake-up's.
     const int found = invalid < all.size() - 1 ? harvest(all.subspan(invalid), timeout) : 0;
-    if (found < 0 && found != -EINTR) return fail(-found);
+    if (found < 0 && found != -EINTR && invalid == 0) return fail(-found);
     std::size_t count = invalid + static_cast<std::size_t>(found > 0 ? found : 0);
     // The harvest itself may have come upon closed ones. When they are all it found, select saw
     // nothing else for them: the next turn reports them, and has looked at the others (P7, P33).
@@ -328,7 +336,10 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
     if (found <= 0 && invalid == 0 && !invalid_.empty()) continue;
     const Sight sight = look(count);
     if (sight.stale) {  // no handler has run since: the kernel holds what was removed (P4)
-      if (Result<> rebuilt = rebuild(); !rebuilt) return fail(rebuilt.error());
+      const Result<> renewed = renew();
+      // With something to tell, the next wait tries again: what is found may not come twice.
+      if (!renewed && !sight.live && !wake_pending_.load(std::memory_order_relaxed))
+        return fail(renewed.error());
       if (sight.live) count = report_invalid(count);  // a new set notices what was closed
     }
     const bool woken = wake_pending_.load(std::memory_order_relaxed) &&

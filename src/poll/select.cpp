@@ -94,12 +94,12 @@ class SelectPoller final : public Poller {
                                  timeout);
     if (ready == -EBADF) return drop_closed();
     if (ready <= 0) return ready;
-    if (found_[0].has(wake_fd())) {
-      drain_waker();
-      found_[0].clear(wake_fd());
-    }
+    const bool woken = found_[0].has(wake_fd());
+    found_[0].clear(wake_fd());
     collect(words, out.size() - 1);
-    return tell(out);
+    const int told = tell(out);
+    if (woken && told >= 0) drain_waker();  // or else the next wait finds it again
+    return told;
   }
 
   /// Lowers `highest_` past words in which nobody wants anything.

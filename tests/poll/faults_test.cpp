@@ -438,6 +438,43 @@ TEST_P(FaultsTest, a_poller_that_cannot_be_made_leaves_nothing_behind) {
   }
 }
 
+Call waiting_call(std::string_view backend) {
+  if (backend == "select") return Call::pselect;
+  return backend == "poll" ? Call::ppoll : Call::epoll_pwait2;
+}
+
+TEST_P(FaultsTest, P7_a_closed_one_is_told_although_waiting_fails) {
+  FaultKernel& kernel = open_faulty(0);
+  Pair pair = unix_pair();
+  const Token token = watch(pair.a.get(), Interest::readable);
+  pair.a.reset();
+  ASSERT_TRUE(poller->modify(token, Interest::readable | Interest::writable));
+  kernel.fail(waiting_call(poller->name()), 1, ENOMEM);
+  int invalid = 0;
+  for (int round = 0; round < 2; ++round)
+    if (const Result<Poller::Batch> batch = poller->wait(immediately))
+      for (const Event& event : *batch) invalid += event.invalid() ? 1 : 0;
+  EXPECT_GE(invalid, 1);
+}
+
+TEST_P(FaultsTest, P33_a_wake_up_is_not_lost_when_waiting_fails) {
+  FaultKernel& kernel = open_faulty(0);
+  const Pair pair = unix_pair();
+  watch(pair.a.get(), Interest::readable);
+  put(pair.b.get(), "x");
+  for (const Call call : {Call::ppoll, Call::pselect, Call::epoll_pwait2}) {
+    poller->wake();
+    kernel.fail(call, 1, ENOMEM);
+    const Result<Poller::Batch> failed = poller->wait(immediately);
+    kernel.clear();
+    // Nothing but the wake-up ends this one, where that of before did not.
+    drain(pair.a.get());
+    EXPECT_TRUE((failed && failed->woken()) ||
+                poller->wait(after(real_kernel().now(), hang))->woken());
+    put(pair.b.get(), "x");
+  }
+}
+
 TEST_P(FaultsTest, R22_a_limit_met_by_add_comes_through_and_the_poller_goes_on) {
   FaultKernel& kernel = open_faulty(0);
   const Pair pair = unix_pair();
@@ -507,32 +544,120 @@ TEST(EpollFaults, every_byte_arrives_without_epoll_pwait2_and_eventfd) {
     }
 }
 
-TEST(EpollFaults, P4_a_rebuild_that_runs_out_of_memory_is_finished_by_the_next_wait) {
-  FaultKernel kernel(real_kernel(), 1);
-  const auto poller = make_poller(kernel, "epoll").value();
-  const Pair gone = unix_pair();
+/// A poller whose kernel holds a registration that nothing can name any more, and that reports.
+class FailingRebuild : public testing::Test {
+ protected:
+  FailingRebuild() {
+    removed_ = poller->add(gone_.a.get(), Interest::readable, Trigger::level, 1).value();
+    kept = poller->add(live.a.get(), Interest::readable, Trigger::level, 2).value();
+  }
+  void lose_one() {
+    put(gone_.b.get(), "x");
+    kernel.fail(Call::epoll_ctl, 1, EBADF);  // as when a dup lives on
+    ASSERT_TRUE(poller->remove(removed_));
+  }
+  /// What a wait that only looks says of `kept`; none if nothing.
+  Ready look() {
+    Ready seen = Ready::none;
+    const Poller::Batch batch = poller->wait(immediately).value();
+    for (const Event& event : batch) seen = event.token == kept ? event.ready : Ready::invalid;
+    return seen;
+  }
+
+  FaultKernel kernel{real_kernel()};
+  std::unique_ptr<Poller> poller = make_poller(kernel, "epoll").value();
   const Pair live = unix_pair();
-  const Token removed = poller->add(gone.a.get(), Interest::readable).value();
-  const Token kept = poller->add(live.a.get(), Interest::readable).value();
-  put(gone.b.get(), "x");
-  put(live.b.get(), "x");
-  kernel.fail(Call::epoll_ctl, 1, EBADF);  // the kernel keeps it, as when a dup lives on
-  ASSERT_TRUE(poller->remove(removed));
+  Token kept{};
+
+ private:
+  const Pair gone_ = unix_pair();
+  Token removed_{};
+};
+
+TEST_F(FailingRebuild, P4_one_that_runs_out_of_memory_is_finished_by_a_later_wait) {
+  lose_one();
   for (const int error : {ENOMEM, ENOSPC}) {
-    // The wake-up is the first that a new set is told of, the live registration the second.
+    // The wake-up is the first that a new set is told of, `kept` the second.
     kernel.fail(Call::epoll_ctl, 2, error);
     const auto failed = poller->wait(immediately);
     ASSERT_FALSE(failed.has_value());
-    EXPECT_EQ(failed.error().value(), error);
+    EXPECT_EQ(failed.error(), errno_code(error));
   }
-  const auto batch = poller->wait(immediately).value();
-  int seen = 0;
-  for (const Event& event : batch) {
-    EXPECT_EQ(event.token, kept);
-    EXPECT_TRUE(event.readable() && !event.invalid());
-    ++seen;
+  put(live.b.get(), "x");
+  EXPECT_EQ(look(), Ready::readable);
+}
+
+TEST_F(FailingRebuild, P4_without_a_set_registrations_are_kept_until_there_is_one_again) {
+  lose_one();
+  put(live.b.get(), "x");
+  const Pair other = unix_pair();
+  for (int round = 0; round < 3; ++round) {
+    kernel.fail(Call::epoll_create, 1, EMFILE);
+    kernel.fail(Call::epoll_create, 2, EMFILE);  // another thread has taken the number
+    const auto failed = poller->wait(immediately);
+    kernel.clear();
+    if (round == 0) continue;  // it found the other one ready, and could say so
+    ASSERT_FALSE(failed.has_value()) << round;
+    EXPECT_EQ(failed.error(), errno_code(EMFILE));
+    ASSERT_TRUE(poller->modify(kept, Interest::readable | Interest::writable));
+    const Result<Token> refused = poller->add(other.a.get(), Interest::readable);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error(), errno_code(EMFILE));
   }
-  EXPECT_EQ(seen, 1);
+  EXPECT_EQ(look(), Ready::readable | Ready::writable);
+  ASSERT_TRUE(poller->modify(kept, Interest::readable));
+  EXPECT_EQ(look(), Ready::readable);
+  EXPECT_TRUE(poller->add(other.a.get(), Interest::readable));
+  drain(live.a.get());
+  expect_wakes_arrive(*poller, 10);
+}
+
+TEST_F(FailingRebuild, P5_a_pause_that_needs_one_is_not_forgotten) {
+  Pair pair = unix_pair();
+  const Token paused = poller->add(pair.a.get(), Interest::readable).value();
+  const Fd ghost(real_kernel(), ::fcntl(pair.a.get(), F_DUPFD_CLOEXEC, 0));
+  pair.a.reset();
+  put(pair.b.get(), "x");
+  ASSERT_TRUE(poller->modify(paused, Interest::none));
+  for (int round = 0; round < 3; ++round) {
+    kernel.fail(Call::epoll_create, 1, ENFILE);
+    const auto failed = poller->wait(immediately);  // which would spin for ever
+    ASSERT_FALSE(failed.has_value());
+    EXPECT_EQ(failed.error(), errno_code(ENFILE));
+  }
+  EXPECT_EQ(look(), Ready::none);
+}
+
+TEST_F(FailingRebuild, P7_what_is_changed_after_half_of_one_is_not_called_closed) {
+  lose_one();
+  kernel.fail(Call::epoll_ctl, 2, ENOSPC);  // the new set's first is the wake-up, then `kept`
+  ASSERT_FALSE(poller->wait(immediately).has_value());
+  ASSERT_TRUE(poller->modify(kept, Interest::writable));
+  EXPECT_EQ(look(), Ready::writable);
+  EXPECT_TRUE(poller->modify(kept, Interest::readable));
+}
+
+TEST_F(FailingRebuild, P25_a_oneshot_found_together_with_what_needs_one_is_told) {
+  const Pair pair = unix_pair();
+  lose_one();
+  const Token once = poller->add(pair.a.get(), Interest::readable, Trigger::oneshot, 3).value();
+  put(pair.b.get(), "x");
+  int told = 0;
+  for (int round = 0; round < 3; ++round) {
+    kernel.fail(Call::epoll_create, 1, ENFILE);
+    if (const Result<Poller::Batch> batch = poller->wait(immediately))
+      for (const Event& event : *batch) told += event.token == once ? 1 : 0;
+    kernel.clear();
+  }
+  EXPECT_EQ(told, 1);
+}
+
+TEST_F(FailingRebuild, P33_a_wake_up_found_together_with_what_needs_one_is_told) {
+  lose_one();
+  poller->wake();
+  kernel.fail(Call::epoll_create, 1, ENFILE);
+  const Result<Poller::Batch> first = poller->wait(immediately);
+  EXPECT_TRUE((first && first->woken()) || poller->wait(after(real_kernel().now(), hang))->woken());
 }
 
 TEST(EpollFaults, P4_a_dead_registration_is_got_rid_of_even_without_a_free_descriptor) {

@@ -145,8 +145,9 @@ class Poller {
   /// The batch is valid until the next wait(); visit it whole, since an edge or oneshot report that
   /// is not visited is lost.
   /// Errors: EINTR with `return_on_signal`; otherwise only what means that the poller is broken
-  /// (EINVAL where RLIMIT_NOFILE was lowered under poll's array) or that the kernel lacks memory
-  /// (ENOMEM, ENOSPC): registrations are kept, and a later wait() goes on.
+  /// (EINVAL where RLIMIT_NOFILE was lowered under poll's array) or that the kernel lacks memory or
+  /// descriptors (ENOMEM, ENOSPC, EMFILE, ENFILE): registrations are kept, nothing that was to be
+  /// reported is lost, and a later wait() goes on.
   [[nodiscard]] Result<Batch> wait(Instant deadline);
 
   /// Makes the wait() under way, or else the next one, return. Any thread, any signal handler.
@@ -242,6 +243,8 @@ class Poller {
     bool stale = false;  ///< There is an event of a registration that was removed.
   };
   Sight look(std::size_t count) noexcept;
+  /// rebuild(), and if it fails, again by the next wait.
+  Result<> renew();
   /// What to report of an event that is not to be taken as it is; 0 for nothing.
   std::uint32_t second_look(const RawEvent& raw) noexcept;
 
