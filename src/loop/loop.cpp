@@ -1,6 +1,9 @@
 #include "duolu/loop/loop.hpp"
 
+#include <time.h>
+
 #include <algorithm>
+#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -49,16 +52,27 @@ void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
   let_go();
   while (!task.done()) {
     try {
-      DUOLU_CHECK(turn(never).has_value());
+      if (const Result<> turned = turn(never); !turned) ride_out(turned.error());
     } catch (...) {  // of posted work: the task must end before it may be destroyed
       if (!thrown) thrown = std::current_exception();
       strand.cancel();
     }
   }
   running_ = nullptr;
-  strand.resumed();
   stop_.store(false, std::memory_order_relaxed);
   if (thrown) std::rethrow_exception(thrown);
+}
+
+void Loop::ride_out(std::error_code error) {
+  if (error == std::errc::interrupted) return;
+  DUOLU_CHECK(error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
+              error == std::errc::too_many_files_open ||
+              error == std::errc::too_many_files_open_in_system);
+  const Duration until = after(kernel().now(), pause_after_failure).time_since_epoch();
+  const auto whole = std::chrono::floor<std::chrono::seconds>(until);
+  const timespec ts{.tv_sec = static_cast<time_t>(whole.count()),
+                    .tv_nsec = static_cast<long>((until - whole) / std::chrono::nanoseconds(1))};
+  (void)kernel().clock_nanosleep(&ts);  // shorter, if a signal comes
 }
 
 Result<> Loop::turn(Instant deadline) {
@@ -164,6 +178,7 @@ void Loop::run_posted() {
     detail::Parked* arrived = nullptr;
     {
       const std::scoped_lock guard(mutex_);
+      if (!work_.empty()) work_.reserve(work_.size() + posted_.size());  // may throw, and then now
       arrived = std::exchange(first_arrived_, nullptr);
       if (work_.empty()) {
         work_.swap(posted_);
@@ -199,8 +214,9 @@ void Loop::run_ready() {
   }
 }
 
+// Both wake under the lock: once this loop's thread has seen what came, it may end the loop.
+
 void Loop::arrive(detail::Parked& one) noexcept {
-  // Woken under the lock: once this loop's thread has seen `one`, it may end the loop.
   const std::scoped_lock guard(mutex_);
   one.next = nullptr;
   (first_arrived_ == nullptr ? first_arrived_ : last_arrived_->next) = &one;
@@ -209,13 +225,9 @@ void Loop::arrive(detail::Parked& one) noexcept {
 }
 
 void Loop::post(std::move_only_function<void()> work, std::source_location where) {
-  bool first = false;
-  {
-    const std::scoped_lock guard(mutex_);
-    first = posted_.empty();
-    posted_.push_back({std::move(work), where});
-  }
-  if (first) engine_.wake();  // for all that come until the loop takes them
+  const std::scoped_lock guard(mutex_);
+  posted_.push_back({std::move(work), where});
+  if (posted_.size() == 1) engine_.wake();  // for all that come until the loop takes them
 }
 
 const WaitKind Loop::Sleep::Awaiter::kind = {

@@ -91,6 +91,20 @@ void Scope::cancel() noexcept {
 void Scope::failed(std::exception_ptr exception) noexcept {
   if (!exception_) exception_ = std::move(exception);
   cancel();
+  if (body_ == nullptr || std::exchange(interrupts_, true)) return;
+  body_->interrupt();
+}
+
+void Scope::body_ended() noexcept {
+  Strand* const strand = std::exchange(body_, nullptr);
+  if (!std::exchange(interrupts_, false)) return;
+  strand->end_interrupt();
+  // This one was in the body of others, which may have failed too. (Scopes are the only groups.)
+  const ReadyQueue* const queue = strand->ready();
+  for (const Group* each = queue != nullptr ? queue->groups() : nullptr; each != nullptr;
+       each = each->next())
+    if (&each->owner() == strand && static_cast<const Scope*>(each)->interrupts_)
+      strand->interrupt();
 }
 
 }  // namespace duolu

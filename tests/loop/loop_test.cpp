@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/task/channel.hpp"
 #include "duolu/task/flag.hpp"
@@ -46,6 +47,34 @@ Task<> expect_cancelled(Loop& loop, int& cancelled) {
 TEST_P(LoopTest, runs_a_task_to_its_end) {
   EXPECT_EQ(loop.run(seven()), 7);
   EXPECT_THROW(loop.run(throws("out")), std::runtime_error);
+}
+
+TEST_P(LoopTest, a_failure_to_wait_that_passes_is_waited_for) {
+  FaultKernel kernel(real_kernel());
+  const auto failing = GetParam().backend->make(kernel, {.return_on_signal = true}).value();
+  const auto over_it = make_readiness_engine(*failing);
+  Loop on(*over_it);
+  for (const int error : {ENOMEM, ENOSPC, EMFILE, ENFILE, EINTR}) {
+    for (const Call call : {Call::ppoll, Call::pselect, Call::epoll_pwait2})
+      kernel.fail(call, 1, error, 3);
+    const std::uint64_t turns = on.statistics().turns;
+    EXPECT_TRUE(on.run(sleep(on, 1ms)));
+    EXPECT_GT(on.statistics().turns, turns);
+    kernel.clear();
+  }
+}
+
+TEST_P(LoopTest, who_posts_may_outlive_the_loop_that_its_work_ends) {
+  for (int round = 0; round < 200; ++round) {
+    std::thread other;
+    {
+      Loop short_lived(*engine);
+      Flag done;
+      other = std::thread([&] { short_lived.post([&] { done.set(); }); });
+      short_lived.run([](Flag* flag) -> Task<> { co_await flag->wait(); }(&done));
+    }
+    other.join();
+  }
 }
 
 Task<> note_at(Loop& loop, Instant until, int number, std::vector<int>& order) {
@@ -462,6 +491,78 @@ TEST_P(LoopTest, SC3_an_exception_cancels_the_others_and_comes_out) {
     EXPECT_EQ(what, "first");
     EXPECT_EQ(cancelled, 2);
   }
+}
+
+Task<> throw_after(Loop* loop, Duration span) {
+  (void)co_await loop->sleep_for(span);
+  throw std::runtime_error("out");
+}
+
+TEST_P(LoopTest, SC3_an_exception_of_a_task_cancels_the_body_and_not_what_comes_after) {
+  int cancelled = 0;
+  loop.run([](Loop* on, int* count) -> Task<> {
+    bool caught = false;
+    try {
+      co_await with_scope([on, count](Scope& scope) -> Task<> {
+        scope.spawn(throw_after(on, 1ms));
+        co_await expect_cancelled(*on, *count);
+      });
+    } catch (const std::runtime_error&) {
+      caught = true;
+    }
+    EXPECT_TRUE(caught);
+    EXPECT_TRUE(co_await on->sleep_for(1ms));  // it is not cancelled itself
+  }(&loop, &cancelled));
+  EXPECT_EQ(cancelled, 2);
+}
+
+TEST_P(LoopTest, SC3_a_body_is_cancelled_when_a_task_throws_at_once) {
+  int cancelled = 0;
+  EXPECT_THROW(loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(throws("out"));
+    co_await expect_cancelled(loop, cancelled);
+  })),
+               std::runtime_error);
+  EXPECT_EQ(cancelled, 2);
+}
+
+TEST_P(LoopTest, SC3_scopes_within_the_body_are_cancelled_and_end_no_cancelling_of_others) {
+  int cancelled = 0;
+  EXPECT_THROW(loop.run(with_scope([&](Scope& outer) -> Task<> {
+    try {
+      co_await with_scope([&](Scope& inner) -> Task<> {
+        inner.spawn(expect_cancelled(loop, cancelled));
+        inner.spawn(throws("inner"));
+        outer.spawn(throws("outer"));
+        co_await expect_cancelled(loop, cancelled);
+      });
+    } catch (const std::runtime_error& thrown) {
+      EXPECT_STREQ(thrown.what(), "inner");
+    }
+    co_await expect_cancelled(loop, cancelled);  // by the outer one
+  })),
+               std::runtime_error);
+  EXPECT_EQ(cancelled, 6);
+}
+
+TEST_P(LoopTest, SC3_who_is_cancelled_from_outside_meanwhile_stays_cancelled) {
+  int cancelled = 0;
+  Strand strand;
+  loop.run(
+      [](Loop* on, Strand* self, int* count) -> Task<> {
+        try {
+          co_await with_scope([on, self, count](Scope& scope) -> Task<> {
+            scope.spawn(throw_after(on, 1ms));
+            co_await expect_cancelled(*on, *count);
+            self->cancel();
+            co_await expect_cancelled(*on, *count);
+          });
+        } catch (const std::runtime_error&) {
+        }
+        co_await expect_cancelled(*on, *count);
+      }(&loop, &strand, &cancelled),
+      strand);
+  EXPECT_EQ(cancelled, 6);
 }
 
 TEST_P(LoopTest, SC3_exceptions_can_be_reported_instead) {

@@ -47,6 +47,25 @@ Task<Result<>> echo(Stream stream) {
   }
 }
 
+TEST_P(StreamTest, a_strand_may_be_cancelled_when_its_task_and_the_loop_have_gone) {
+  Strand strand;
+  {
+    const auto own = GetParam().backend->make(real_kernel(), {}).value();
+    const auto over_it = make_readiness_engine(*own);
+    Loop on(*over_it);
+    Pair pair = tcp_pair();
+    Stream stream = Stream::open(on, std::move(pair.a)).value();
+    Task<> task = [](Stream* from) -> Task<> {
+      char byte = 0;
+      EXPECT_EQ(co_await from->read(std::span(&byte, 1)), 1U);
+    }(&stream);
+    on.start(task, strand);
+    put(pair.b.get(), "x");
+    while (!task.promise().done()) ASSERT_TRUE(on.turn(never));
+  }
+  strand.cancel();
+}
+
 Task<> handle(Stream stream) { (void)co_await echo(std::move(stream)); }
 
 Task<> serve(duolu::Listener& listener, Scope& scope) {

@@ -22,7 +22,8 @@
 //        after everybody who went on: that is how the right one is named. Without it no clock is
 //        read but for deadlines.
 //   LO9  Within another event loop: turn(immediately) is due when fd() is readable, and at
-//        deadline(), which is to be asked again after every turn and every start(). fd() stays the
+//        deadline(), which is to be asked again after every turn, every start(), and whatever else
+//        is done to its tasks from outside a turn (a flag set, a strand cancelled). fd() stays the
 //        same.
 //   LO10 A task that another one wakes (ready.hpp) goes on in the same turn, or in a later one,
 //        first woken first: 256 in a turn at most, then what waits outside is looked at.
@@ -133,8 +134,9 @@ class Loop {
   ~Loop();
 
   /// Runs `task`, and whatever it starts, until it has ended. What it returned, or threw; see LO4
-  /// and LO6 for how it can be ended from outside. Not within another run(): that aborts. Aborts if
-  /// waiting fails for good: see Poller::wait().
+  /// and LO6 for how it can be ended from outside. Not within another run(): that aborts. When
+  /// waiting fails for want of memory or descriptors it is tried again after 10 ms; when it fails
+  /// for good, that aborts: see Poller::wait().
   template <class T>
   T run(Task<T> task, std::source_location where = std::source_location::current()) {
     Strand strand;
@@ -172,7 +174,8 @@ class Loop {
     return engine_.due() || !ready_.empty() ? immediately : timers_.next();
   }
 
-  /// See LO4. Any thread, any signal handler, while this lives.
+  /// See LO4. Any thread, any signal handler. This lives until it returns: what asks so may be the
+  /// end of run(), but not of the Loop. (post() asks for no such care.)
   void stop() noexcept {
     stop_.store(true, std::memory_order_release);
     engine_.wake();
@@ -255,7 +258,11 @@ class Loop {
   };
   struct Watch;  // loop.cpp
 
+  /// When waiting fails and may not fail again, how long to wait before it is tried again.
+  static constexpr Duration pause_after_failure = std::chrono::milliseconds(10);
+
   void run_until_done(detail::TaskPromise& task, Strand& strand);
+  void ride_out(std::error_code error);
   // Each in two versions: who is not watched does not pay for it.
   template <bool watched>
   void work(bool woken);

@@ -4,10 +4,10 @@
 //   SC1  with_scope(body) ends when the body and every task spawned in its scope have ended.
 //   SC2  cancel() asks the spawned tasks, and those spawned later, to end; they go on from where
 //        they wait.
-//   SC3  When the body throws, or a spawned task does, the others are cancelled, and with_scope
-//        throws the first exception when all have ended. With on_error() the scope takes exceptions
-//        of spawned tasks for itself instead, and nobody is cancelled: a server outlives its
-//        handlers.
+//   SC3  When the body throws, or a spawned task does, the others are cancelled, the body too, and
+//        with_scope throws the first exception when all have ended; who catches it goes on as
+//        before. With on_error() the scope takes exceptions of spawned tasks for itself instead,
+//        and nobody is cancelled: a server outlives its handlers.
 //   SC4  When the strand that runs with_scope is cancelled, the scope is.
 //   SC5  spawn() runs the task at once, until it waits for something.
 #pragma once
@@ -29,7 +29,7 @@ namespace duolu {
 class Scope final : private detail::Group {
  public:
   /// Of a task that runs on `owner`; its tasks run where that one does: see Strand::run_in().
-  explicit Scope(const Strand& owner) noexcept : Group(owner) {}
+  explicit Scope(Strand& owner) noexcept : Group(owner), body_(&owner) {}
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   /// Nothing runs in it any more, or it aborts.
@@ -62,6 +62,8 @@ class Scope final : private detail::Group {
   Join join() noexcept;
   /// For with_scope(): an exception of the body.
   void failed(std::exception_ptr exception) noexcept;
+  /// For with_scope(): what the strand does from now on is no concern of the scope's.
+  void body_ended() noexcept;
   void rethrow() const {
     if (exception_) std::rethrow_exception(exception_);
   }
@@ -80,6 +82,8 @@ class Scope final : private detail::Group {
   Child* first_ = nullptr;
   std::size_t size_ = 0;
   bool cancelled_ = false;
+  bool interrupts_ = false;  ///< The strand of the body, with which it is cancelled.
+  Strand* body_;             ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;
   std::move_only_function<void(std::exception_ptr)> report_;
@@ -115,13 +119,14 @@ inline Scope::Join Scope::join() noexcept { return Join(*this); }
 /// alive meanwhile, so it may be a lambda with captures.
 template <class Body>
 Task<> with_scope(Body body) {
-  const Strand* strand = co_await this_strand();
+  Strand* strand = co_await this_strand();
   Scope scope(*strand);
   try {
     co_await body(scope);
   } catch (...) {
     scope.failed(std::current_exception());
   }
+  scope.body_ended();
   co_await scope.join();
   scope.rethrow();
 }

@@ -76,8 +76,8 @@ struct Parked {
 }  // namespace detail
 
 /// Those that go on next. Belongs to whoever runs the strands that point to it, and outlives their
-/// tasks.
-class ReadyQueue {
+/// tasks. (Aligned for what strands keep in the low bits of its address.)
+class alignas(8) ReadyQueue {
  public:
   /// `owner` is whose it is, for awaitables that know who runs their strand.
   explicit ReadyQueue(void* owner = nullptr) noexcept : owner_(owner) {}

@@ -37,12 +37,14 @@ class Strand {
   Strand(const Strand&) = delete;
   Strand& operator=(const Strand&) = delete;
 
-  [[nodiscard]] bool cancelled() const noexcept { return (ready_and_bits_ & cancelled_bit) != 0; }
-  void cancel() noexcept {
-    if (cancelled()) return;
-    ready_and_bits_ |= cancelled_bit;
-    if (kind_ != nullptr) kind_->abandon(*this, subject_);
+  [[nodiscard]] bool cancelled() const noexcept {
+    return (ready_and_bits_ & (cancelled_bit | interrupted_bit)) != 0;
   }
+  void cancel() noexcept { cancel_by(cancelled_bit); }
+  /// For scopes, whose body is cancelled and not what comes after it: cancelled until
+  /// end_interrupt(), and after it only if cancel() was called too.
+  void interrupt() noexcept { cancel_by(interrupted_bit); }
+  void end_interrupt() noexcept { ready_and_bits_ &= ~interrupted_bit; }
 
   /// For whoever runs tasks, before the task begins: where it queues when another task wakes it.
   /// With null, or without this call, it must not wait for other tasks in what ready.hpp carries.
@@ -92,7 +94,14 @@ class Strand {
   // In the low bits of the address of the queue, since every connection has a strand.
   static constexpr std::uintptr_t cancelled_bit = 1;
   static constexpr std::uintptr_t named_bit = 2;
-  static constexpr std::uintptr_t all_bits = cancelled_bit | named_bit;
+  static constexpr std::uintptr_t interrupted_bit = 4;
+  static constexpr std::uintptr_t all_bits = cancelled_bit | named_bit | interrupted_bit;
+
+  void cancel_by(std::uintptr_t bit) noexcept {
+    const bool before = cancelled();
+    ready_and_bits_ |= bit;
+    if (!before && kind_ != nullptr) kind_->abandon(*this, subject_);
+  }
 
   const WaitKind* kind_ = nullptr;
   void* subject_ = nullptr;

@@ -199,6 +199,8 @@ class TaskPromise {
       task->done_ = true;
       const std::uintptr_t next = task->next_;
       // NOLINTBEGIN(performance-no-int-to-ptr): it was a pointer, see wait_in() and on_end()
+      // The first of a strand: the strand may live longer than what it waited for last.
+      if ((next == 0 || (next & is_end) != 0) && task->strand_ != nullptr) task->strand_->resumed();
       if ((next & is_end) != 0) {
         auto& end = *reinterpret_cast<TaskEnd*>(next & ~is_end);
         return end.ended(end, *task);
