@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define DUOLU_POOLED_FRAMES 0
@@ -26,10 +27,17 @@ constinit thread_local std::ptrdiff_t in_use = 0;
 constexpr std::size_t grain = 16;
 constexpr std::size_t largest = 1024;  // what is larger is rare, and malloc's
 constexpr std::size_t chunk_size = 65'536;
+constexpr int most_at_once = 64;  // between a thread and the shared lists
 
 struct Free {
   Free* next;
 };
+/// What is left of a chunk whose thread has ended.
+struct Rest {
+  Rest* next;
+  std::size_t size;
+};
+static_assert(sizeof(Rest) <= grain);
 
 /// The lists, and the rest of the newest chunk. Trivial, so that reaching it takes no call.
 struct Lists {
@@ -38,12 +46,27 @@ struct Lists {
   std::size_t rest_size;
 };
 constinit thread_local Lists lists{};
+/// Who has given so many more frames than it took gets them from others, and they get them back.
+constinit thread_local std::ptrdiff_t hand_on_below = 0;
 
-/// All chunks, so that leak checkers find them, and the lists of threads that have ended.
+/// All chunks, so that leak checkers find them, and what no thread has: of those that have ended,
+/// and of those that get the frames of others.
 struct Shared {
   std::mutex mutex;
   Free* chunks = nullptr;
   std::array<Free*, largest / grain + 1> orphans{};
+  Rest* rests = nullptr;
+
+  /// With the lock.
+  void take_lists() noexcept {
+    for (std::size_t i = 0; i < lists.free.size(); ++i) {
+      while (Free* const frame = lists.free[i]) {
+        lists.free[i] = frame->next;
+        frame->next = orphans[i];
+        orphans[i] = frame;
+      }
+    }
+  }
 };
 Shared& shared() {
   static auto* const kept = new Shared;  // outlives every thread
@@ -57,35 +80,52 @@ struct Heir {
   Heir& operator=(const Heir&) = delete;
   ~Heir() {
     const std::scoped_lock guard(shared().mutex);
-    for (std::size_t i = 0; i < lists.free.size(); ++i) {
-      while (Free* frame = lists.free[i]) {
-        lists.free[i] = frame->next;
-        frame->next = shared().orphans[i];
-        shared().orphans[i] = frame;
-      }
-    }
+    shared().take_lists();
+    if (lists.rest_size == 0) return;
+    shared().rests = new (lists.rest) Rest{shared().rests, lists.rest_size};
+    lists.rest_size = 0;
   }
 };
+void leave_to_heirs() { static thread_local const Heir heir; }
 
 [[gnu::noinline, gnu::cold]] void* refill(std::size_t index) {
-  static thread_local const Heir heir;
+  leave_to_heirs();
   const std::size_t size = index * grain;
   const std::scoped_lock guard(shared().mutex);
-  if (Free* orphans = shared().orphans[index]) {
-    shared().orphans[index] = nullptr;
+  if (Free* const orphans = shared().orphans[index]) {
+    Free* last = orphans;
+    for (int i = 1; i < most_at_once && last->next != nullptr; ++i) last = last->next;
+    shared().orphans[index] = std::exchange(last->next, nullptr);
     lists.free[index] = orphans->next;
     return orphans;
   }
   if (lists.rest_size < size) {  // what was left of the last chunk, less than a frame, is given up
-    void* const chunk = ::operator new(chunk_size);
-    shared().chunks = new (chunk) Free{shared().chunks};
-    lists.rest = static_cast<char*>(chunk) + grain;
-    lists.rest_size = chunk_size - grain;
+    Rest** found = &shared().rests;
+    while (*found != nullptr && (*found)->size < size) found = &(*found)->next;
+    if (Rest* const rest = *found) {
+      *found = rest->next;
+      lists.rest = reinterpret_cast<char*>(rest);
+      lists.rest_size = rest->size;
+    } else {
+      void* const chunk = ::operator new(chunk_size);
+      shared().chunks = new (chunk) Free{shared().chunks};
+      lists.rest = static_cast<char*>(chunk) + grain;
+      lists.rest_size = chunk_size - grain;
+    }
   }
   void* const frame = lists.rest;
   lists.rest += size;
   lists.rest_size -= size;
   return frame;
+}
+
+[[gnu::noinline, gnu::cold]] void hand_on() noexcept {
+  leave_to_heirs();
+  if (hand_on_below < 0) {
+    const std::scoped_lock guard(shared().mutex);
+    shared().take_lists();
+  }
+  hand_on_below = in_use - most_at_once;
 }
 
 #endif
@@ -110,11 +150,13 @@ void* take_frame(std::size_t size) {
 }
 
 void give_frame(void* frame, std::size_t size) noexcept {
-  --in_use;
+  const bool wandered = --in_use < hand_on_below;
   const std::size_t index = (size + grain - 1) / grain;
   if (index >= lists.free.size()) [[unlikely]]
     return ::operator delete(frame, size);
   lists.free[index] = new (frame) Free{lists.free[index]};
+  if (wandered) [[unlikely]]
+    hand_on();
 }
 
 #else

@@ -2,8 +2,10 @@
 #include "duolu/task/task.hpp"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
+#include <barrier>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -315,6 +317,52 @@ TEST(Frames, are_used_again_and_never_shared) {
     give_frame(frame, size);
   }
   EXPECT_EQ(frames_in_use(), 0);
+}
+
+constexpr std::ptrdiff_t mebibyte = std::ptrdiff_t{1} << 20U;
+std::ptrdiff_t allocated() { return static_cast<std::ptrdiff_t>(::mallinfo2().uordblks); }
+
+TEST(Frames, that_wander_come_back) {
+  constexpr int rounds = 1000;  // of 100 frames: 25 MB
+  std::barrier both(2);
+  std::vector<void*> wandering;
+  const std::ptrdiff_t before = allocated();
+  std::thread takes([&] {
+    for (int round = 0; round < rounds; ++round) {
+      for (int i = 0; i < 100; ++i) wandering.push_back(take_frame(256));
+      both.arrive_and_wait();
+      both.arrive_and_wait();
+    }
+  });
+  std::thread gives([&] {
+    for (int round = 0; round < rounds; ++round) {
+      both.arrive_and_wait();
+      for (void* frame : wandering) give_frame(frame, 256);
+      wandering.clear();
+      both.arrive_and_wait();
+    }
+  });
+  takes.join();
+  gives.join();
+  EXPECT_LT(allocated() - before, mebibyte);
+}
+
+TEST(Frames, of_threads_that_live_side_by_side_serve_the_next) {
+  std::ptrdiff_t before = 0;
+  for (int round = 0; round < 200; ++round) {
+    std::barrier both(2);
+    const auto work = [&both] {
+      void* const frame = take_frame(320);
+      both.arrive_and_wait();
+      give_frame(frame, 320);
+    };
+    std::thread one(work);
+    std::thread other(work);
+    one.join();
+    other.join();
+    if (round == 10) before = allocated();
+  }
+  EXPECT_LT(allocated() - before, mebibyte);  // a chunk a round would be 12
 }
 
 TEST(Frames, of_a_thread_that_ended_serve_the_next) {

@@ -3,10 +3,10 @@
 // A server makes and ends the same few coroutines for every connection; malloc would cost a hundred
 // instructions for each and a header in front of it. Here a frame is taken from, and given back to,
 // a list of its size in multiples of 16 bytes; the lists are filled from chunks of 64 KiB, which
-// the process keeps. What a thread has in its lists when it ends goes to the next one that runs
-// out.
+// the process keeps. What a thread has when it ends goes to the next ones that run out.
 //
-// A frame may be given back by another thread than took it. Under AddressSanitizer every frame
+// A frame may be given back by another thread than took it: one that gets more than it takes hands
+// them on, 64 at a time. Under AddressSanitizer every frame
 // comes from operator new, so that it sees use after free.
 #pragma once
 
