@@ -19,6 +19,15 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr Duration time_for_the_rest = 1s;  // with an output that nobody reads
+
+/// SIGHUP; or, for who was told to outlive its terminal (nohup), one that ends it anyway.
+int hang_up(Kernel& kernel) {
+  struct sigaction is{};
+  (void)kernel.sigaction(SIGHUP, nullptr, &is);
+  return is.sa_handler == SIG_IGN ? SIGTERM : SIGHUP;
+}
+
 bool is_cancelled(std::error_code error) { return error == errno_code(ECANCELED); }
 
 /// What would help, after "cannot connect to X: ...".
@@ -48,7 +57,7 @@ Console::Console(Loop& loop, bool from_input)
                loop.kernel().isatty(STDERR_FILENO) == 1) {}
 
 Console::~Console() {
-  if (shown_) fmt::print(stderr, "\n");  // whoever comes next begins a line
+  if (shown_) write_text(stderr, "\n");  // whoever comes next begins a line
 }
 
 Result<> Console::open() {
@@ -61,8 +70,7 @@ Result<> Console::open() {
 void Console::hide_prompt() {
   if (!shown_) return;
   shown_ = false;
-  fmt::print(stderr, "\r\033[K");
-  std::fflush(stderr);
+  write_text(stderr, "\r\033[K");
 }
 
 void Console::prompt(bool fresh) {
@@ -71,8 +79,7 @@ void Console::prompt(bool fresh) {
   if (fresh) shown_ = false;
   if (!prompts_ || shown_ || !line_start_) return;
   shown_ = true;
-  fmt::print(stderr, "> ");
-  std::fflush(stderr);
+  write_text(stderr, "> ");
 }
 
 void Console::note(const std::string& line) {
@@ -99,12 +106,26 @@ Task<Result<>> Console::show(std::string text) {
 Conversation::Conversation(Loop& loop, const ConversationOptions& options)
     : loop_(&loop),
       options_(&options),
-      signals_(loop, {SIGINT, SIGTERM, SIGHUP}),
+      signals_(loop, {SIGINT, SIGTERM, hang_up(loop.kernel())}),
       console_(loop, options.from_input) {}
 
 Task<int> Conversation::run() {
   co_await with_scope([this](Scope& scope) { return begin(&scope); });
-  co_return code_.value_or(exit_ok);
+  const int code = code_.value_or(exit_ok);
+  const bool by_signal = code > 128;
+  if (!by_signal && !output_gone_)
+    (void)co_await within(*loop_, time_for_the_rest, show_the_rest());
+  co_return code;
+}
+
+/// What has no end of line yet, of those whose peers have not closed.
+Task<Result<>> Conversation::show_the_rest() {
+  for (const auto& connection : connections_) {
+    if (connection->ended) continue;
+    std::string text = connection->transcript.end();
+    co_await try_(console_.show(std::move(text)));
+  }
+  co_return Result<>();
 }
 
 Task<> Conversation::begin(Scope* scope) {

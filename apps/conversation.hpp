@@ -105,6 +105,7 @@ class Conversation {
   };
 
   Task<> begin(Scope* scope);
+  Task<Result<>> show_the_rest();
   Task<> converse();
   Task<> watch_signals();
   Task<> keep_time();

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "apps/options.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
 #include "duolu/poll/backends.hpp"
@@ -52,7 +53,7 @@ class Report {
   explicit Report(bool json) : json_(json) {}
 
   void line(const std::string& text) const {
-    if (!json_) fmt::print("{}\n", text);
+    if (!json_) write_output(text + "\n");
   }
 
   nlohmann::ordered_json data{{"schema", "duolu.doctor/1"}};
@@ -117,7 +118,7 @@ int doctor(bool json) {
   Report report(json);
   report_machine(kernel, report);
   const bool works = report_backends(kernel, report);
-  if (json) fmt::print("{}\n", report.data.dump(2));
+  if (json) write_output(report.data.dump(2) + "\n");
   return works ? exit_ok : exit_not_here;
 }
 

@@ -7,7 +7,11 @@ namespace duolu::apps {
 
 void write_line(std::FILE* stream, std::string line) {
   line += '\n';
-  std::fwrite(line.data(), 1, line.size(), stream);
+  write_text(stream, line);
+}
+
+void write_text(std::FILE* stream, std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stream);
   std::fflush(stream);
 }
 

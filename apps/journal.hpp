@@ -12,6 +12,8 @@ namespace duolu::apps {
 /// Writes a line and does not care whether that worked: where nobody reads any more (EPIPE, ENOSPC)
 /// there is nobody to tell.
 void write_line(std::FILE* stream, std::string line);
+/// The same of what is no whole line.
+void write_text(std::FILE* stream, std::string_view text);
 
 enum class Verbosity : unsigned char { quiet, normal, verbose };
 

@@ -312,17 +312,18 @@ class ProgressLine {
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
   ~ProgressLine() {
-    if (on_) fmt::print(stderr, "\r\033[K");
+    if (on_) write_text(stderr, "\r\033[K");
   }
 
   void show(const LoadProgress& progress) {
     static constexpr const char* phases[] = {"connecting", "warming up", "measuring", "draining"};
     if (!on_) return;
-    fmt::print(stderr, "\r\033[K{} {:.1f} s: {} connections, {} answers",
-               phases[static_cast<std::size_t>(progress.phase)], seconds(progress.elapsed),
-               progress.connections, progress.answered);
-    if (progress.errors != 0) fmt::print(stderr, ", {} errors", progress.errors);
-    std::fflush(stderr);
+    std::string text =
+        fmt::format("\r\033[K{} {:.1f} s: {} connections, {} answers",
+                    phases[static_cast<std::size_t>(progress.phase)], seconds(progress.elapsed),
+                    progress.connections, progress.answered);
+    if (progress.errors != 0) text += fmt::format(", {} errors", progress.errors);
+    write_text(stderr, text);
   }
 
  private:
@@ -361,10 +362,7 @@ int load(const LoadArguments& arguments) {
     throw Failure(exit_no_connection, fmt::format("cannot connect to {}: {}; is the server there?",
                                                   target, report.error().message()));
   const Run run{arguments, options, target, std::string(chosen.poller->name()), std::move(*report)};
-  if (arguments.json)
-    fmt::print("{}\n", to_json(run).dump(2));
-  else
-    fmt::print("{}", to_text(run));
+  write_output(arguments.json ? to_json(run).dump(2) + "\n" : to_text(run));
   if (!run.report.stopped.empty()) write_line(stderr, "duolu: " + run.report.stopped);
   if (signals.received() != 0) return 128 + signals.received();
   const auto& errors = run.report.errors;

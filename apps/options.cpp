@@ -46,6 +46,12 @@ std::uint64_t count_argument(const char* option, const std::string& text, const 
   return *count;
 }
 
+void write_output(const std::string& text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0)
+    throw Failure(exit_failed, "cannot write to standard output: " + errno_code(errno).message());
+}
+
 void add_backend_option(CLI::App& verb, std::string& name) {
   std::vector<std::string> names{"auto"};
   for (const Backend& backend : backends()) names.emplace_back(backend.name);

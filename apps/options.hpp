@@ -32,6 +32,9 @@ ChosenPoller choose_poller(Kernel& kernel, const std::string& name);
 /// cannot be kept is refused at the start, not discovered under load.
 void make_room(Kernel& kernel, const std::string& what, std::size_t count);
 
+/// Writes to standard output; a Failure if that cannot be done (a disk that is full).
+void write_output(const std::string& text);
+
 /// SIGINT and SIGTERM while it lives: the first one calls `stop(context)` in the signal handler,
 /// the second one ends the process. One at a time.
 class StopSignals {

@@ -105,17 +105,23 @@ std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
 /// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
 std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
                                        const std::vector<std::string>& texts) {
-  std::vector<Address> bound;
+  std::vector<Endpoint> endpoints;
   for (const std::string& text : texts) {
-    const std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
+    std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
     if (!endpoint) throw Failure(exit_usage, "--listen " + escape(endpoint.error()));
-    Result<std::vector<Address>> addresses = resolve(kernel, *endpoint);
+    endpoints.push_back(std::move(*endpoint));
+  }
+  std::vector<Address> bound;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::string& text = texts[i];
+    const Endpoint& endpoint = endpoints[i];
+    Result<std::vector<Address>> addresses = resolve(kernel, endpoint);
     if (!addresses)
       throw Failure(exit_no_connection, fmt::format("cannot listen on {}: {}", escape(text),
                                                     addresses.error().message()));
     const std::size_t before = bound.size();
     std::error_code last;
-    std::uint16_t port = endpoint->port;
+    std::uint16_t port = endpoint.port;
     if (port == 0 && addresses->size() > 1) port = free_port(kernel, *addresses);
     for (Address& address : *addresses) {
       if (address.family() != AF_UNIX) address.set_port(port);
@@ -210,7 +216,8 @@ int serve(const ServeArguments& arguments) {
       kernel, [](void* context) { static_cast<Server*>(context)->stop(); }, &server);
   announce(journal, arguments, chosen, trigger, bound);
   const Result<Totals> totals = server.run();
-  if (!totals) throw Failure(exit_failed, "waiting failed: " + totals.error().message());
+  if (!totals)
+    throw Failure(exit_failed, "cannot read standard input: " + totals.error().message());
   report(journal, *totals);
   return exit_ok;
 }

@@ -2,11 +2,14 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <exception>
+#include <new>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -29,6 +32,14 @@ bool was_cancelled(const Result<>& result) {
   return !result && result.error() == std::errc::operation_canceled;
 }
 
+/// Which file it is, whatever its name; nothing if there is none.
+using FileId = std::pair<dev_t, ino_t>;
+std::optional<FileId> id_of(Kernel& kernel, const std::string& path) {
+  struct stat status{};
+  if (path.empty() || kernel.lstat(path.c_str(), &status) < 0) return std::nullopt;
+  return FileId(status.st_dev, status.st_ino);
+}
+
 Task<Result<>> read_to_the_end(Stream* stream) {
   while (Lease unwanted = co_await try_(stream->read_lease())) {
   }
@@ -44,16 +55,19 @@ struct Server::Door {
       : listener(std::make_unique<Listener>(std::move(socket))),
         acceptor(std::make_unique<Acceptor>(loop, *listener)),
         text(bound.to_string()),
-        task("accept " + text) {}
+        task("accept " + text) {
+    constexpr std::string_view unix_scheme = "unix://";
+    if (text.starts_with(unix_scheme)) path = text.substr(unix_scheme.size());
+    file = id_of(loop.kernel(), path);
+  }
   Door(const Door&) = delete;
   Door& operator=(const Door&) = delete;
   ~Door() { close(); }
 
   void close() {
     if (listener == nullptr) return;
-    constexpr std::string_view unix_scheme = "unix://";
-    if (text.starts_with(unix_scheme))
-      listener->kernel().unlink(text.substr(unix_scheme.size()).c_str());
+    // Another server may have put its own there meanwhile.
+    if (file && id_of(listener->kernel(), path) == file) listener->kernel().unlink(path.c_str());
     acceptor.reset();
     listener.reset();
   }
@@ -62,6 +76,8 @@ struct Server::Door {
   std::unique_ptr<Acceptor> acceptor;  ///< The same.
   std::string text;                    ///< Its address.
   std::string task;                    ///< What its task goes by.
+  std::string path;                    ///< Of its file; empty if it has none.
+  std::optional<FileId> file;          ///< As it was made.
 };
 
 struct Server::Connection {
@@ -145,7 +161,11 @@ Task<> Server::serve(Stream* input) {
 
 Task<> Server::serve_beside(Scope* signals, Stream* input) {
   signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
-  co_await with_scope([this, input](Scope& all) { return serve_in(&all, input); });
+  co_await with_scope([this, input](Scope& all) {
+    // Of a handler that could not even begin (memory).
+    all.on_error([this](const std::exception_ptr&) { ++totals_.failed; });
+    return serve_in(&all, input);
+  });
   signals->cancel();
 }
 
@@ -218,14 +238,18 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
       if (!room) co_return;
       permit = std::move(*room);
     }
-    connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
+    try {
+      connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
+    } catch (const std::bad_alloc&) {
+      ++totals_.failed;  // this one has to go
+    }
   }
 }
 
 void Server::tell_accept_error(std::error_code error) {
   if (error == StreamError::refused) {
     ++totals_.failed;
-    journal_.say(Verbosity::normal, "refused",
+    journal_.say(Verbosity::quiet, "refused",
                  fmt::format("refused a connection: {}", error.message()),
                  {{"error", error.message()}});
   }
@@ -236,7 +260,7 @@ void Server::tell_accept_error(std::error_code error) {
   std::string why = error.message();
   if (accept_error(error) == AcceptError::listener)
     why = "the listener gives no connections: " + why;
-  journal_.say(Verbosity::normal, "accept_paused",
+  journal_.say(Verbosity::quiet, "accept_paused",
                fmt::format("accepting is paused: {}; it goes on as connections end", why),
                {{"error", why}});
 }
@@ -248,7 +272,7 @@ Task<> Server::handle(Stream stream, Semaphore::Permit permit) {
   Strand* const strand = co_await this_strand();
   Connection c(*this, std::move(stream), std::move(permit), strand);
   admit(c);
-  std::string thrown;
+  std::optional<std::string> thrown;
   try {
     c.state = service_.open();
     Result<> ended = co_await talk(&c);
@@ -261,7 +285,7 @@ Task<> Server::handle(Stream stream, Semaphore::Permit permit) {
   } catch (...) {
     thrown = "something that is no std::exception";
   }
-  if (!thrown.empty()) tell_thrown(c, thrown);
+  if (thrown) tell_thrown(c, *thrown);
 }
 
 void Server::admit(Connection& c) {
@@ -316,7 +340,7 @@ Task<Result<>> Server::converse_and_produce(Connection* c) {
 }
 
 Task<Result<>> Server::produce(Connection* c) {
-  while (!stopping_ && !c->input_ended)
+  while (!stopping_ && !c->input_ended && !c->finishing)
     co_await try_(send_composed(c, service_.produce(c->state.get(), scratch_)));
   co_return Result<>();
 }
@@ -380,7 +404,7 @@ void Server::tell_thrown(const Connection& c, const std::string& what) {
   ++totals_.failed;
   const std::string peer = escape(c.stream.peer().to_string());
   const std::string shown = escape(what);
-  journal_.say(Verbosity::normal, "handler_failed",
+  journal_.say(Verbosity::quiet, "handler_failed",
                fmt::format("closed {}: its handler threw: {}", peer, shown),
                {{"peer", peer}, {"error", shown}});
 }
@@ -408,7 +432,7 @@ void Server::watch() {
       loop_.start_watchdog([this](const Stall& stall) { tell_stall(stall, Hold::lasts); });
   if (!dog)
     journal_.say(
-        Verbosity::normal, "no_watchdog",
+        Verbosity::quiet, "no_watchdog",
         fmt::format("stalls are reported only when they are over: {}", dog.error().message()),
         {{"error", dog.error().message()}});
 }
@@ -422,7 +446,7 @@ void Server::tell_stall(const Stall& stall, Hold hold) {
   if (stall.from.line() != 0)
     from = fmt::format("{}:{}", stall.from.file_name(), stall.from.line());
   journal_.say(
-      Verbosity::normal, over ? "stall" : "stuck",
+      Verbosity::quiet, over ? "stall" : "stuck",
       fmt::format("{} {} the loop for {:.1f} ms ({}{})", who,
                   over ? "held" : "has held, and holds,", held, to_string(stall.cause),
                   from.empty() ? "" : ", from " + from),
@@ -464,7 +488,9 @@ void Server::tell_tasks() {
 Task<Result<>> Server::end_the_quiet() {
   for (;;) {
     const Instant since = active_.empty() ? loop_.kernel().now() : active_.front()->last;
-    const bool slept = co_await loop_.sleep_until(after(since, quiet_limit_));
+    (void)co_await loop_.sleep_until(after(since, quiet_limit_));
+    // A turn more: what came in time goes first, however late this is.
+    const bool slept = co_await loop_.sleep_until(immediately);
     if (!slept) co_return fail(ECANCELED);
     while (!active_.empty() && after(active_.front()->last, quiet_limit_) <= time_of_turn())
       look_at_quiet(*active_.front());

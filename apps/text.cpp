@@ -108,6 +108,7 @@ std::string escape(std::string_view bytes, std::size_t limit) {
 
 std::string to_text(Duration duration) {
   const auto count = static_cast<double>(duration.count());
+  if (duration >= std::chrono::seconds(1000)) return fmt::format("{:.0f}s", count / 1e9);
   if (duration >= std::chrono::seconds(1)) return fmt::format("{:.4g}s", count / 1e9);
   if (duration >= std::chrono::milliseconds(1)) return fmt::format("{:.4g}ms", count / 1e6);
   return fmt::format("{:.4g}us", count / 1e3);

@@ -60,11 +60,11 @@ int main(int argc, char** argv) {
       if (event.token == input) return 0;
       if (event.token == listener) {
         const int client = kernel.accept(door.get(), nullptr, nullptr);
-        if (client >= 0)
-          (void)poller->add(client, Interest::readable, duolu::Trigger::level,
-                            static_cast<std::uint64_t>(client));
-        else if (client != -EAGAIN && client != -ECONNABORTED)
-          (void)poller->modify(listener, Interest::none);  // out of descriptors: until one is free
+        if (client >= 0 && !poller->add(client, Interest::readable, duolu::Trigger::level,
+                                        static_cast<std::uint64_t>(client)))
+          kernel.close(client);
+        if (client == -EMFILE && poller->size() > 2)  // out of descriptors: until one is free
+          (void)poller->modify(listener, Interest::none);
       } else if (!echo(*poller, event)) {
         (void)poller->remove(event.token);
         kernel.close(static_cast<int>(event.data));

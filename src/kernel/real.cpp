@@ -243,4 +243,11 @@ Kernel& real_kernel() noexcept {
   return kernel;
 }
 
+int sleep_until(Kernel& kernel, Instant instant) noexcept {
+  const std::int64_t ns = instant.time_since_epoch().count();
+  const timespec ts{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
+                    .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+  return kernel.clock_nanosleep(&ts);
+}
+
 }  // namespace duolu

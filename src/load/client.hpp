@@ -55,10 +55,7 @@ inline Histogram measure_sleep(Kernel& kernel) {
   Histogram late;
   for (int i = 0; i < sleeps; ++i) {
     const Instant until = kernel.now() + length;
-    const std::int64_t ns = until.time_since_epoch().count();
-    const timespec ts{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
-                      .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
-    if (kernel.clock_nanosleep(&ts) == 0) late.record(ns_between(until, kernel.now()));
+    if (sleep_until(kernel, until) == 0) late.record(ns_between(until, kernel.now()));
   }
   return late;
 }

@@ -164,7 +164,7 @@ class LoadRun {
       now = kernel_.now();
     }
     if (phase_ == Phase::warmup) begin_measurement(now);  // it was stopped: nothing was measured
-    report_.elapsed = std::min(now, end_) - start_;
+    report_.elapsed = std::max(std::min(now, end_) - start_, Duration::zero());
     const Usage usage = read_usage(kernel_);
     report_.cpu = usage.cpu - usage_.cpu;
     report_.preempted = usage.preempted - usage_.preempted;

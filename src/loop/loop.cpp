@@ -1,9 +1,6 @@
 #include "duolu/loop/loop.hpp"
 
-#include <time.h>
-
 #include <algorithm>
-#include <chrono>
 #include <exception>
 #include <utility>
 
@@ -68,11 +65,7 @@ void Loop::ride_out(std::error_code error) {
   DUOLU_CHECK(error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
               error == std::errc::too_many_files_open ||
               error == std::errc::too_many_files_open_in_system);
-  const Duration until = after(kernel().now(), pause_after_failure).time_since_epoch();
-  const auto whole = std::chrono::floor<std::chrono::seconds>(until);
-  const timespec ts{.tv_sec = static_cast<time_t>(whole.count()),
-                    .tv_nsec = static_cast<long>((until - whole) / std::chrono::nanoseconds(1))};
-  (void)kernel().clock_nanosleep(&ts);  // shorter, if a signal comes
+  (void)duolu::sleep_until(kernel(), after(kernel().now(), pause_after_failure));
 }
 
 Result<> Loop::turn(Instant deadline) {

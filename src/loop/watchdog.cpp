@@ -1,5 +1,8 @@
 #include "watchdog.hpp"
 
+#include <algorithm>
+#include <chrono>
+
 #include "duolu/base/check.hpp"
 #include "duolu/poll/backends.hpp"
 
@@ -75,7 +78,12 @@ Watchdog::Found Watchdog::look_at(std::uint64_t number) {
 }
 
 void Watchdog::sleep_until(Instant instant) {
-  DUOLU_CHECK(bed_->wait(instant).has_value());  // one descriptor: it does not run out of memory
+  if (bed_->wait(instant)) return;
+  // Where RLIMIT_NOFILE is 0, poll(2) takes not even one. Then nobody wakes it, and it looks
+  // itself.
+  constexpr Duration most = std::chrono::milliseconds(100);
+  const Instant soon = after(kernel_.now(), std::min(threshold_, most));
+  (void)duolu::sleep_until(kernel_, std::min(instant, soon));
 }
 
 }  // namespace duolu::detail

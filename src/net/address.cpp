@@ -50,6 +50,11 @@ bool remove_stale_socket(Kernel& kernel, const Address& address) {
   const Fd probe(kernel, kernel.socket(AF_UNIX, SOCK_STREAM, 0));
   if (!probe || kernel.connect(probe.get(), address.data(), address.size()) != -ECONNREFUSED)
     return false;
+  // Who found it stale too may have put its own there meanwhile.
+  struct stat again{};
+  if (kernel.lstat(path.c_str(), &again) < 0 || again.st_dev != status.st_dev ||
+      again.st_ino != status.st_ino)
+    return false;
   return kernel.unlink(path.c_str()) == 0;
 }
 

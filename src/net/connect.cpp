@@ -75,7 +75,7 @@ Task<> run_attempt(Race* race, Address address) {
   ++race->ended;
   if (!stream) {
     race->last = stream.error();
-    begin_next(race);
+    if (race->last != std::errc::operation_canceled) begin_next(race);
   } else if (!race->winner) {
     race->winner = std::move(*stream);
   }

@@ -183,6 +183,7 @@ TEST(TextTest, durations_for_people) {
   EXPECT_EQ(to_text(7us), "7us");
   EXPECT_EQ(to_text(500ns), "0.5us");
   EXPECT_EQ(to_text(90s), "90s");
+  EXPECT_EQ(to_text(3h), "10800s");
 }
 
 }  // namespace

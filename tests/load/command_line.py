@@ -145,9 +145,11 @@ def catches(process, number):
 
 def ctrl_c_shows_the_figures_so_far():
     with Server() as server:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number, more in ((signal.SIGINT, ("--warmup", "0")),
+                             (signal.SIGTERM, ("--warmup", "0")),
+                             (signal.SIGINT, ("--warmup", "60s", "--rate", "1k"))):
             process = subprocess.Popen(
-                [TOOL, "load", server.addresses[0], "--duration", "60s", "--warmup", "0", "--json"],
+                [TOOL, "load", server.addresses[0], "--duration", "60s", "--json", *more],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
             end = time.monotonic() + GUARD
             while not catches(process, number) and time.monotonic() < end:
@@ -157,7 +159,18 @@ def ctrl_c_shows_the_figures_so_far():
             output, _ = process.communicate(timeout=GUARD)
             need(process.returncode == 128 + number, process.returncode)
             report = json.loads(output)
-            need(report["stopped"] == "interrupted" and report["messages"] > 0, report)
+            need(report["stopped"] == "interrupted" and report["elapsed_s"] >= 0, report)
+            need((report["messages"] > 0) == (more[1] == "0"), report)
+
+
+def a_report_that_cannot_be_written_is_a_failure():
+    with Server() as server:
+        for options in ((), ("--json",)):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([TOOL, "load", server.addresses[0], "--messages", "10",
+                                       *options], stdin=subprocess.DEVNULL, stdout=full,
+                                      stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT)
+            need(done.returncode == 1 and b"cannot write" in done.stderr, done)
 
 
 def a_stall_shows_in_the_corrected_latency():
@@ -192,4 +205,5 @@ if __name__ == "__main__":
     main(json_is_as_documented, every_kind_of_address, a_name_whose_first_address_does_not_answer,
          the_table, idle_connections_are_really_there, refusals, a_wrong_answer_ends_it,
          a_server_that_dies, ctrl_c_shows_the_figures_so_far,
+         a_report_that_cannot_be_written_is_a_failure,
          a_stall_shows_in_the_corrected_latency)

@@ -592,6 +592,18 @@ TEST_P(LoopTest, SC4_a_scope_is_cancelled_with_the_strand_that_waits_for_it) {
   EXPECT_EQ(cancelled, 2);
 }
 
+TEST_P(LoopTest, SC4_on_a_cancelled_strand_it_is_cancelled_from_the_beginning) {
+  int cancelled = 0;
+  Strand strand;
+  strand.cancel();
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+             scope.spawn(expect_cancelled(loop, cancelled));
+             EXPECT_EQ(cancelled, 2);
+             co_return;
+           }),
+           strand);
+}
+
 TEST_P(LoopTest, a_hundred_thousand_tasks_side_by_side) {
   int ended = 0;
   loop.run(with_scope([&](Scope& scope) -> Task<> {

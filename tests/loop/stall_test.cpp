@@ -326,5 +326,16 @@ TEST_P(WatchdogTest, LO11_without_a_thread_there_is_the_watch_alone) {
   EXPECT_EQ(after_it.size(), 1U);
 }
 
+TEST_P(WatchdogTest, LO11_it_looks_even_where_it_cannot_poll) {
+  loop.post([this] {
+    // As with a RLIMIT_NOFILE of 0; the loop itself does not wait meanwhile.
+    for (const Call call : {Call::ppoll, Call::pselect}) counter.fail_always(call, EINVAL);
+    wait_for_reports(1, 60s);
+    counter.clear();
+  });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(reports(), 1U);
+}
+
 }  // namespace
 }  // namespace duolu::test

@@ -51,6 +51,11 @@ def addresses():
         line = refused(2, "serve", "echo", "--listen", address)
         need("write HOST:PORT" in line or "--help" in line, line)
     refused(2, "serve", "echo", "--listen", "localhost:0", "--listen", "nonsense")
+    with tempfile.TemporaryDirectory() as directory:
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(f"{directory}/stale")
+        refused(2, "serve", "echo", "--listen", f"unix://{directory}/stale", "--listen", "nonsense")
+        need(os.listdir(directory) == ["stale"], "something was done")
     refused(4, "serve", "echo", "--listen", "no-such-host.invalid:1")
     refused(4, "serve", "echo", "--listen", "192.0.2.1:0")
     refused(4, "serve", "echo", "--listen", "unix:///no/such/directory/socket")

@@ -46,6 +46,7 @@ def nobody_is_let_in_while_stopping():
 def a_second_signal_ends_at_once():
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         with Server("echo", "--grace", "60s") as server, server.connect(receive=4096) as client:
+            ping(client)  # it is in
             client.setblocking(False)
             try:
                 while True:
@@ -255,6 +256,38 @@ def close_after_for_a_peer_who_closes_first():
         need(server.stop()["failed"] == 0)
 
 
+def close_after_a_peer_who_is_sent_things_without_end():
+    with Server("chargen", *CLOSE) as server, server.connect() as client:
+        client.sendall(b"stop\r\n\r\n")
+        end = time.monotonic() + GUARD
+        while client.recv(1 << 20):
+            need(time.monotonic() < end, "it goes on and on")
+
+
+def what_came_in_time_is_answered_however_late_the_server_is():
+    with Server("echo", "--idle-timeout", "600ms") as server, server.connect() as client:
+        ping(client)
+        time.sleep(0.2)
+        server.send_signal(signal.SIGSTOP)
+        client.sendall(b"in time")
+        time.sleep(0.8)
+        server.send_signal(signal.SIGCONT)
+        need(receive(client, 7) == b"in time")
+
+
+def a_socket_file_of_another_server_stays():
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/socket"
+        with Server("echo", listen=[f"unix://{path}"]) as old:
+            os.unlink(path)
+            with Server("echo", listen=[f"unix://{path}"]) as new:
+                old.stop()
+                with new.connect() as client:
+                    ping(client)
+                new.stop()
+                need(not os.path.exists(path))
+
+
 def close_after_a_peer_who_stays():
     with Server("echo", *CLOSE) as server:
         before = server.descriptors_at_rest()
@@ -270,4 +303,7 @@ main(signals_let_what_is_in_flight_finish, nobody_is_let_in_while_stopping,
      only_the_idle_are_closed_for_it, who_is_one_too_many_waits,
      close_after_its_end_however_it_is_cut, close_after_nothing_else,
      close_after_loses_nothing_to_what_comes_behind, close_after_waits_for_a_slow_reader,
-     close_after_for_a_peer_who_closes_first, close_after_a_peer_who_stays, at_once=6)
+     close_after_for_a_peer_who_closes_first, close_after_a_peer_who_stays,
+     close_after_a_peer_who_is_sent_things_without_end,
+     what_came_in_time_is_answered_however_late_the_server_is,
+     a_socket_file_of_another_server_stays, at_once=6)

@@ -250,6 +250,14 @@ def reply_times():
 
 # --- sending and expecting
 
+def a_line_without_an_end_is_shown_at_the_end():
+    with Server() as server:
+        address = server.addresses[0]
+        for until in (("--expect", "hello"), ("--for", "500ms")):
+            out, _ = talk(address, "--connections", "2", "--send", "hello", *until)
+            need(sorted(out.splitlines()) == [b"[1] hello", b"[2] hello"], out)
+
+
 def expectations():
     with Peer(echo) as peer:
         out, err = talk(peer.address, "--send", r"PING\r\n", "--send", "two", "--expect", r"G\r",
@@ -588,6 +596,27 @@ def a_terminal_and_a_peer_that_speaks_first():
         terminal.ends_with(1)
 
 
+def a_terminal_that_goes_away():
+    with Peer(echo) as peer, Terminal(peer.address) as terminal:
+        terminal.wait_for(b"> ")
+        os.close(terminal.master)
+        terminal.master = os.open(os.devnull, os.O_RDONLY)
+        need(terminal.process.wait(GUARD) == 129, terminal.process.returncode)
+
+
+def nohup():
+    with Peer(echo) as peer, running(start(
+            peer.address, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))) as it:
+        it.stdin.write(b"one\n")
+        it.stdin.flush()
+        need(it.stdout.readline() == b"one\n")
+        it.send_signal(signal.SIGHUP)
+        it.stdin.write(b"two\n")
+        it.stdin.close()
+        need(it.stdout.read() == b"two\n")
+        need(it.wait(GUARD) == 0, it.returncode)
+
+
 # --- the command line
 
 def usage():
@@ -615,10 +644,11 @@ def help_fits_a_screen():
 
 
 main(a_pipe, a_unix_socket_a_file_and_nothing, ten_megabytes, line_ends, how_replies_are_shown,
-     several_connections, reply_times, expectations, a_peer_that_closes_before_what_is_expected,
-     staying, a_refused_connection, a_name_that_cannot_be_resolved, nobody_answers,
-     a_peer_that_closes_early, a_peer_that_quits_when_told, a_peer_that_closed_its_direction_only,
-     a_peer_that_resets, a_peer_that_does_not_read, a_peer_that_floods,
-     an_output_that_nobody_reads_any_more, closed_streams, signals_end_it,
-     signals_end_it_whatever_it_waits_for, a_terminal, ctrl_c_on_a_terminal,
-     a_terminal_and_a_peer_that_speaks_first, usage, help_fits_a_screen)
+     several_connections, a_line_without_an_end_is_shown_at_the_end, reply_times, expectations,
+     a_peer_that_closes_before_what_is_expected, staying, a_refused_connection,
+     a_name_that_cannot_be_resolved, nobody_answers, a_peer_that_closes_early,
+     a_peer_that_quits_when_told, a_peer_that_closed_its_direction_only, a_peer_that_resets,
+     a_peer_that_does_not_read, a_peer_that_floods, an_output_that_nobody_reads_any_more,
+     closed_streams, signals_end_it, signals_end_it_whatever_it_waits_for, a_terminal,
+     ctrl_c_on_a_terminal, a_terminal_and_a_peer_that_speaks_first, a_terminal_that_goes_away,
+     nohup, usage, help_fits_a_screen)

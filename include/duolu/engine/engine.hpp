@@ -10,7 +10,8 @@
 //        wait(). Errors are always handed out.
 //   EN2  A descriptor has two directions, and in each at most one request outstanding; a second one
 //        aborts. Results are those of the system call: bytes, 0 for the end, a descriptor, -errno,
-//        but never -EAGAIN and never -EINTR.
+//        but never -EINTR, and -EAGAIN of connect() only: the backlog of a Unix socket is full, and
+//        nothing reports when it no longer is.
 //   EN3  A buffer, or what a msghdr points to, belongs to the engine while its request is
 //        outstanding.
 //   EN4  Nobody is called back. wait() collects; the caller takes what has finished, whenever it

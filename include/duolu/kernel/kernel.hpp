@@ -139,6 +139,9 @@ class Kernel {
                            const timespec* timeout) noexcept = 0;
 };
 
+/// Kernel::clock_nanosleep with an Instant. -EINTR when a signal came first.
+int sleep_until(Kernel& kernel, Instant instant) noexcept;
+
 /// The operating system itself. One object for the whole process; it has no state.
 [[nodiscard]] Kernel& real_kernel() noexcept;
 

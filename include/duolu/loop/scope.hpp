@@ -29,7 +29,8 @@ namespace duolu {
 class Scope final : private detail::Group {
  public:
   /// Of a task that runs on `owner`; its tasks run where that one does: see Strand::run_in().
-  explicit Scope(Strand& owner) noexcept : Group(owner), body_(&owner) {}
+  explicit Scope(Strand& owner) noexcept
+      : Group(owner), cancelled_(owner.cancelled()), body_(&owner) {}
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   /// Nothing runs in it any more, or it aborts.
@@ -81,7 +82,7 @@ class Scope final : private detail::Group {
 
   Child* first_ = nullptr;
   std::size_t size_ = 0;
-  bool cancelled_ = false;
+  bool cancelled_;
   bool interrupts_ = false;  ///< The strand of the body, with which it is cancelled.
   Strand* body_;             ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;

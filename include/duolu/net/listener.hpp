@@ -22,6 +22,8 @@ namespace duolu {
 namespace detail {
 
 struct AcceptRequest : InRequest {
+  /// No try_: a connection that the engine refuses has no Stream.
+  static void value(const Descriptor& descriptor) = delete;
   static Result<Stream> result(const Descriptor& descriptor) noexcept;
 };
 
