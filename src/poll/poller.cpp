@@ -230,11 +230,11 @@ void Poller::drained_emulated(Token token, Interest directions) noexcept {
 // --- changes
 
 void Poller::apply_changes() noexcept {
-  const bool incomplete = needs_rebuild_;  // then the rebuild tells the kernel of all of them
   for (const std::uint32_t index : changes_) {
     Slot& s = slots_[index];
     s.changed = false;
-    if (s.fd >= 0 && !s.dead && !incomplete) update(index);
+    // A rebuild tells the kernel of all of them.
+    if (s.fd >= 0 && !s.dead && !needs_rebuild_) update(index);
   }
   changes_.clear();
 }

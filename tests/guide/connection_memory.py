@@ -5,7 +5,8 @@
 the kernel has that many more objects in the caches that sockets and epoll take them from
 (/proc/slabinfo). Client and server are on one machine, so what a socket takes is there
 twice. Others use these caches too, and can only add: of three runs the least counts. Then 2,000
-clients with 02_threads_echo: what /proc/meminfo says of the kernel's stacks.
+clients with 02_threads_echo: what /proc/meminfo says of the kernel's stacks, and the caches of what
+the kernel notes of a thread.
 Prints docs/guide/figures/connection-memory.txt.
 """
 
@@ -24,6 +25,7 @@ THREADS = 2_000
 REQUEST = b"hello\n\n"
 BOTH_ENDS = ("TCP", "sock_inode_cache", "dentry", "filp", "lsm_inode_cache", "lsm_file_cache")
 # eppoll_entry, the place in a socket's wait queue, is in a cache that others of 64 bytes share.
+OF_A_THREAD = ("task_struct", "pid")
 OF_EPOLL = ("eventpoll_epi", "eventpoll_pwq", "anon_vma_chain", "ep_head")
 
 
@@ -80,10 +82,14 @@ def main():
         print(f"{cache:<18}{each:>8.2f}{size:>12,}{each * size:>18,.0f}")
     print(f"{'kernel, one end':<18}{total:>38,.0f}")
     print(f"{'the program':<18}{min(user):>38,.0f}")
-    before, after = with_clients(THREADS, "02_threads_echo",
-                                 lambda _: field("/proc/meminfo", "KernelStack"),
-                                 "--threads", THREADS + 1)
-    print(f"\na thread for each: the kernel's stack, bytes {(after - before) / THREADS:>11,.0f}")
+    (stacks_before, before), (stacks_after, after) = with_clients(
+        THREADS, "02_threads_echo", lambda _: (field("/proc/meminfo", "KernelStack"), caches()),
+        "--threads", THREADS + 1)
+    print(f"\na thread for each: the kernel's stack, bytes "
+          f"{(stacks_after - stacks_before) / THREADS:>11,.0f}")
+    for cache in OF_A_THREAD:
+        each = (after[cache][0] - before[cache][0]) / THREADS
+        print(f"{cache:<18}{each:>8.2f}{after[cache][1]:>12,}{each * after[cache][1]:>18,.0f}")
 
 
 if __name__ == "__main__":
