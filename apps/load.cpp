@@ -120,22 +120,14 @@ std::string command_line(const LoadArguments& arguments) {
 }
 
 std::vector<Address> find_target(Kernel& kernel, const LoadArguments& arguments) {
-  const std::expected<Endpoint, std::string> endpoint = parse_endpoint(arguments.address);
-  if (!endpoint) throw Failure(exit_usage, escape(endpoint.error()));
-  if (endpoint->scheme == Endpoint::Scheme::tcp && endpoint->port == 0)
-    throw Failure(exit_usage, "port 0 is nobody's: which port does the server listen on?");
-  Result<std::vector<Address>> found = resolve(kernel, *endpoint);
-  if (!found)
-    throw Failure(exit_no_connection,
-                  fmt::format("cannot connect to {}: {}", escape(arguments.address),
-                              found.error().message()));
-  for (const Address& address : *found)
+  std::vector<Address> found = target_argument(kernel, arguments.address);
+  for (const Address& address : found)
     if (!arguments.allow_remote && !address.is_loopback())
       throw Failure(exit_usage,
                     fmt::format("{} is not this machine. A load can bring a server down: if it is "
                                 "yours to load, add --allow-remote",
                                 address.to_string()));
-  return std::move(*found);
+  return found;
 }
 
 // --- the report

@@ -46,6 +46,28 @@ std::uint64_t count_argument(const char* option, const std::string& text, const 
   return *count;
 }
 
+std::string text_argument(const char* option, const std::string& text) {
+  std::optional<std::string> bytes = unescape(text);
+  if (!bytes)
+    throw Failure(exit_usage,
+                  fmt::format("{} {}: unknown escape; there are \\r \\n \\t \\0 \\\\ \\\" "
+                              "\\' and \\xHH",
+                              option, escape(text)));
+  return *std::move(bytes);
+}
+
+std::vector<Address> target_argument(Kernel& kernel, const std::string& text) {
+  const std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
+  if (!endpoint) throw Failure(exit_usage, escape(endpoint.error()));
+  if (endpoint->scheme == Endpoint::Scheme::tcp && endpoint->port == 0)
+    throw Failure(exit_usage, "port 0 is nobody's: which port does the server listen on?");
+  Result<std::vector<Address>> found = resolve(kernel, *endpoint);
+  if (!found)
+    throw Failure(exit_no_connection, fmt::format("cannot connect to {}: {}; is the name right?",
+                                                  escape(text), found.error().message()));
+  return *std::move(found);
+}
+
 void write_output(const std::string& text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
   if (!written || std::fflush(stdout) != 0)

@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "duolu/kernel/kernel.hpp"
+#include "duolu/net/address.hpp"
 #include "duolu/poll/poller.hpp"
 
 namespace duolu::apps {
@@ -15,6 +17,11 @@ namespace duolu::apps {
 Duration duration_argument(const char* option, const std::string& text);
 /// The same for a count of one at least; `like` names numbers that would be right.
 std::uint64_t count_argument(const char* option, const std::string& text, const char* like);
+
+/// What was typed after `option`, its escapes (\n, \xHH) replaced.
+std::string text_argument(const char* option, const std::string& text);
+/// Where to connect to, for what was typed: the addresses of its name, at least one.
+std::vector<Address> target_argument(Kernel& kernel, const std::string& text);
 
 /// Adds --backend NAME, one of the table and "auto".
 void add_backend_option(CLI::App& verb, std::string& name);

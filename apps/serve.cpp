@@ -33,12 +33,7 @@ struct ServeArguments {
 
 ServerOptions server_options(const ServeArguments& arguments) {
   ServerOptions options;
-  const std::optional<std::string> close_after = unescape(arguments.close_after);
-  if (!close_after)
-    throw Failure(exit_usage, fmt::format("--close-after {}: unknown escape; there are \\r \\n \\t "
-                                          "\\0 \\\\ and \\xHH",
-                                          escape(arguments.close_after)));
-  options.close_after = *close_after;
+  options.close_after = text_argument("--close-after", arguments.close_after);
   if (!arguments.idle_timeout.empty()) {
     options.idle_timeout = duration_argument("--idle-timeout", arguments.idle_timeout);
     if (options.idle_timeout == Duration::zero())

@@ -28,15 +28,6 @@ struct TalkArguments {
 /// With --expect and without --for: long for a machine, and no script hangs.
 constexpr Duration patience = std::chrono::seconds(10);
 
-std::string plain(const char* option, const std::string& text) {
-  const std::optional<std::string> bytes = unescape(text);
-  if (!bytes)
-    throw Failure(exit_usage,
-                  fmt::format("{} {}: escapes are \\r \\n \\t \\0 \\\\ \\\" \\' and \\xHH", option,
-                              escape(text)));
-  return *bytes;
-}
-
 ConversationOptions conversation_options(const TalkArguments& arguments) {
   ConversationOptions options{.name = escape(arguments.address)};
   options.connections = count_argument("--connections", arguments.connections, "1 or 100");
@@ -44,9 +35,10 @@ ConversationOptions conversation_options(const TalkArguments& arguments) {
   if (options.connect_timeout == Duration::zero())
     throw Failure(exit_usage, "--connect-timeout must be more than zero");
   options.from_input = arguments.send.empty();
-  for (const std::string& text : arguments.send) options.sends.push_back(plain("--send", text));
+  for (const std::string& text : arguments.send)
+    options.sends.push_back(text_argument("--send", text));
   for (const std::string& text : arguments.expect) {
-    options.expects.push_back(plain("--expect", text));
+    options.expects.push_back(text_argument("--expect", text));
     if (options.expects.back().empty())
       throw Failure(exit_usage, "--expect: nothing always comes; give a text");
   }
@@ -54,7 +46,8 @@ ConversationOptions conversation_options(const TalkArguments& arguments) {
     options.at_most = duration_argument("--for", arguments.at_most);
   else if (!arguments.expect.empty())
     options.at_most = patience;
-  if (arguments.has_delimiter) options.delimiter = plain("--delimiter", arguments.delimiter);
+  if (arguments.has_delimiter)
+    options.delimiter = text_argument("--delimiter", arguments.delimiter);
   options.crlf = arguments.crlf;
   if (arguments.hex) options.form = Transcript::Form::hex;
   if (arguments.raw) options.form = Transcript::Form::raw;
@@ -62,26 +55,12 @@ ConversationOptions conversation_options(const TalkArguments& arguments) {
   return options;
 }
 
-Endpoint target(const TalkArguments& arguments) {
-  const std::expected<Endpoint, std::string> endpoint = parse_endpoint(arguments.address);
-  if (!endpoint) throw Failure(exit_usage, escape(endpoint.error()));
-  if (endpoint->scheme == Endpoint::Scheme::tcp && endpoint->port == 0)
-    throw Failure(exit_usage, "port 0 is nobody's: which port does the server listen on?");
-  return *endpoint;
-}
-
 int talk(const TalkArguments& arguments) {
   Kernel& kernel = real_kernel();
   ConversationOptions options = conversation_options(arguments);
-  const Endpoint endpoint = target(arguments);
-  make_room(kernel, fmt::format("--connections {}", options.connections), options.connections);
   // Names are looked up before anything is set up: it blocks, and Ctrl-C ends it at once.
-  Result<std::vector<Address>> found = resolve(kernel, endpoint);
-  if (!found)
-    throw Failure(exit_no_connection, fmt::format("cannot connect to {}: {}; is the name right?",
-                                                  options.name, found.error().message()));
-  options.addresses = std::move(*found);
-
+  options.addresses = target_argument(kernel, arguments.address);
+  make_room(kernel, fmt::format("--connections {}", options.connections), options.connections);
   const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const std::unique_ptr<Engine> engine = make_readiness_engine(*chosen.poller);
   Loop loop(*engine);

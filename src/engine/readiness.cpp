@@ -147,8 +147,7 @@ class ReadinessEngine final : public Engine {
   void wake() noexcept override { poller_.wake(); }
   int fd() const noexcept override { return poller_.fd(); }
   bool due() const noexcept override {
-    return has_finished() || changed_ ||
-           (starved_ != nullptr && (spare_ != nullptr || made_ < buffers_));
+    return has_finished() || changed_ || (starved_ != nullptr && can_lend());
   }
 
  private:
@@ -235,7 +234,8 @@ class ReadinessEngine final : public Engine {
     give_back(buffer);
   }
 
-  /// A buffer to lend; null if all are lent.
+  [[nodiscard]] bool can_lend() const noexcept { return spare_ != nullptr || made_ < buffers_; }
+  /// A buffer to lend; null if all are lent, or there is no memory for one more.
   LentBuffer* lend() noexcept {
     if (spare_ == nullptr) [[unlikely]]
       return make_buffer();
@@ -260,12 +260,10 @@ class ReadinessEngine final : public Engine {
 
   /// Lets those go on who wait for a buffer, as far as there are any.
   [[gnu::noinline, gnu::cold]] void feed() {
-    Op* waiting = std::exchange(starved_, nullptr);
-    last_starved_ = &starved_;
-    while (waiting != nullptr) {
-      Op& op = *std::exchange(waiting, waiting->next);
-      op.state = Op::State::parked;
-      if (advance(of_in(op), op)) finish(op, op.result);
+    while (starved_ != nullptr && can_lend()) {
+      Op& op = *starved_;
+      forget_starved(op);
+      if (receive_lent(of_in(op), op)) finish(op, op.result);
     }
   }
   bool starve(Op& op) noexcept {
@@ -397,7 +395,14 @@ class ReadinessEngine final : public Engine {
 
   bool advance_recv_lent(Descriptor& descriptor, Op& op) {
     // In wait() those who starve are fed first; here they would be overtaken.
-    if (starved_ != nullptr || !borrow(op)) return starve(op);
+    if (starved_ != nullptr || !can_lend()) return starve(op);
+    return receive_lent(descriptor, op);
+  }
+  bool receive_lent(Descriptor& descriptor, Op& op) {
+    if (!borrow(op)) {
+      op.result = -ENOMEM;
+      return true;
+    }
     const bool ended = advance_recv(descriptor, op);
     if (!ended || op.result <= 0) give_back(LentBuffer::of(op.data));
     return ended;

@@ -21,6 +21,22 @@ struct Loop::Watch {
   std::unique_ptr<detail::Watchdog> dog{};
 };
 
+namespace {
+
+/// Sets a flag for as long as it lives.
+class Turning {
+ public:
+  explicit Turning(bool& flag) noexcept : flag_(flag) { flag_ = true; }
+  Turning(const Turning&) = delete;
+  Turning& operator=(const Turning&) = delete;
+  ~Turning() { flag_ = false; }
+
+ private:
+  bool& flag_;
+};
+
+}  // namespace
+
 Loop::Loop(Engine& engine) noexcept : engine_(engine) {}
 
 Loop::~Loop() {
@@ -69,6 +85,8 @@ void Loop::ride_out(std::error_code error) {
 }
 
 Result<> Loop::turn(Instant deadline) {
+  DUOLU_CHECK(!turning_);
+  const Turning guard(turning_);
   const Instant until = ready_.empty() ? std::min(deadline, timers_.next()) : immediately;
   const Result<bool> woken = engine_.wait(until);
   if (!woken) return fail(woken.error());

@@ -21,7 +21,6 @@ class Bitmap {
   [[nodiscard]] bool has(int fd) const noexcept { return (words_[word(fd)] & bit(fd)) != 0; }
   [[nodiscard]] unsigned long* data() noexcept { return words_.data(); }
   [[nodiscard]] unsigned long operator[](std::size_t word) const noexcept { return words_[word]; }
-  [[nodiscard]] std::size_t words() const noexcept { return words_.size(); }
   /// Takes over the first `words` words of `other`.
   void copy(const Bitmap& other, std::size_t words) noexcept {
     std::copy_n(other.words_.begin(), words, words_.begin());

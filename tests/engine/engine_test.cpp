@@ -18,6 +18,7 @@
 
 #include "duolu/base/prng.hpp"
 #include "duolu/kernel/fault.hpp"
+#include "support/allocations.hpp"
 #include "support/conformance.hpp"
 #include "support/endpoints.hpp"
 
@@ -339,6 +340,35 @@ TEST_P(EngineTest, what_cannot_be_waited_for_stays_the_callers) {
   ASSERT_FALSE(opened.has_value());
   EXPECT_EQ(opened.error().value(), EPERM);
   EXPECT_GE(::fcntl(file.get(), F_GETFD), 0);
+}
+
+TEST_P(EngineTest, EN9_without_memory_for_a_buffer_it_ends_and_nobody_waits) {
+  Pair one = tcp_pair();
+  Pair other = tcp_pair();
+  Pair third = tcp_pair();
+  Descriptor& at_once = open(std::move(one.a));
+  Descriptor& later = open(std::move(other.a));
+  Descriptor& holder = open(std::move(third.a));
+  put(one.b.get(), "here");
+  put(third.b.get(), "x");
+  ASSERT_TRUE(settled(at_once.fd, POLLIN));
+  ASSERT_TRUE(settled(holder.fd, POLLIN));
+  EXPECT_FALSE(engine->recv_lent(later));
+  ASSERT_TRUE(engine->recv_lent(holder));  // with the buffer that `later` gave back
+  put(other.b.get(), "there");
+  ASSERT_TRUE(settled(later.fd, POLLIN));
+  {
+    const FailsAllocations none;
+    EXPECT_FALSE(engine->recv_lent(at_once));
+    (void)engine->wait(immediately);
+  }
+  EXPECT_EQ(result_of(at_once.in), -ENOMEM);
+  EXPECT_EQ(result_of(later.in), -ENOMEM);
+  ASSERT_TRUE(engine->recv_lent(at_once));  // nothing was lost, and nobody waits for a buffer
+  LentBuffer& lent = Engine::lent(at_once);
+  EXPECT_EQ(std::string_view(lent.bytes(), lent.size), "here");
+  Engine::give_back(lent);
+  Engine::give_back(Engine::lent(holder));
 }
 
 TEST_P(EngineTest, EN9_a_lent_buffer_holds_what_was_received) {

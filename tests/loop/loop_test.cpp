@@ -49,6 +49,13 @@ TEST_P(LoopTest, runs_a_task_to_its_end) {
   EXPECT_THROW(loop.run(throws("out")), std::runtime_error);
 }
 
+using LoopDeathTest = LoopFixture;
+TEST_P(LoopDeathTest, a_turn_within_a_turn_aborts) {
+  loop.post([&] { (void)loop.turn(immediately); });
+  EXPECT_DEATH((void)loop.turn(immediately), "turning_");
+}
+DUOLU_EVERY_BACKEND(LoopDeathTest);
+
 TEST_P(LoopTest, a_failure_to_wait_that_passes_is_waited_for) {
   FaultKernel kernel(real_kernel());
   const auto failing = GetParam().backend->make(kernel, {.return_on_signal = true}).value();

@@ -7,10 +7,12 @@
 namespace {
 
 thread_local bool counted = false;
+thread_local bool failing = false;
 std::atomic<std::uint64_t> calls{0};
 
 void* allocate_or_null(std::size_t size) noexcept {
   if (counted) calls.fetch_add(1, std::memory_order_relaxed);
+  if (failing) return nullptr;
   return std::malloc(size != 0 ? size : 1);
 }
 void* allocate(std::size_t size) {
@@ -41,6 +43,8 @@ namespace duolu::test {
 
 CountsAllocations::CountsAllocations() noexcept { counted = true; }
 CountsAllocations::~CountsAllocations() { counted = false; }
+FailsAllocations::FailsAllocations() noexcept { failing = true; }
+FailsAllocations::~FailsAllocations() { failing = false; }
 std::uint64_t allocations() noexcept { return calls.load(); }
 
 }  // namespace duolu::test

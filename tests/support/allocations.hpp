@@ -15,6 +15,15 @@ class CountsAllocations {
   ~CountsAllocations();
 };
 
+/// While one lives in a thread, the calls of that thread fail.
+class FailsAllocations {
+ public:
+  FailsAllocations() noexcept;
+  FailsAllocations(const FailsAllocations&) = delete;
+  FailsAllocations& operator=(const FailsAllocations&) = delete;
+  ~FailsAllocations();
+};
+
 /// What has been counted so far, in all threads.
 [[nodiscard]] std::uint64_t allocations() noexcept;
 

@@ -161,7 +161,8 @@ class Loop {
   }
 
   /// One turn: waits until `deadline` at the latest. For whoever has a loop of their own. Not
-  /// within another turn. Errors: as Poller::wait(). Throws what posted work throws (LO6).
+  /// within another turn: that aborts. Errors: as Poller::wait(). Throws what posted work throws
+  /// (LO6).
   Result<> turn(Instant deadline);
 
   /// See LO9: readable when a turn would find something, to watch this loop from another one; -1
@@ -292,6 +293,7 @@ class Loop {
   TimerQueue timers_;
   LoopStatistics statistics_;
   Strand* running_ = nullptr;  ///< Of the task that run() runs.
+  bool turning_ = false;
   std::atomic<bool> stop_ = false;
   detail::WakeWaiter* woken_ = nullptr;  ///< Who is asked after a wake-up; the latest first.
   std::mutex mutex_;                     ///< Of posted_.
