@@ -63,7 +63,8 @@ int main(int argc, char** argv) {
         if (client >= 0 && !poller->add(client, Interest::readable, duolu::Trigger::level,
                                         static_cast<std::uint64_t>(client)))
           kernel.close(client);
-        if (client == -EMFILE && poller->size() > 2)  // out of descriptors: until one is free
+        // Out of descriptors, or worse: until a client has gone.
+        if (client < 0 && client != -EAGAIN && client != -ECONNABORTED && poller->size() > 2)
           (void)poller->modify(listener, Interest::none);
       } else if (!echo(*poller, event)) {
         (void)poller->remove(event.token);

@@ -6,8 +6,8 @@
 // the process keeps. What a thread has when it ends goes to the next ones that run out.
 //
 // A frame may be given back by another thread than took it: one that gets more than it takes hands
-// them on, 64 at a time. Under AddressSanitizer every frame
-// comes from operator new, so that it sees use after free.
+// them on, 64 at a time. Under AddressSanitizer every frame comes from operator new, so that it
+// sees use after free.
 #pragma once
 
 #include <cstddef>
