@@ -10,7 +10,7 @@ jobs=${DUOLU_JOBS:-$(nproc 2>/dev/null || echo 2)}
 # they compare, those are left out whose library is not there), and what `./test --full` adds.
 build_packages=(cmake ninja-build g++ libcli11-dev libfmt-dev nlohmann-json3-dev zlib1g-dev)
 test_packages=(libgtest-dev libuv1-dev python3 python3-jsonschema
-  libpython3.11-testsuite curl netcat-openbsd strace pkgconf valgrind)
+  libpython3.11-testsuite curl netcat-openbsd socat strace pkgconf valgrind)
 bench_packages=(libbenchmark-dev libuv1-dev libevent-dev libev-dev libasio-dev valgrind strace
   util-linux python3)
 full_packages=(clang-19 libclang-rt-19-dev clang-tidy-19 clang-format-19)

@@ -20,11 +20,14 @@ class Payload {
  public:
   /// The most bytes that slice() gives.
   static constexpr std::size_t most = 65'536;
+  static constexpr std::size_t period = 65'521;
 
   explicit Payload(std::uint64_t seed) : table_(period + most) {
     Prng prng(seed);
     for (std::size_t i = 0; i < period; ++i) table_[i] = static_cast<char>(prng.next());
-    std::copy_n(table_.begin(), most, table_.begin() + period);
+    // One by one: what is repeated is longer than the period, so it copies bytes it has just
+    // written, which std::copy and memmove(3) do not.
+    for (std::size_t i = period; i < table_.size(); ++i) table_[i] = table_[i - period];
   }
 
   /// The bytes at `position` of a connection's stream, at most `size` of them.
@@ -35,7 +38,6 @@ class Payload {
   }
 
  private:
-  static constexpr std::size_t period = 65'521;
   static constexpr std::uint64_t stride = 7'919;  // neighbours are far apart
 
   std::vector<char> table_;

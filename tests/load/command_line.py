@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -69,6 +70,92 @@ def every_kind_of_address():
             for address in (*server.addresses, f"localhost:{server.port}", f":{server.port}"):
                 report = load_json(address, "--messages", "1000", "--connections", "200")
                 need(report["messages"] == 1000 and report["connections"]["opened"] == 200, report)
+
+
+class Echo:
+    """An echo server that has nothing of ours: threads and sendall(). `.address` to connect to."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def __enter__(self):
+        threading.Thread(target=self.accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    def serve(self, client):
+        with client:
+            while data := client.recv(100_000):
+                client.sendall(data)
+
+
+class Socat:
+    """socat and cat(1): a process for each connection, pipes between."""
+
+    def __init__(self):
+        if not shutil.which("socat"):
+            raise Skip("needs socat")
+        self.directory = tempfile.TemporaryDirectory()
+        self.path = os.path.join(self.directory.name, "socket")
+        self.address = "unix://" + self.path
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            ["socat", f"UNIX-LISTEN:{self.path},fork,backlog=100", "EXEC:cat"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + GUARD
+        while not os.path.exists(self.path):
+            need(self.process.poll() is None and time.monotonic() < end, "socat does not listen")
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.directory.cleanup()
+
+
+PERIOD, MOST = 65521, 65536  # of the payload: src/load/payload.hpp
+
+
+def accuses_nobody(server, depths):
+    """Sizes around the period of the payload and around the buffer, and many depths: a correct
+    server never gives a wrong answer."""
+    sizes = [1, 2, 7, 64, 4096, MOST - PERIOD, 10_000, 32_760, 32_761]
+    for near in (PERIOD, MOST, 2 * PERIOD, 2 * MOST, 3 * PERIOD):
+        sizes += [near - 16, near - 15, near - 1, near, near + 1, near + 15]
+    for size in sizes:
+        for depth in depths:
+            messages = max(12, min(300, 4 * MOST // size))
+            report = load_json(server.address, "--size", str(size), "--pipeline", str(depth),
+                               "--connections", "3", "--messages", str(messages))
+            need(report["messages"] == messages, report)
+            need(sum(report["errors"].values()) == 0, report["errors"], report["stopped"])
+
+
+def a_correct_server_is_not_accused():
+    with Echo() as server:
+        report = load_json(server.address, "--connections", "1", "--size", "64KiB",
+                           "--duration", "300ms")
+        need(report["messages"] > 100, report)
+        accuses_nobody(server, (1, 2, 3, 16, 17, 64))
+
+
+def socat_is_not_accused():
+    with Socat() as server:
+        accuses_nobody(server, (1, 3, 17))
 
 
 def a_name_whose_first_address_does_not_answer():
@@ -203,7 +290,7 @@ def a_stall_shows_in_the_corrected_latency():
 
 if __name__ == "__main__":
     main(json_is_as_documented, every_kind_of_address, a_name_whose_first_address_does_not_answer,
-         the_table, idle_connections_are_really_there, refusals, a_wrong_answer_ends_it,
+         a_correct_server_is_not_accused, socat_is_not_accused, the_table, idle_connections_are_really_there, refusals, a_wrong_answer_ends_it,
          a_server_that_dies, ctrl_c_shows_the_figures_so_far,
          a_report_that_cannot_be_written_is_a_failure,
          a_stall_shows_in_the_corrected_latency)

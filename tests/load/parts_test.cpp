@@ -58,10 +58,23 @@ TEST(Schedule, the_same_seed_gives_the_same_starts) {
   EXPECT_NE(starts(100, Arrivals::poisson, 1, 1000), starts(100, Arrivals::poisson, 2, 1000));
 }
 
+TEST(Payload, every_slice_at_every_place_is_what_single_bytes_say) {
+  const Payload payload(1);
+  // What a slice must be, from what is asked byte by byte.
+  std::string once;
+  for (std::size_t i = 0; i < Payload::period; ++i) once += payload.slice(0, i, 1);
+  ASSERT_EQ(payload.slice(0, Payload::period, 1), once.substr(0, 1));
+  const std::string whole = once + once + once;
+  for (std::size_t start = 0; start < Payload::period; ++start) {
+    const std::string_view slice = payload.slice(0, start, Payload::most);
+    ASSERT_TRUE(slice == std::string_view(whole).substr(start, Payload::most)) << start;
+  }
+}
+
 TEST(Payload, a_stream_does_not_depend_on_how_it_is_cut) {
   const Payload payload(1);
   std::string whole;
-  while (whole.size() < 400'000) whole += payload.slice(3, whole.size(), Payload::most);
+  while (whole.size() < 400'000) whole += payload.slice(3, whole.size(), 1);
   Prng prng(5);
   for (int i = 0; i < 1000; ++i) {
     const std::uint64_t position = prng.below(300'000);
