@@ -1,7 +1,10 @@
 #include "apps/journal.hpp"
 
+#include <cerrno>
 #include <string>
 #include <utility>
+
+#include "duolu/base/result.hpp"
 
 namespace duolu::apps {
 
@@ -11,20 +14,43 @@ void write_line(std::FILE* stream, std::string line) {
 }
 
 void write_text(std::FILE* stream, std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stream);
-  std::fflush(stream);
+  (stream == stdout ? output_log() : error_log()).write(text);
+}
+
+Journal::Journal(Verbosity verbosity, bool json, std::string schema)
+    : log_(json ? &output_log() : &error_log()),
+      verbosity_(verbosity),
+      json_(json),
+      schema_(std::move(schema)) {
+  if (!json_) return;
+  log_->report_dropped_as([name = schema_](std::uint64_t count) {
+    const nlohmann::ordered_json line = {
+        {"schema", name}, {"event", "dropped"}, {"entries", count}};
+    return line.dump() + '\n';
+  });
 }
 
 void Journal::say(Verbosity importance, std::string_view event, const std::string& text,
                   const nlohmann::ordered_json& fields) {
   if (!wants(importance)) return;
-  if (!json_) {
-    return write_line(stderr, text);
-  }
+  if (!json_) return write_line(stderr, text);
   nlohmann::ordered_json line = {{"schema", schema_}, {"event", event}};
   line.update(fields);
   // Bytes that are no UTF-8 are replaced.
   write_line(stdout, line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
+  const int error = log_->error();
+  const bool fails = error != 0 && error != EAGAIN && error != EPIPE;
+  if (fails && !told_error_)
+    write_line(stderr, "duolu: cannot write events to standard output: " +
+                           errno_code(error).message() + "; trying again with each event");
+  told_error_ = fails;
+}
+
+std::string Journal::finish(Instant deadline) {
+  if (!json_ || log_->finish(deadline)) return {};  // of people's, main() takes care
+  const int error = log_->error();
+  return "events were lost: standard output " +
+         (error == EAGAIN ? "is not read" : "cannot be written: " + errno_code(error).message());
 }
 
 }  // namespace duolu::apps

@@ -9,6 +9,8 @@
 
 #include "apps/command.hpp"
 #include "apps/journal.hpp"
+#include "apps/log.hpp"
+#include "apps/verbs.hpp"
 #include "duolu/kernel/kernel.hpp"
 
 namespace {
@@ -27,10 +29,12 @@ int main(int argc, char** argv) {
   struct sigaction ignore{};
   ignore.sa_handler = SIG_IGN;
   kernel.sigaction(SIGPIPE, &ignore, nullptr);  // a reader that is gone is an error of write
+  int code = duolu::apps::exit_failed;
   try {
-    return duolu::apps::run_command(argc, argv);
+    code = duolu::apps::run_command(argc, argv);
   } catch (const std::exception& error) {
     duolu::apps::write_line(stderr, fmt::format("duolu: {}", error.what()));
-    return 1;
   }
+  (void)duolu::apps::error_log().finish(duolu::after(kernel.now(), duolu::apps::time_for_readers));
+  return code;
 }

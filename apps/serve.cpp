@@ -214,6 +214,8 @@ int serve(const ServeArguments& arguments) {
   if (!totals)
     throw Failure(exit_failed, "cannot read standard input: " + totals.error().message());
   report(journal, *totals);
+  const std::string lost = journal.finish(after(kernel.now(), time_for_readers));
+  if (!lost.empty()) throw Failure(exit_failed, lost);
   return exit_ok;
 }
 

@@ -161,6 +161,7 @@ Task<> Server::serve(Stream* input) {
 
 Task<> Server::serve_beside(Scope* signals, Stream* input) {
   signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
+  signals->spawn(write_the_rest_of_the_log(), "log");
   co_await with_scope([this, input](Scope& all) {
     // Of a handler that could not even begin (memory).
     all.on_error([this](const std::exception_ptr&) { ++totals_.failed; });
@@ -176,8 +177,7 @@ Task<> Server::serve_in(Scope* connections, Stream* input) {
   stopping_ = true;
   quiet_limit_ = quiet_when_stopping;
   for (Connection* each : active_) each->last = time_of_turn();
-  journal_.say(
-      Verbosity::normal, "stopping",
+  say(Verbosity::normal, "stopping",
       fmt::format("stopping: {} connections to finish within {}", count(), to_text(options_.grace)),
       {{"connections", count()}});
   co_await shielded(give_grace());
@@ -249,9 +249,8 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
 void Server::tell_accept_error(std::error_code error) {
   if (error == StreamError::refused) {
     ++totals_.failed;
-    journal_.say(Verbosity::quiet, "refused",
-                 fmt::format("refused a connection: {}", error.message()),
-                 {{"error", error.message()}});
+    say(Verbosity::quiet, "refused", fmt::format("refused a connection: {}", error.message()),
+        {{"error", error.message()}});
   }
   if (accept_error(error) == AcceptError::connection) return;
   const Instant now = loop_.kernel().now();
@@ -260,9 +259,8 @@ void Server::tell_accept_error(std::error_code error) {
   std::string why = error.message();
   if (accept_error(error) == AcceptError::listener)
     why = "the listener gives no connections: " + why;
-  journal_.say(Verbosity::quiet, "accept_paused",
-               fmt::format("accepting is paused: {}; it goes on as connections end", why),
-               {{"error", why}});
+  say(Verbosity::quiet, "accept_paused",
+      fmt::format("accepting is paused: {}; it goes on as connections end", why), {{"error", why}});
 }
 
 // --- one connection
@@ -294,8 +292,8 @@ void Server::admit(Connection& c) {
   totals_.peak = std::max(totals_.peak, count());
   if (!journal_.wants(Verbosity::verbose)) return;
   c.peer = escape(c.stream.peer().to_string());
-  journal_.say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", c.peer),
-               {{"peer", c.peer}});
+  say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", c.peer),
+      {{"peer", c.peer}});
 }
 
 Task<Result<>> Server::talk(Connection* c) {
@@ -373,9 +371,9 @@ void Server::note_input(Connection& c, std::string_view input) {
   touch(c);
   if (journal_.wants(Verbosity::verbose)) {
     const std::string shown = escape(input, shown_of_a_message);
-    journal_.say(Verbosity::verbose, "received",
-                 fmt::format("received {} bytes from {}: \"{}\"", input.size(), c.peer, shown),
-                 {{"peer", c.peer}, {"bytes", input.size()}, {"text", shown}});
+    say(Verbosity::verbose, "received",
+        fmt::format("received {} bytes from {}: \"{}\"", input.size(), c.peer, shown),
+        {{"peer", c.peer}, {"bytes", input.size()}, {"text", shown}});
   }
   const std::string& wanted = options_.close_after;
   if (wanted.empty()) return;
@@ -396,20 +394,41 @@ void Server::tell_end(const Connection& c, const Result<>& ended) {
   if (!journal_.wants(Verbosity::verbose)) return;
   std::string reason = c.reason != nullptr ? c.reason : "closed by the peer";
   if (failed) reason = ended.error().message();
-  journal_.say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", c.peer, reason),
-               {{"peer", c.peer}, {"reason", reason}});
+  say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", c.peer, reason),
+      {{"peer", c.peer}, {"reason", reason}});
 }
 
 void Server::tell_thrown(const Connection& c, const std::string& what) {
   ++totals_.failed;
   const std::string peer = escape(c.stream.peer().to_string());
   const std::string shown = escape(what);
-  journal_.say(Verbosity::quiet, "handler_failed",
-               fmt::format("closed {}: its handler threw: {}", peer, shown),
-               {{"peer", peer}, {"error", shown}});
+  say(Verbosity::quiet, "handler_failed",
+      fmt::format("closed {}: its handler threw: {}", peer, shown),
+      {{"peer", peer}, {"error", shown}});
 }
 
 // --- what somebody wants to know
+
+void Server::say(Verbosity importance, std::string_view event, const std::string& text,
+                 const nlohmann::ordered_json& fields) {
+  journal_.say(importance, event, text, fields);
+  if (journal_.behind()) behind_.set();
+}
+
+/// Writes what a slow reader of the log has left, when it may have come back. It is looked at by
+/// the clock: not everything that can be written to without blocking can be waited for.
+Task<> Server::write_the_rest_of_the_log() {
+  constexpr Duration pause = 100ms;
+  for (;;) {
+    const bool behind = co_await behind_.wait();
+    if (!behind) co_return;
+    while (!journal_.flush()) {
+      const bool slept = co_await loop_.sleep_for(pause);
+      if (!slept) co_return;
+    }
+    behind_.reset();
+  }
+}
 
 namespace {
 
@@ -431,8 +450,7 @@ void Server::watch() {
   const Result<> dog =
       loop_.start_watchdog([this](const Stall& stall) { tell_stall(stall, Hold::lasts); });
   if (!dog)
-    journal_.say(
-        Verbosity::quiet, "no_watchdog",
+    say(Verbosity::quiet, "no_watchdog",
         fmt::format("stalls are reported only when they are over: {}", dog.error().message()),
         {{"error", dog.error().message()}});
 }
@@ -451,6 +469,7 @@ void Server::tell_stall(const Stall& stall, Hold hold) {
                   over ? "held" : "has held, and holds,", held, to_string(stall.cause),
                   from.empty() ? "" : ", from " + from),
       {{"task", who}, {"held_ms", held}, {"cause", to_string(stall.cause)}, {"from", from}});
+  if (over && journal_.behind()) behind_.set();
 }
 
 Task<> Server::tell_tasks_on_signal() {
@@ -479,7 +498,7 @@ void Server::tell_tasks() {
     if (report.since) list.back()["since_s"] = std::chrono::duration<double>(*report.since).count();
     if (report.left) list.back()["left_s"] = std::chrono::duration<double>(*report.left).count();
   }
-  journal_.say(Verbosity::quiet, "tasks", text, {{"tasks", list}});
+  say(Verbosity::quiet, "tasks", text, {{"tasks", list}});
 }
 
 // --- those who have been quiet for long

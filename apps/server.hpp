@@ -117,6 +117,9 @@ class Server {
   void tell_thrown(const Connection& connection, const std::string& what);
 
   // What somebody wants to know.
+  void say(Verbosity importance, std::string_view event, const std::string& text,
+           const nlohmann::ordered_json& fields);
+  Task<> write_the_rest_of_the_log();
   void watch();
   enum class Hold : std::uint8_t { over, lasts };
   void tell_stall(const Stall& stall, Hold hold);
@@ -141,6 +144,7 @@ class Server {
   Flag left_;                      ///< A connection has ended; to be reset by who waits for it.
   Connections active_;             ///< The least recently active first, if anybody asks.
   Connections ending_;             ///< They were asked to end, or wait for the peer's end.
+  Flag behind_;                    ///< Somebody reads the log slowly: some of it waits.
   std::vector<char> scratch_;      ///< Services compose here.
   Totals totals_;
   Duration quiet_limit_;             ///< How long one may be without a byte; zero: for ever.

@@ -250,6 +250,28 @@ def reply_times():
 
 # --- sending and expecting
 
+def a_reader_of_the_notes_that_stalls():
+    """Replies come all the same, and it ends: of the notes some are dropped, and counted."""
+    connections, lines = 20, 1_000  # a note for each reply: more than a pipe and the backlog hold
+    for comes_back in (True, False):
+        with Peer(echo) as peer, running(
+                start(peer.address, "-v", "--connections", str(connections))) as process:
+            for _ in range(lines):
+                os.write(process.stdin.fileno(), b"x\n")
+                replies = b""
+                while replies.count(b"\n") < connections:
+                    ready, _, _ = select.select([process.stdout], [], [], GUARD)
+                    need(ready, "it waits for who reads its notes")
+                    replies += os.read(process.stdout.fileno(), 1 << 16)
+            process.stdin.close()
+            if comes_back:
+                notes = process.stderr.read()
+                told = re.search(rb"dropped (\d+) lines", notes)
+                need(told and int(told[1]) + notes.count(b"reply after") == lines * connections,
+                     notes[-300:])
+            need(process.wait(GUARD) == 0, process.returncode)
+
+
 def a_line_without_an_end_is_shown_at_the_end():
     with Server() as server:
         address = server.addresses[0]
@@ -645,7 +667,8 @@ def help_fits_a_screen():
 
 
 main(a_pipe, a_unix_socket_a_file_and_nothing, ten_megabytes, line_ends, how_replies_are_shown,
-     several_connections, a_line_without_an_end_is_shown_at_the_end, reply_times, expectations,
+     several_connections, a_reader_of_the_notes_that_stalls,
+     a_line_without_an_end_is_shown_at_the_end, reply_times, expectations,
      a_peer_that_closes_before_what_is_expected, staying, a_refused_connection,
      a_name_that_cannot_be_resolved, nobody_answers, a_peer_that_closes_early,
      a_peer_that_quits_when_told, a_peer_that_closed_its_direction_only, a_peer_that_resets,
