@@ -37,7 +37,9 @@ double Histogram::mean() const noexcept {
   double sum = 0;
   for (std::size_t place = 0; place < places_.size(); ++place)
     sum += static_cast<double>(places_[place]) * static_cast<double>(middle_of(place));
-  return sum / static_cast<double>(count_);
+  // Of a few values that share a place its middle may be beyond all of them.
+  return std::clamp(sum / static_cast<double>(count_), static_cast<double>(min()),
+                    static_cast<double>(max_));
 }
 
 std::uint64_t Histogram::percentile(double percent) const noexcept {

@@ -46,6 +46,23 @@ TEST(Histogram, small_values_are_exact) {
   EXPECT_DOUBLE_EQ(histogram.mean(), 1023.5);
 }
 
+TEST(Histogram, figures_lie_between_the_smallest_and_the_largest) {
+  for (const std::uint64_t value : many_values(3, 30)) {
+    for (const std::uint64_t spread : {0U, 1U, 7U}) {
+      Histogram histogram;
+      histogram.record(value);
+      histogram.record(value + spread);
+      const Histogram back = Histogram::decode(histogram.encode()).value();
+      for (const Histogram& one : {histogram, back}) {
+        EXPECT_GE(one.mean(), static_cast<double>(one.min())) << value;
+        EXPECT_LE(one.mean(), static_cast<double>(one.max())) << value;
+        EXPECT_GE(one.percentile(0), one.min()) << value;
+        EXPECT_LE(one.percentile(100), one.max()) << value;
+      }
+    }
+  }
+}
+
 TEST(Histogram, an_empty_one_says_zero) {
   const Histogram histogram;
   EXPECT_EQ(histogram.count(), 0U);

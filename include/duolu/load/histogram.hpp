@@ -36,7 +36,7 @@ class Histogram {
   /// The smallest and the largest value recorded, as they were; 0 if there is none.
   [[nodiscard]] std::uint64_t min() const noexcept { return count_ != 0 ? min_ : 0; }
   [[nodiscard]] std::uint64_t max() const noexcept { return max_; }
-  /// Of the middles of the places; 0 if there is none.
+  /// Of the middles of the places, between min() and max(); 0 if there is none.
   [[nodiscard]] double mean() const noexcept;
   /// The largest value that shares its place with the value below which `percent` (0 to 100) of
   /// all are, but never more than max(): what other implementations call the value at a percentile.
