@@ -8,12 +8,17 @@
 //      that no longer can. What is due and waits for a connection is not kept anywhere: schedule_
 //      stands at the first of it, and goes on from there.
 //   4. Nothing is closed but by discard(), which takes the connection out of the poller first.
+//   5. A gap begins when a connection breaks (broken_since_) and is one (in_gap_) once an attempt
+//   to
+//      make a connection anew has failed. It ends when a connection that was made later answers:
+//      connect(2) alone succeeds while a server that dies still listens.
 //
 // Registered once, edge-triggered, for both directions: a message costs no system call but its send
 // and its recv.
 
 #include "duolu/load/load.hpp"
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 
 #include <algorithm>
@@ -25,6 +30,8 @@
 
 #include "client.hpp"
 #include "duolu/base/check.hpp"
+#include "duolu/loop/within.hpp"
+#include "duolu/net/connect.hpp"
 #include "payload.hpp"
 #include "schedule.hpp"
 
@@ -41,6 +48,8 @@ constexpr std::size_t most_opening = 64;
 constexpr Duration tick = milliseconds(250);
 /// A full backlog of a Unix socket is EAGAIN, and nothing tells when it has room again.
 constexpr Duration retry_after = milliseconds(1);
+/// Between attempts to reach a server that is gone for now: one connection at a time.
+constexpr Duration reconnect_after = milliseconds(10);
 /// Bounds of the time before a start that is spun away instead of slept.
 constexpr Duration least_spin = microseconds(5);
 constexpr Duration most_spin = microseconds(200);
@@ -48,6 +57,7 @@ constexpr Duration most_spin = microseconds(200);
 constexpr double busy_limit = 0.95;
 constexpr Duration late_limit = milliseconds(1);
 
+constexpr const char* interrupted = "interrupted";
 constexpr std::string_view error_names[] = {"refused",    "reset",      "closed", "timeout",
                                             "wrong_byte", "unanswered", "other"};
 
@@ -103,7 +113,11 @@ class LoadRun {
     for (std::size_t i = 0; i < connections_.size(); ++i) discard(i);
   }
 
-  Result<LoadReport> run() {
+  /// `first`: a connection to the target that is there already, or none.
+  Result<LoadReport> run(Fd first, Duration took) {
+    if (first) {
+      if (const int result = adopt(std::move(first), took); result < 0) return fail(-result);
+    }
     if (Result<> connected = connect_all(); !connected) return fail(connected.error());
     if (is_open_loop()) {
       report_.bare_sleep = measure_sleep(kernel_);
@@ -112,8 +126,10 @@ class LoadRun {
     }
     load();
     drain();
+    if (in_gap_) end_gap(failing_ ? kernel_.now() : made_at_);
     judge();
     report_.open_at_end = open_;
+    report_.target = target_;
     return std::move(report_);
   }
 
@@ -135,7 +151,8 @@ class LoadRun {
 
   Result<> connect_all() {
     enter(Phase::connecting, kernel_.now());
-    for (std::size_t i = 0; i < connections_.size(); ++i) to_open_.push_back(i);
+    for (std::size_t i = 0; i < connections_.size(); ++i)
+      if (connections_[i].fd < 0) to_open_.push_back(i);
     while (!stopped() && (!to_open_.empty() || opening_ + greeting_ > 0)) turn(never);
     if (failure_ != 0 && (report_.opened == 0 || is_local_limit(-failure_))) return fail(failure_);
     return {};
@@ -146,7 +163,7 @@ class LoadRun {
     const Instant begin = kernel_.now();
     start_ = after(begin, options_.warmup);
     end_ = options_.messages > 0 ? never : after(start_, options_.duration);
-    last_answer_ = begin;
+    quiet_since_ = never;
     enter(options_.warmup > Duration::zero() ? Phase::warmup : Phase::measuring, begin);
     if (phase_ == Phase::measuring) begin_measurement(begin);
     if (is_open_loop()) {
@@ -181,7 +198,8 @@ class LoadRun {
     if (!is_open_loop()) start_ = now;
     if (options_.messages == 0) end_ = after(start_, options_.duration);
     enter(Phase::measuring, now);
-    // Closed loop: those on their way will come back in the measurement.
+    // Closed loop: those on their way will come back in the measurement. There may be more of them
+    // than are to be measured: record() counts no more than that.
     left_to_start_ = options_.messages;
     if (!is_open_loop()) left_to_start_ -= std::min<std::uint64_t>(left_to_start_, on_way_);
     usage_ = read_usage(kernel_);
@@ -190,15 +208,19 @@ class LoadRun {
 
   /// Sends what was due before the end, and waits for the answers that are still to come.
   void drain() {
-    if (is_open_loop() && !stopped()) start_due(kernel_.now());
+    if (is_open_loop()) {
+      if (!stopped()) start_due(kernel_.now());
+    } else {
+      to_open_.clear();  // nothing more would be sent on them
+    }
     const Instant last = after(kernel_.now(), options_.timeout);
     while (!stopped() && (on_way_ > 0 || is_due(last)) && kernel_.now() < last) turn(last);
     if (!stopped()) count_unanswered(last);
   }
 
   void count_unanswered(Instant now) noexcept {
-    for (; is_due(now); take_due()) count(LoadError::unanswered);  // they never had their turn
-    count(LoadError::unanswered, on_way_);
+    for (; is_due(now); take_due()) give_up(schedule_.next(), now);  // they never had their turn
+    for (std::size_t i = 0; i < active_; ++i) give_up_messages(i, now);
   }
 
   void judge() {
@@ -262,18 +284,25 @@ class LoadRun {
           now - connections_[i].opened_at >= options_.timeout)
         lose(i, -ETIMEDOUT);
     }
-    const bool waits = on_way_ + opening_ + to_open_.size() > 0;
-    if (phase_ != Phase::connecting && waits && now - last_answer_ >= options_.timeout) {
+    if (phase_ != Phase::connecting && waits() && now - quiet_since_ >= options_.timeout) {
       count_unanswered(now);
-      stop("no answer came any more");
+      if (!failing_)
+        stop("no answer came any more");
+      else if (last_failure_ == ECONNREFUSED || last_failure_ == ENOENT)
+        stop("the server is gone: nobody listens there any more");
+      else
+        stop("the server is gone: " + std::generic_category().message(last_failure_));
     }
     if (watch_ && !watch_({.phase = phase_,
                            .elapsed = now - phase_began_,
                            .connections = open_,
                            .answered = report_.answered,
                            .errors = error_sum()}))
-      stop("interrupted");
+      stop(interrupted);
   }
+
+  /// Whether anything is to come from the server.
+  bool waits() const noexcept { return on_way_ + opening_ + to_open_.size() > 0; }
 
   std::uint64_t error_sum() const noexcept {
     std::uint64_t sum = 0;
@@ -293,7 +322,8 @@ class LoadRun {
 
   void open_some() {
     if (kernel_.now() < retry_at_) return;
-    while (!to_open_.empty() && opening_ + greeting_ < most_opening && !stopped()) {
+    const std::size_t most = failing_ ? 1 : most_opening;
+    while (!to_open_.empty() && opening_ + greeting_ < most && !stopped()) {
       const std::size_t index = to_open_.front();
       const int result = open(index);
       if (result == -EAGAIN) {
@@ -301,7 +331,8 @@ class LoadRun {
         return;
       }
       to_open_.pop_front();
-      if (result < 0) give_up(index, result);
+      if (result < 0) cannot_open(index, result);
+      if (failing_) return;
       if (phase_ == Phase::connecting && is_local_limit(result)) stop("a limit of this machine");
     }
   }
@@ -324,6 +355,12 @@ class LoadRun {
       const bool no_port = result == -EADDRNOTAVAIL || result == -EADDRINUSE;
       if (!no_port || tried == LocalAddresses::count || !local_.next()) return result;
     }
+    return watch(index, std::move(fd));
+  }
+
+  /// Takes over a socket that connects or is connected. 0, or -errno.
+  int watch(std::size_t index, Fd fd) {
+    Connection& c = connections_[index];
     const Result<Token> token =
         poller_.add(fd.get(), Interest::readable | Interest::writable, Trigger::edge, index);
     if (!token) return -token.error().value();
@@ -331,6 +368,14 @@ class LoadRun {
     c.token = *token;
     c.state = State::opening;
     ++opening_;
+    return 0;
+  }
+
+  /// Takes over a connection that took so long to make: the first one. 0, or -errno.
+  int adopt(Fd fd, Duration took) {
+    connections_[0].opened_at = kernel_.now() - took;
+    if (const int result = watch(0, std::move(fd)); result < 0) return result;
+    (void)opened(0);
     return 0;
   }
 
@@ -345,11 +390,32 @@ class LoadRun {
       return false;
     }
     if (!event.writable()) return false;
+    if (is_connected_to_itself(c.fd)) {
+      lose(index, -ECONNREFUSED);
+      return false;
+    }
+    return opened(index);
+  }
+
+  /// A connect(2) to a port of this machine on which nobody listens may be given that port as its
+  /// own, and then answers itself ("simultaneous open", RFC 9293, section 3.5): likely when a
+  /// server that is gone is tried again and again.
+  bool is_connected_to_itself(int fd) const noexcept {
+    if (target_.family() == AF_UNIX || !target_.is_loopback()) return false;
+    Address own;
+    return kernel_.getsockname(fd, own.data(), own.size_slot()) >= 0 &&
+           own.size() == target_.size() && std::memcmp(own.data(), target_.data(), own.size()) == 0;
+  }
+
+  /// A connection is there. Whether it still is.
+  bool opened(std::size_t index) {
+    Connection& c = connections_[index];
     const Instant now = kernel_.now();
     report_.connecting.record(ns_between(c.opened_at, now));
     ++report_.opened;
     ++open_;
     --opening_;
+    if (std::exchange(failing_, false)) made_at_ = now;
     if (!is_active(index)) {
       c.state = State::greeting;
       ++greeting_;
@@ -360,6 +426,7 @@ class LoadRun {
     c.state = State::active;
     c.answer_ends = options_.size;
     if (phase_ != Phase::connecting) resume(index, now);
+    if (!waits()) quiet_since_ = never;
     return c.fd >= 0;
   }
 
@@ -376,25 +443,67 @@ class LoadRun {
     c.state = State::absent;
   }
 
-  /// A connection broke: `result` is recv's or send's, 0 for the end of the stream.
+  /// A connection broke, or was not made: `result` is recv's, send's or connect's; 0 for the end of
+  /// the stream.
   void lose(std::size_t index, ssize_t result) {
-    const Connection& c = connections_[index];
-    const bool was_open = c.state != State::opening;
-    const std::uint64_t unanswered = is_active(index) ? c.started - c.answered : 0;
+    const State state = connections_[index].state;
+    const bool unused = connections_[index].started == 0;
+    const Instant now = kernel_.now();
+    if (is_active(index)) give_up_messages(index, now);
     discard(index);
-    on_way_ -= unanswered;
-    count(LoadError::unanswered, unanswered);
-    if (was_open && is_active(index) && (phase_ == Phase::warmup || phase_ == Phase::measuring)) {
-      count(kind_of(result));
-      reopen(index);
-    } else {
-      give_up(index, result);
-    }
+    if (state == State::opening || state == State::greeting) return cannot_open(index, result);
+    if (!is_needed(index, now)) return give_up(index, result);
+    count(kind_of(result));
+    ++report_.lost;
+    broken_since_ = std::min(broken_since_, now);
+    if (unused) retry_at_ = after(now, reconnect_after);  // a server that closes all it accepts
+    reopen(index);
+  }
+
+  /// Whether a connection that is not there would be of use.
+  bool is_needed(std::size_t index, Instant now) const noexcept {
+    return phase_ == Phase::warmup || phase_ == Phase::measuring ||
+           (phase_ == Phase::draining && is_active(index) && is_due(now));
   }
 
   void reopen(std::size_t index) {
     discard(index);
+    if (quiet_since_ == never) quiet_since_ = kernel_.now();
     to_open_.push_back(index);
+  }
+
+  /// One did not come about. While a load runs it is tried again: the server may be restarting. Of
+  /// the attempts in a gap only the first counts as an error.
+  void cannot_open(std::size_t index, ssize_t result) {
+    const Instant now = kernel_.now();
+    if (phase_ == Phase::connecting || is_local_limit(result)) return give_up(index, result);
+    if (!is_needed(index, now)) {
+      if (!in_gap_) give_up(index, result);
+      return;
+    }
+    if (!std::exchange(in_gap_, true)) {
+      count(kind_of(result));
+      broken_since_ = std::min(broken_since_, now);
+    }
+    failing_ = true;
+    last_failure_ = static_cast<int>(-result);
+    retry_at_ = after(now, reconnect_after);
+    reopen(index);
+  }
+
+  /// A connection has answered that was made at `made`.
+  void note_answer(Instant made) noexcept {
+    if (made < broken_since_) return;  // it was never lost
+    if (in_gap_) end_gap(made);
+    broken_since_ = never;
+  }
+
+  void end_gap(Instant end) noexcept {
+    const Duration length = std::max(end - broken_since_, Duration::zero());
+    ++report_.gaps;
+    report_.gap_time += length;
+    report_.longest_gap = std::max(report_.longest_gap, length);
+    in_gap_ = false;
   }
 
   /// A connection that does not come about, or is not worth another try.
@@ -403,11 +512,8 @@ class LoadRun {
     const auto error = static_cast<int>(-result);
     if (failure_ == 0) failure_ = error;
     if (!is_active(index) || ++lost_ < active_) return;
-    if (error == ECONNREFUSED)
-      stop("the server is gone: nobody listens there any more");
-    else
-      stop("no connection is left: " + (error == 0 ? "the server closed the last one"
-                                                   : std::generic_category().message(error)));
+    stop("no connection is left: " +
+         (error == 0 ? "the server closed the last one" : std::generic_category().message(error)));
   }
 
   /// What no server is to blame for, and more connections only make worse.
@@ -436,6 +542,7 @@ class LoadRun {
 
   void start(std::size_t index, Instant intended, Instant now) noexcept {
     Connection& c = connections_[index];
+    if (quiet_since_ == never) quiet_since_ = now;
     messages_[index * options_.pipeline + c.started % options_.pipeline] = {intended, now};
     c.owed += options_.size;
     ++c.started;
@@ -500,12 +607,15 @@ class LoadRun {
       c.state = State::idle;
       --greeting_;
       c.answer_ends = UINT64_MAX;  // any other byte is one too many
+      note_answer(c.opened_at);
+      if (!waits()) quiet_since_ = never;
       return true;
     }
     const Instant now = kernel_.now();
-    last_answer_ = now;
+    note_answer(c.opened_at);
     for (; c.received >= c.answer_ends; c.answer_ends += options_.size, ++c.answered)
       record(messages_[index * options_.pipeline + c.answered % options_.pipeline], now);
+    quiet_since_ = waits() ? now : never;
     if (options_.churn == 0 || c.answered < options_.churn)
       resume(index, now);
     else if (phase_ == Phase::draining && !is_due(now))
@@ -517,6 +627,8 @@ class LoadRun {
 
   void record(const Message& message, Instant now) noexcept {
     --on_way_;
+    const bool counts_down = !is_open_loop() && options_.messages > 0;
+    if (counts_down && report_.messages == options_.messages) return;
     if (phase_ == Phase::measuring) ++report_.answered;
     if (is_open_loop() ? message.intended < start_ || message.intended >= end_
                        : phase_ != Phase::measuring)
@@ -524,6 +636,21 @@ class LoadRun {
     ++report_.messages;
     report_.uncorrected.record(ns_between(message.sent, now));
     if (is_open_loop()) report_.corrected.record(ns_between(message.intended, now));
+    if (counts_down && report_.messages == options_.messages) end_ = now;
+  }
+
+  /// A message's answer will not come. How long it was waited for is the least its latency is.
+  void give_up(Instant intended, Instant now) noexcept {
+    count(LoadError::unanswered);
+    const std::uint64_t age = ns_between(intended, now);
+    report_.unanswered.record(age);
+    if (is_open_loop() && intended >= start_ && intended < end_) report_.corrected.record(age);
+  }
+  /// The same of all that are on their way on a connection.
+  void give_up_messages(std::size_t index, Instant now) noexcept {
+    Connection& c = connections_[index];
+    for (; c.answered < c.started; ++c.answered, --on_way_)
+      give_up(messages_[index * options_.pipeline + c.answered % options_.pipeline].intended, now);
   }
 
   [[gnu::cold]] void wrong(std::size_t index, std::size_t size) {
@@ -624,8 +751,8 @@ class LoadRun {
   Instant tick_at_ = immediately;
   Instant start_{};  ///< Of the measurement.
   Instant end_ = never;
-  Instant last_answer_{};
-  Usage usage_{};  ///< At the start of the measurement.
+  Instant quiet_since_ = never;  ///< Nothing has come since, though something is due.
+  Usage usage_{};                ///< At the start of the measurement.
 
   std::deque<std::size_t> to_open_;
   Instant retry_at_ = immediately;  ///< Opening goes on.
@@ -635,6 +762,12 @@ class LoadRun {
   std::size_t open_ = 0;
   std::size_t lost_ = 0;  ///< Active ones that were given up.
   int failure_ = 0;       ///< The first connection's errno that could not be made.
+  // See invariant 5.
+  Instant broken_since_ = never;  ///< The first of what has broken and was not made again.
+  bool in_gap_ = false;
+  bool failing_ = false;  ///< The last attempt to connect failed.
+  int last_failure_ = 0;  ///< With that errno.
+  Instant made_at_{};     ///< The first connection after the last failure.
 
   std::uint64_t on_way_ = 0;         ///< Messages started and not answered.
   std::uint64_t left_to_start_ = 0;  ///< Of `messages`, in the measurement.
@@ -642,6 +775,41 @@ class LoadRun {
   std::deque<std::size_t> free_;
   Duration spin_{};
 };
+
+// --- a name with several addresses
+
+struct Winner {
+  Address address;
+  Fd connection;
+};
+
+Task<Result<Stream>> connect_by(Loop* loop, const std::vector<Address>* targets, Instant deadline) {
+  co_return co_await within(*loop, deadline, connect(*loop, *targets));
+}
+
+/// Connects to whichever of the addresses answers first. ECANCELED if `watch` ends it.
+Result<Winner> find_winner(Poller& poller, const std::vector<Address>& targets, Instant deadline,
+                           const std::function<bool(const LoadProgress&)>& watch) {
+  Kernel& kernel = poller.kernel();
+  const std::unique_ptr<Engine> engine = make_readiness_engine(poller);
+  Loop loop(*engine);
+  Strand strand;
+  Task<Result<Stream>> connecting = connect_by(&loop, &targets, deadline);
+  const Instant begun = kernel.now();
+  loop.start(connecting, strand);
+  while (!connecting.promise().done()) {
+    if (const Result<> turned = loop.turn(after(kernel.now(), tick)); !turned) strand.cancel();
+    if (watch && !watch({.elapsed = kernel.now() - begun})) strand.cancel();
+  }
+  Result<Stream> stream = connecting.promise().take();
+  if (!stream) return fail(stream.error());
+  if (stream->peer().family() == AF_UNSPEC) return fail(ECONNRESET);  // it is gone already
+  // The stream's own descriptor is closed with it.
+  Winner winner{.address = stream->peer(),
+                .connection = Fd(kernel, kernel.fcntl(stream->fd(), F_DUPFD_CLOEXEC, 3))};
+  if (!winner.connection) return fail(-winner.connection.get());
+  return winner;
+}
 
 }  // namespace
 
@@ -662,7 +830,32 @@ double LoadReport::busy() const noexcept {
 
 Result<LoadReport> run_load(Poller& poller, const Address& target, const LoadOptions& options,
                             const std::function<bool(const LoadProgress&)>& watch) {
-  return LoadRun(poller, target, options, watch).run();
+  return LoadRun(poller, target, options, watch).run({}, {});
+}
+
+Result<LoadReport> run_load(Poller& poller, const std::vector<Address>& targets,
+                            const LoadOptions& options,
+                            const std::function<bool(const LoadProgress&)>& watch) {
+  // One address needs no race; and a server that accepts once is not asked twice.
+  if (targets.size() == 1) return run_load(poller, targets.front(), options, watch);
+  Kernel& kernel = poller.kernel();
+  const Instant begun = kernel.now();
+  Result<Winner> winner = find_winner(poller, targets, after(begun, options.timeout), watch);
+  if (winner)
+    return LoadRun(poller, winner->address, options, watch)
+        .run(std::move(winner->connection), kernel.now() - begun);
+  if (winner.error() == std::errc::operation_canceled) {
+    LoadReport report;
+    report.target = targets.front();
+    report.stopped = interrupted;
+    return report;
+  }
+  Result<LoadReport> report = fail(winner.error());
+  // A run has more local ports than one connect(): see LocalAddresses.
+  if (winner.error() == errno_code(EADDRNOTAVAIL))
+    for (std::size_t i = 0; !report && i < targets.size(); ++i)
+      report = run_load(poller, targets[i], options, watch);
+  return report;
 }
 
 }  // namespace duolu

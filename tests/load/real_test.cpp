@@ -121,6 +121,69 @@ TEST_P(RealLoad, no_local_port_left_is_no_end_on_loopback) {
   EXPECT_GE(kernel.calls(Call::bind), 4U);
 }
 
+TEST_P(RealLoad, an_address_that_cannot_be_reached_is_not_the_last_one) {
+  // Where nobody listens, so that what the first address gives is known.
+  Address silent;
+  const Fd taken(real_kernel(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(taken.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+  ASSERT_EQ(::getsockname(taken.get(), silent.data(), silent.size_slot()), 0);
+  for (const int error : {0, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ETIMEDOUT, EACCES}) {
+    SCOPED_TRACE(testing::Message() << "errno " << error);
+    FaultKernel kernel(real_kernel());
+    if (error != 0) kernel.fail(Call::connect, 1, error);
+    const auto poller = GetParam()->make(kernel, {}).value();
+    const std::vector<Address> targets{silent, server.address()};
+    const Result<LoadReport> report =
+        run_load(*poller, targets, {.connections = 4, .messages = 100});
+    expect_clean(report, 100);
+    EXPECT_EQ(report->target.to_string(), server.address().to_string());
+    EXPECT_EQ(report->opened, 4U);
+    EXPECT_EQ(report->connecting.count(), 4U);
+    EXPECT_EQ(poller->size(), 0U);
+  }
+  const auto poller = GetParam()->make(real_kernel(), {}).value();
+  const Result<LoadReport> none = run_load(*poller, {silent, silent}, {.messages = 10});
+  ASSERT_FALSE(none.has_value());
+  EXPECT_EQ(none.error(), std::errc::connection_refused);
+}
+
+TEST_P(RealLoad, an_address_that_does_not_answer_is_not_the_last_one) {
+  // A full backlog: the kernel drops what asks to be connected, and says nothing.
+  Address full;
+  const Fd listener(real_kernel(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+  ASSERT_EQ(::getsockname(listener.get(), full.data(), full.size_slot()), 0);
+  ASSERT_EQ(::listen(listener.get(), 0), 0);
+  std::vector<Fd> filling;
+  for (int i = 0; i < 4; ++i) {
+    filling.emplace_back(real_kernel(),
+                         ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    (void)::connect(filling.back().get(), full.data(), full.size());
+  }
+  const auto poller = GetParam()->make(real_kernel(), {}).value();
+  expect_clean(run_load(*poller, {full, server.address()}, {.connections = 4, .messages = 100}),
+               100);
+  // Both silent: the time is up.
+  const Result<LoadReport> none =
+      run_load(*poller, {full, full}, {.messages = 10, .timeout = 300ms});
+  ASSERT_FALSE(none.has_value());
+  EXPECT_EQ(none.error(), std::errc::timed_out);
+  // Whoever watches can end that too.
+  const Result<LoadReport> ended = run_load(
+      *poller, {full, full}, {.messages = 10, .timeout = 1h}, [](const LoadProgress& progress) {
+        EXPECT_EQ(progress.phase, LoadProgress::Phase::connecting);
+        return false;
+      });
+  ASSERT_TRUE(ended.has_value());
+  EXPECT_EQ(ended->stopped, "interrupted");
+}
+
 TEST_P(RealLoad, limits_of_this_machine_are_a_failure_not_a_figure) {
   for (const int error : {EMFILE, ENFILE, ENOMEM}) {
     FaultKernel kernel(real_kernel());

@@ -18,6 +18,7 @@
 #include <string>
 
 #include "duolu/base/time.hpp"
+#include "duolu/net/address.hpp"
 #include "support/forwarding_kernel.hpp"
 
 namespace duolu::test {
@@ -32,7 +33,9 @@ class VirtualServer final : public ForwardingKernel {
   Duration oversleep = std::chrono::microseconds(60);
   Duration held_up = Duration::zero();  ///< Every 10 ms the client loses its core for so long.
   Instant dies_at = never;              ///< Resets everything, then refuses.
+  Instant returns_at = never;           ///< Accepts again.
   Instant goes_silent_at = never;       ///< Takes what comes and does not answer.
+  bool to_itself = false;               ///< While it is gone, connect(2) connects to itself.
   std::uint64_t wrong_at = UINT64_MAX;  ///< This byte of a stream comes back as another one.
   std::string adds;                     ///< Comes back after the first message, unasked.
 
@@ -68,10 +71,18 @@ class VirtualServer final : public ForwardingKernel {
     status->st_mode = S_IFSOCK;
     return 0;
   }
-  int connect(int fd, const sockaddr*, socklen_t) noexcept override {
+  int connect(int fd, const sockaddr* address, socklen_t size) noexcept override {
     ++connects;
+    if (to_itself && now_ >= dies_at && now_ < returns_at) clients_[fd].own = {address, size};
+    clients_[fd].made_at = now_;
     clients_[fd].connected_at = now_ + service;
     return -EINPROGRESS;
+  }
+  int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept override {
+    const Address& own = clients_[fd].own;
+    *size = std::min(*size, own.size());
+    std::memcpy(address, own.data(), *size);
+    return 0;
   }
   int getsockopt(int, int, int, void* value, socklen_t*) noexcept override {
     const int error = ECONNREFUSED;
@@ -82,8 +93,8 @@ class VirtualServer final : public ForwardingKernel {
     return clients_.erase(fd) != 0 ? 0 : ForwardingKernel::close(fd);
   }
   ssize_t send(int fd, const void* bytes, std::size_t size, int) noexcept override {
-    if (now_ >= dies_at) return -ECONNRESET;
     Client& client = clients_[fd];
+    if (is_lost(client)) return -ECONNRESET;
     free_at_ = awake(std::max(free_at_, now_) + service);
     std::string answer(static_cast<const char*>(bytes), size);
     if (wrong_at - client.sent < size) answer[wrong_at - client.sent] ^= 1;
@@ -95,7 +106,7 @@ class VirtualServer final : public ForwardingKernel {
   ssize_t recv(int fd, void* buffer, std::size_t size, int) noexcept override {
     now_ += client_cost;
     cpu_ += client_cost;
-    if (now_ >= dies_at) return -ECONNRESET;
+    if (is_lost(clients_[fd])) return -ECONNRESET;
     auto& answers = clients_[fd].answers;
     if (answers.empty() || answers.front().due > now_) return -EAGAIN;
     std::string& answer = answers.front().bytes;
@@ -119,7 +130,7 @@ class VirtualServer final : public ForwardingKernel {
           continue;
         }
         short is = POLLOUT;
-        if (now_ >= dies_at) is |= POLLERR | POLLIN;
+        if (is_lost(client)) is |= POLLERR | POLLIN;
         if (!client.answers.empty()) {
           next = std::min(next, std::max(client.answers.front().due, now_));
           if (client.answers.front().due <= now_) is |= POLLIN;
@@ -138,12 +149,18 @@ class VirtualServer final : public ForwardingKernel {
     std::string bytes;
   };
   struct Client {
+    Instant made_at{};
+    Address own{};
     Instant connected_at{};
     std::uint64_t sent = 0;
     std::deque<Answer> answers;
   };
 
   static constexpr int first = 1000;
+
+  bool is_lost(const Client& client) const noexcept {
+    return now_ >= dies_at && client.made_at < returns_at && client.own.family() == AF_UNSPEC;
+  }
 
   static Instant to_instant(const timespec& ts) noexcept {
     return Instant(std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec));

@@ -17,8 +17,17 @@
 //      how long before an instant to stop sleeping and spin.
 //   3. Warm-up: load as in the measurement, nothing counted.
 //   4. The measurement: counted are closed-loop answers that come in it, open-loop messages that
-//      were to start in it.
+//      were to start in it. With `messages` exactly so many are measured, less those that were
+//      lost; in a closed loop those that the warm-up left on their way are among them.
 //   5. Messages still on their way get `timeout` to come back.
+//
+// A connection that breaks is made anew, its messages are lost. When that fails, during warm-up and
+// measurement, it is tried again every 10 ms: a server that restarts makes a gap, which is counted,
+// and the run goes on. Only when nothing has come for `timeout` it ends.
+//
+// A message that is given up (its connection broke, or it was waited for in vain) has no latency,
+// but at least the age it had by then. Open loop: that is counted in the corrected histogram, so
+// that no percentile looks better than it was; in both loops it is counted in `unanswered`.
 //
 // The clock is read once for every batch of bytes received. A message costs one send(2) and one
 // recv(2); its memory is taken at the start.
@@ -31,6 +40,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
@@ -79,14 +89,21 @@ enum class LoadError : std::uint8_t {
 
 /// What a run found. Times in the histograms are nanoseconds.
 struct LoadReport {
+  Address target;              ///< What was connected to.
   Duration elapsed{};          ///< Of the measurement.
   std::uint64_t messages = 0;  ///< Answered, right, and counted (see step 4).
   std::uint64_t answered = 0;  ///< Answers that came within the measurement; throughput is these.
   Histogram uncorrected;       ///< From the send to the whole answer.
-  Histogram corrected;         ///< From the intended start; open loop only.
+  Histogram corrected;         ///< From the intended start; open loop only. Those of `unanswered`
+                               ///< that were to start in the measurement are in it.
+  Histogram unanswered;        ///< From the intended start until the message was given up.
   Histogram connecting;        ///< From connect(2) to connected.
   std::uint64_t opened = 0;    ///< Connections made in all.
   std::size_t open_at_end = 0;
+  std::uint64_t lost = 0;  ///< Connections that broke during warm-up and measurement.
+  std::uint64_t gaps = 0;  ///< How often no connection could be made, though one had broken.
+  Duration gap_time{};     ///< From what broke to the connection that answered again, of all gaps.
+  Duration longest_gap{};
   std::array<std::uint64_t, static_cast<std::size_t>(LoadError::count_)> errors{};
 
   /// CPU time of this thread in the measurement, and the part of it that was spinning on purpose.
@@ -128,6 +145,13 @@ struct LoadProgress {
 /// a second on this thread; when it returns false the run ends, with the figures so far.
 [[nodiscard]] Result<LoadReport> run_load(
     Poller& poller, const Address& target, const LoadOptions& options,
+    const std::function<bool(const LoadProgress&)>& watch = {});
+
+/// The same against a name that has several addresses: all connections are made to whichever of
+/// them answers first, found as by connect() of net/connect.hpp, within `timeout`. Its connection
+/// is the first of the run. Failures: connect()'s, too.
+[[nodiscard]] Result<LoadReport> run_load(
+    Poller& poller, const std::vector<Address>& targets, const LoadOptions& options,
     const std::function<bool(const LoadProgress&)>& watch = {});
 
 }  // namespace duolu
