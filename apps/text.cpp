@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -55,6 +56,20 @@ std::optional<std::uint64_t> parse_count(std::string_view text) {
   return static_cast<std::uint64_t>(whole);
 }
 
+std::optional<double> parse_rate(std::string_view text) {
+  static constexpr Unit units[] = {{"", 1}, {"k", 1e3}, {"K", 1e3}, {"M", 1e6}, {"G", 1e9}};
+  double span = 1;
+  if (const std::size_t slash = text.find('/'); slash != std::string_view::npos) {
+    const std::string_view unit = text.substr(slash + 1);
+    if (unit != "s" && unit != "m" && unit != "h") return std::nullopt;
+    span = unit == "s" ? 1 : unit == "m" ? 60 : 3600;
+    text = text.substr(0, slash);
+  }
+  const std::optional<double> count = parse_quantity(text, units);
+  if (!count || *count <= 0) return std::nullopt;
+  return *count / span;
+}
+
 std::optional<std::string> unescape(std::string_view text) {
   std::string plain;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -104,6 +119,28 @@ std::string escape(std::string_view bytes, std::size_t limit) {
   }
   if (bytes.size() > limit) safe += "...";
   return safe;
+}
+
+std::string shell_quote(std::string_view word) {
+  const auto is_plain = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
+           std::string_view("_@%+=:,./-").contains(c);
+  };
+  const auto is_printable = [](char c) { return c >= 0x20 && c < 0x7f; };
+  if (!word.empty() && std::all_of(word.begin(), word.end(), is_plain)) return std::string(word);
+  const bool printable = std::all_of(word.begin(), word.end(), is_printable);
+  std::string quoted = printable ? "'" : "$'";
+  for (const char c : word) {
+    if (!is_printable(c))
+      quoted += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    else if (c == '\'')
+      quoted += printable ? "'\\''" : "\\'";
+    else if (c == '\\' && !printable)
+      quoted += "\\\\";
+    else
+      quoted += c;
+  }
+  return quoted + "'";
 }
 
 std::string to_text(Duration duration) {

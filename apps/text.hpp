@@ -17,12 +17,19 @@ std::optional<Duration> parse_duration(std::string_view text);
 /// "1500", "10k", "2M" (thousands), "64KiB", "1GiB" (1024). Nothing for anything else.
 std::optional<std::uint64_t> parse_count(std::string_view text);
 
+/// A rate, in times a second: "20k", "0.5", "10/s", "10/m", "100/h". Nothing for anything else, and
+/// for 0.
+std::optional<double> parse_rate(std::string_view text);
+
 /// Resolves \r \n \t \0 \\ \" \' and \xHH, as in C. Nothing if an escape is not one of these.
 std::optional<std::string> unescape(std::string_view text);
 
 /// The first `limit` bytes as printable ASCII: everything else, and the backslash and the quote, as
 /// escapes that unescape() reads. "..." follows if there was more.
 std::string escape(std::string_view bytes, std::size_t limit = SIZE_MAX);
+
+/// A word as a shell has to be given it: quoted if it must be, in printable ASCII ($'\xHH').
+std::string shell_quote(std::string_view word);
 
 /// "1.5s", "20ms": for people.
 std::string to_text(Duration duration);

@@ -1,6 +1,7 @@
 // Private. Layer: load. When messages are to start in an open loop, whatever the server does.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 
@@ -23,7 +24,9 @@ class Schedule {
 
   /// When the next message is to start.
   [[nodiscard]] Instant next() const noexcept {
-    return after(start_, Duration(static_cast<std::int64_t>(offset_ns_)));
+    // At the slowest rates a few gaps are longer than a Duration can tell.
+    constexpr double longest_ns = 9e18;
+    return after(start_, Duration(static_cast<std::int64_t>(std::min(offset_ns_, longest_ns))));
   }
   void advance() noexcept {
     // Counted from the start, so that a gap that is no whole number of nanoseconds does not drift.

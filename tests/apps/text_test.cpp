@@ -102,6 +102,34 @@ TEST(TextTest, what_is_no_count) {
   for (const std::string_view text : rows) EXPECT_FALSE(parse_count(text)) << text;
 }
 
+TEST(TextTest, rates) {
+  struct Row {
+    std::string_view text;
+    double value;
+  };
+  constexpr Row rows[] = {{"1000", 1000},      {"20k", 20'000},       {"0.5", 0.5},
+                          {"10/s", 10},        {"10/m", 10.0 / 60},   {"100/h", 100.0 / 3600},
+                          {"0.5/m", 0.5 / 60}, {"1k/m", 1000.0 / 60}, {"1/h", 1.0 / 3600}};
+  for (const Row& row : rows) {
+    const auto parsed = parse_rate(row.text);
+    ASSERT_TRUE(parsed) << row.text;
+    EXPECT_DOUBLE_EQ(*parsed, row.value) << row.text;
+  }
+  for (const std::string_view text : {"", "0", "0/m", "-1", "-1/m", "x", "1/", "/m", "1/d", "1//m",
+                                      "1/m/s", "1 /m", "1/ms", "1/1m", "1e3", "nan", "inf"})
+    EXPECT_FALSE(parse_rate(text)) << text;
+}
+
+TEST(TextTest, words_as_a_shell_takes_them) {
+  EXPECT_EQ(shell_quote("tcp://127.0.0.1:5000"), "tcp://127.0.0.1:5000");
+  EXPECT_EQ(shell_quote("100/h"), "100/h");
+  EXPECT_EQ(shell_quote(""), "''");
+  EXPECT_EQ(shell_quote("[::1]:5000"), "'[::1]:5000'");
+  EXPECT_EQ(shell_quote("unix:///a b;$HOME`x`\\"), "'unix:///a b;$HOME`x`\\'");
+  EXPECT_EQ(shell_quote("it's"), "'it'\\''s'");
+  EXPECT_EQ(shell_quote("a\nb'\\\x1b"), "$'a\\x0ab\\'\\\\\\x1b'");
+}
+
 TEST(TextTest, every_thousandth_is_the_number_that_was_written) {
   for (std::uint64_t i = 0; i < 100'000; ++i) {
     std::string digits = std::to_string(i % 1000);

@@ -1,14 +1,19 @@
 """`duolu load` as people run it: figures, JSON, errors, and what it refuses."""
 
+import fcntl
 import json
 import os
+import pty
+import select
 import shlex
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -20,13 +25,16 @@ SCHEMA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "d
                       "duolu.load-1.json")
 
 
-def validator():
+ERROR_SCHEMA = os.path.join(os.path.dirname(SCHEMA), "duolu.load-error-1.json")
+
+
+def validator(path=SCHEMA):
     sys.path.append("/usr/lib/python3/dist-packages")  # Debian's, whichever python3 runs this
     try:
         import jsonschema
     except ImportError:
         raise Skip("needs python3-jsonschema") from None
-    with open(SCHEMA, encoding="utf-8") as file:
+    with open(path, encoding="utf-8") as file:
         schema = json.load(file)
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
@@ -51,7 +59,8 @@ def json_is_as_documented():
         for options in ("--duration 200ms --warmup 50ms", "--messages 500 --pipeline 8",
                         "--messages 100 --rate 2k --arrivals poisson",
                         "--messages 50 --churn 5 --connections 4",
-                        "--duration 100ms --rate 100 --size 10KiB"):
+                        "--duration 100ms --rate 100 --size 10KiB",
+                        "-c 3 -n 20 --rate 6k/m", "-d 100ms -c 2"):
             report = load_json(server.addresses[0], *options.split())
             check.validate(report)
             need(report["messages"] == report["latency_us"]["uncorrected"]["count"], report)
@@ -178,7 +187,7 @@ def idle_connections_are_really_there():
     with Server() as server:
         report = load_json(server.addresses[0], "--connections", "500", "--active", "5",
                            "--messages", "1000")
-        need(report["connections"] == {"opened": 500, "open_at_end": 500}, report)
+        need(report["connections"] == {"opened": 500, "open_at_end": 500, "lost": 0}, report)
         server.process.send_signal(signal.SIGTERM)
         totals = server.wait_for("totals")
         need(totals["connections"] == 500 and totals["messages"] >= 1000 + 495, totals)
@@ -187,7 +196,8 @@ def idle_connections_are_really_there():
 def refusals():
     for arguments in ((), ("x",), (":1", "--connections", "0"), (":1", "--active", "11"),
                       (":1", "--size", "0"), (":1", "--size", "2GiB"), (":1", "--pipeline", "-1"),
-                      (":1", "--rate", "0"), (":1", "--rate", "x"), (":1", "--duration", "0"),
+                      (":1", "--rate", "0"), (":1", "--rate", "x"), (":1", "--rate", "1/d"),
+                      (":1", "--rate", "1/m"), (":1", "--rate", "0.5", "--duration", "1s"), (":1", "--duration", "0"),
                       (":1", "--duration", "soon"), (":1", "--arrivals", "poisson"),
                       (":1", "--rate", "5", "--arrivals", "late"), (":1", "--seed", "-1"),
                       (":1", "--duration", "1s", "--messages", "1"), (":0",), (":1", "--nonsense"),
@@ -205,6 +215,166 @@ def refusals():
     done = subprocess.run(["sh", "-c", f"ulimit -n 100; exec '{TOOL}' load :1 --connections 1k"],
                           capture_output=True, timeout=GUARD, env=ENVIRONMENT, text=True)
     need(done.returncode == 3 and "ulimit -n" in done.stderr, done)
+
+
+def a_failure_is_an_object_too():
+    check = validator(ERROR_SCHEMA)
+    with socket.socket() as bound:  # bound, not listening
+        bound.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{bound.getsockname()[1]}"
+        for arguments, code in (((nobody,), 4), ((":0",), 2),
+                                (("unix:///no/such/'socket\n\xff",), 4),
+                                ((nobody, "--size", "0"), 2), (("192.0.2.1:1",), 2)):
+            output, errors = load(*arguments, "--json", code=code)
+            report = json.loads(output)
+            check.validate(report)
+            need(report["exit_code"] == code and report["schema"] == "duolu.load-error/1", report)
+            need(errors == f"duolu: {report['error']}\n", errors, report)
+            need(report["command"].startswith("duolu load "), report)
+        # One that cannot be written changes neither the line nor the code.
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([TOOL, "load", nobody, "--json"], stdin=subprocess.DEVNULL,
+                                  stdout=full, stderr=subprocess.PIPE, timeout=GUARD,
+                                  env=ENVIRONMENT)
+        need(done.returncode == 4 and b"Connection refused" in done.stderr, done)
+
+
+def the_command_is_quoted_for_a_shell():
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"unix://{directory}/a b'c;$x\\"
+        with Server(listen=[path]) as server:
+            report = load_json(path, "--messages", "5", "--size", "10")
+            need(shlex.split(report["command"]) ==
+                 ["duolu", "load", path, "--messages", "5", "--size", "10"], report["command"])
+            output, _ = load(path, "--messages", "5")
+            again = output[output.index("duolu load"):].replace("duolu load", f"'{TOOL}' load", 1)
+            done = subprocess.run(["sh", "-c", again], stdin=subprocess.DEVNULL,
+                                  capture_output=True, timeout=GUARD, env=ENVIRONMENT, text=True)
+            need(done.returncode == 0 and "messages     5 in" in done.stdout, again, done)
+            server.stop()
+
+
+def low_rates():
+    with Server() as server:
+        report = load_json(server.addresses[0], "--rate", "0.5", "--messages", "2")
+        need(report["messages"] == 2 and report["elapsed_s"] >= 1.9, report)
+        need(report["options"]["rate"] == 0.5, report["options"])
+        output, _ = load(server.addresses[0], "--rate", "1/h", "--messages", "1")
+        need("asked for    0.000278 a second, evenly" in output, output)
+
+
+def a_server_that_restarts():
+    """The run goes on, and says how long nobody was there. The exit code is 1: messages were lost."""
+    check = validator()
+    with Server() as first:
+        address = first.addresses[0]
+        process = subprocess.Popen(
+            [TOOL, "load", address, "-c", "8", "--duration", "3s", "--warmup", "0", "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
+        time.sleep(0.5)  # in the middle of the measurement
+        first.process.kill()
+        first.wait()
+        time.sleep(0.3)  # the least that the gap is long
+        with Server(listen=[address]) as second:
+            output, _ = process.communicate(timeout=GUARD)
+            need(second.stop()["messages"] > 0)
+    report = json.loads(output)
+    check.validate(report)
+    need(process.returncode == 1 and report["stopped"] is None, process.returncode, report)
+    need(report["gaps"]["count"] == 1 and report["gaps"]["total_s"] >= 0.3, report["gaps"])
+    need(report["gaps"]["longest_s"] == report["gaps"]["total_s"], report["gaps"])
+    need(report["connections"]["lost"] >= 8, report["connections"])
+    need(report["connections"]["open_at_end"] == 8, report["connections"])
+    need(report["errors"]["refused"] == 1, report["errors"])
+
+
+def read_screen(master, process):
+    """What comes out of a terminal until the process has ended."""
+    shown = b""
+    while True:
+        ready, _, _ = select.select([master], [], [], 0.1)
+        if ready:
+            try:
+                shown += os.read(master, 65536)
+            except OSError:  # EIO: nobody has the other end any more
+                process.wait()
+                return shown
+        elif process.poll() is not None:
+            return shown
+
+
+def terminal(columns):
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    return master, slave
+
+
+def progress_fits_a_narrow_terminal():
+    with Server() as server:
+        master, slave = terminal(40)
+        process = subprocess.Popen([TOOL, "load", server.addresses[0], "-d", "1s", "-c", "100"],
+                                   stdout=subprocess.DEVNULL, stderr=slave, env=ENVIRONMENT)
+        os.close(slave)
+        shown = read_screen(master, process)
+        os.close(master)
+        need(process.returncode == 0, process.returncode, shown)
+        lines = [line for line in shown.split(b"\r\x1b[K") if line]
+        need(any(line.startswith(b"measuring") for line in lines), shown)
+        need(all(len(line) < 40 and b"\n" not in line for line in lines), lines)
+        need(shown.endswith(b"\r\x1b[K"), "the line is erased at the end", shown)
+
+
+def a_terminal_that_does_not_read_holds_up_nothing():
+    with Server() as server:
+        master, slave = terminal(80)
+        # Full: whoever writes to it now waits.
+        os.set_blocking(slave, False)
+        try:
+            while True:
+                os.write(slave, b"x" * 4096)
+        except BlockingIOError:
+            pass
+        os.set_blocking(slave, True)
+        process = subprocess.Popen([TOOL, "load", server.addresses[0], "-d", "1s", "--json"],
+                                   stdout=subprocess.PIPE, stderr=slave, env=ENVIRONMENT)
+        output, _ = process.communicate(timeout=GUARD)
+        os.close(slave)
+        os.close(master)
+        report = json.loads(output)
+        need(process.returncode == 0 and report["stopped"] is None, report)
+        need(0.99 < report["elapsed_s"] < 5 and report["latency_us"]["uncorrected"]["max"] < 5e6,
+             report)
+
+
+def every_address_of_a_name_is_tried():
+    """A name with two addresses, the first of which never answers."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
+        raise Skip("needs unshare(1) to give a program an /etc/hosts of its own")
+    with Server(listen=["127.0.0.9:0"]) as server, socket.socket() as silent, \
+            tempfile.NamedTemporaryFile("w") as hosts:
+        silent.bind(("127.0.0.1", server.port))
+        silent.listen(0)
+        fill = []
+        for _ in range(4):  # a full backlog drops what else comes
+            fill.append(socket.socket())
+            fill[-1].setblocking(False)
+            fill[-1].connect_ex(silent.getsockname())
+        hosts.write("127.0.0.1 both.test\n127.0.0.9 both.test\n")
+        hosts.flush()
+        os.chmod(hosts.name, 0o644)
+        done = subprocess.run(
+            ["unshare", "-rm", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', hosts.name,
+             TOOL, "load", f"both.test:{server.port}", "--messages", "100", "--json"],
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=GUARD, env=ENVIRONMENT,
+            text=True)
+        for client in fill:
+            client.close()
+        if "mount" in done.stderr:
+            raise Skip(done.stderr.strip())
+        need(done.returncode == 0, done)
+        report = json.loads(done.stdout)
+        need(report["target"] == server.addresses[0] and report["messages"] == 100, report)
+        need(report["connections"]["opened"] == 10, report)
 
 
 def a_wrong_answer_ends_it():
@@ -290,7 +460,9 @@ def a_stall_shows_in_the_corrected_latency():
 
 if __name__ == "__main__":
     main(json_is_as_documented, every_kind_of_address, a_name_whose_first_address_does_not_answer,
-         a_correct_server_is_not_accused, socat_is_not_accused, the_table, idle_connections_are_really_there, refusals, a_wrong_answer_ends_it,
-         a_server_that_dies, ctrl_c_shows_the_figures_so_far,
-         a_report_that_cannot_be_written_is_a_failure,
-         a_stall_shows_in_the_corrected_latency)
+         every_address_of_a_name_is_tried, a_correct_server_is_not_accused, socat_is_not_accused,
+         the_table, idle_connections_are_really_there, refusals, a_failure_is_an_object_too,
+         the_command_is_quoted_for_a_shell, low_rates, a_wrong_answer_ends_it, a_server_that_dies,
+         a_server_that_restarts, ctrl_c_shows_the_figures_so_far,
+         a_report_that_cannot_be_written_is_a_failure, progress_fits_a_narrow_terminal,
+         a_terminal_that_does_not_read_holds_up_nothing, a_stall_shows_in_the_corrected_latency)
