@@ -375,6 +375,18 @@ ssize_t FaultKernel::write(int fd, const void* buffer, std::size_t size) noexcep
                   [&](std::size_t part) { return inner_.write(fd, buffer, part); });
 }
 
+ssize_t FaultKernel::writev(int fd, const iovec* parts, int count) noexcept {
+  // A count that the kernel refuses is the kernel's to refuse, parts and all.
+  if (count < 0) return inner_.writev(fd, parts, count);
+  msghdr whole{};
+  whole.msg_iov = const_cast<iovec*>(parts);
+  whole.msg_iovlen = static_cast<std::size_t>(count);
+  return transfer(Call::writev, fd, size_of(whole), 0, [&](std::size_t part) {
+    const Clipped clipped(whole, part);
+    return inner_.writev(fd, clipped.message.msg_iov, static_cast<int>(clipped.message.msg_iovlen));
+  });
+}
+
 int FaultKernel::pipe(int fds[2]) noexcept {
   return plain(Call::pipe, [&] { return inner_.pipe(fds); });
 }
@@ -537,10 +549,11 @@ bool FaultKernel::may_pretend_empty(const File& file, bool writing) noexcept {
 template <class Real>
 ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept {
   const std::uint64_t number = enter(call);
-  const bool writing = call == Call::send || call == Call::sendmsg || call == Call::write;
+  const bool by_write = call == Call::write || call == Call::writev;
+  const bool writing = call == Call::send || call == Call::sendmsg || by_write;
   // What a signal handler may do: no lock from here on (K6).
   const auto wakes = [&](const File& file) {
-    return call == Call::write && !file.socket && (!file.pipe || size <= PIPE_BUF);
+    return by_write && !file.socket && (!file.pipe || size <= PIPE_BUF);
   };
   if (const int error = planned(call, number); error != 0) {
     const File file = look_at(fd, flags);

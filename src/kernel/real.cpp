@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -101,6 +102,9 @@ class RealKernel final : public Kernel {
   }
   ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override {
     return outcome(::write(fd, buffer, size));
+  }
+  ssize_t writev(int fd, const iovec* parts, int count) noexcept override {
+    return outcome(::writev(fd, parts, count));
   }
   int lstat(const char* path, struct stat* status) noexcept override {
     return outcome(::lstat(path, status));

@@ -100,6 +100,7 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
       {Call::isatty, [](Kernel& k) { return k.isatty(-1); }},
       {Call::read, [](Kernel& k) { return k.read(-1, bytes, 1); }},
       {Call::write, [](Kernel& k) { return k.write(-1, bytes, 1); }},
+      {Call::writev, [](Kernel& k) { return k.writev(-1, nullptr, 0); }},
       {Call::pipe,
        [](Kernel& k) -> long {
          int fds[2];
@@ -297,8 +298,8 @@ TEST_F(FaultTest, F1_accept_without_descriptors_leaves_the_connection_in_the_que
 
 TEST_F(FaultTest, F1_a_connection_that_broke_stays_broken) {
   iovec part{.iov_base = buffer.data(), .iov_len = 1};
-  for (const Call call :
-       {Call::recv, Call::send, Call::recvmsg, Call::sendmsg, Call::read, Call::write}) {
+  for (const Call call : {Call::recv, Call::send, Call::recvmsg, Call::sendmsg, Call::read,
+                          Call::write, Call::writev}) {
     for (const int error : {ECONNRESET, EPIPE, ETIMEDOUT}) {
       for (const bool tcp : {false, true}) {
         SCOPED_TRACE(std::string(to_string(call)) + (tcp ? " tcp " : " unix ") +
@@ -316,6 +317,7 @@ TEST_F(FaultTest, F1_a_connection_that_broke_stays_broken) {
         if (call == Call::sendmsg) result = kernel.sendmsg(fd, &message, MSG_NOSIGNAL);
         if (call == Call::read) result = kernel.read(fd, buffer.data(), 1);
         if (call == Call::write) result = kernel.write(fd, "x", 1);
+        if (call == Call::writev) result = kernel.writev(fd, &part, 1);
         EXPECT_EQ(result, -error);
         EXPECT_EQ(receive(fd), 0);
         EXPECT_EQ(kernel.send(fd, "x", 1, MSG_NOSIGNAL), -EPIPE);
@@ -388,6 +390,19 @@ TEST_F(FaultTest, F4_short_transfers_move_at_least_one_byte_and_less_than_asked)
   const Pair pipe = pipe_pair();
   const std::string large(3 * 4096, 'x');
   EXPECT_LT(kernel.write(pipe.b.get(), large.data(), large.size()), 3 * 4096);
+  drain(pipe.a.get());
+  std::string head(5000, 'a');
+  std::string tail(5000, 'b');
+  const iovec parts[] = {{head.data(), head.size()}, {tail.data(), tail.size()}};
+  for (int round = 0; round < 20; ++round) {
+    const ssize_t sent = kernel.writev(pipe.b.get(), parts, 2);
+    ASSERT_GE(sent, 1);
+    ASSERT_LT(sent, 10'000);
+    std::string got(10'000, ' ');
+    ASSERT_EQ(::read(pipe.a.get(), got.data(), got.size()), sent);
+    EXPECT_EQ(got.substr(0, static_cast<std::size_t>(sent)),
+              (head + tail).substr(0, static_cast<std::size_t>(sent)));
+  }
   EXPECT_GT(kernel.injected(), 400U);
 }
 
@@ -405,6 +420,8 @@ TEST_F(FaultTest, messages_counters_and_small_pipe_writes_stay_whole) {
   kernel.set_rates({.short_transfers = 1000, .eagain = 1000});
   const Pair pipe = pipe_pair();
   for (int round = 0; round < 50; ++round) EXPECT_EQ(kernel.write(pipe.b.get(), "abcdefgh", 8), 8);
+  const iovec halves[] = {{buffer.data(), 4}, {buffer.data(), 4}};
+  for (int round = 0; round < 50; ++round) EXPECT_EQ(kernel.writev(pipe.b.get(), halves, 2), 8);
 #ifndef DUOLU_POSIX_ONLY
   kernel.set_rates({.short_transfers = 1000, .eagain = 1000, .eintr = 1000});
   const Fd counter(real_kernel(), real_kernel().eventfd());
@@ -474,6 +491,8 @@ TEST_F(FaultTest, F4_EINTR_comes_at_most_three_times_in_a_row) {
   EXPECT_EQ(interrupts([&] { return kernel.send(pair.b.get(), "xx", 2, 0); }), 3);
   EXPECT_EQ(interrupts([&] { return receive(pair.a.get(), 1); }), 3);
   EXPECT_EQ(interrupts([&] { return kernel.write(pair.a.get(), "x", 1); }), 3);
+  const iovec part{.iov_base = buffer.data(), .iov_len = 1};
+  EXPECT_EQ(interrupts([&] { return kernel.writev(pair.a.get(), &part, 1); }), 3);
   EXPECT_EQ(interrupts([&] { return kernel.read(pair.a.get(), buffer.data(), 1); }), 3);
   EXPECT_EQ(interrupts([&] { return kernel.ppoll(nullptr, 0, &no_time); }), 3);
   EXPECT_EQ(interrupts([&] { return kernel.pselect(0, nullptr, nullptr, nullptr, &no_time); }), 3);

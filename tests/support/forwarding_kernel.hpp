@@ -50,6 +50,9 @@ class ForwardingKernel : public Kernel {
   ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override {
     return real_.write(fd, buffer, size);
   }
+  ssize_t writev(int fd, const iovec* parts, int count) noexcept override {
+    return real_.writev(fd, parts, count);
+  }
   int pipe(int fds[2]) noexcept override { return real_.pipe(fds); }
   int lstat(const char* path, struct stat* status) noexcept override {
     return real_.lstat(path, status);

@@ -22,20 +22,20 @@
 //
 // Which calls random faults strike, and why not the others:
 //
-//   short_transfers    recv, send, recvmsg, sendmsg, read, write of stream sockets and pipes; a
-//                      datagram is whole or lost, an eventfd's counter too. Not a write to a pipe
-//                      of up to PIPE_BUF bytes, which is atomic. (A pipe in packet mode, which no
-//                      Kernel makes, does not show at its reading end: there a short read loses the
-//                      packet's rest.)
+//   short_transfers    recv, send, recvmsg, sendmsg, read, write, writev of stream sockets and
+//                      pipes; a datagram is whole or lost, an eventfd's counter too. Not a write to
+//                      a pipe of up to PIPE_BUF bytes, which is atomic. (A pipe in packet mode,
+//                      which no Kernel makes, does not show at its reading end: there a short read
+//                      loses the packet's rest.)
 //   eagain             the same and datagram sockets, and accept. Not where the end or an error is
 //                      there already (nothing is "not yet" then). Not a write of up to PIPE_BUF
 //                      bytes to a pipe: there it says that the reader has something to read.
-//   eintr              recv, send, recvmsg, sendmsg, read, write of sockets, pipes and terminals,
-//                      accept, pselect, ppoll, and epoll's waits unless they only look: those do
-//                      not sleep. POSIX allows it for all of these even if they are non-blocking.
-//                      Not eventfds, epoll_ctl and the calls that make or describe descriptors:
-//                      these never wait.
-//                      getrandom above 256 bytes: below it is never interrupted.
+//   eintr              recv, send, recvmsg, sendmsg, read, write, writev of sockets, pipes and
+//                      terminals, accept, pselect, ppoll, and epoll's waits unless they only look:
+//                      those do not sleep. POSIX allows it for all of these even if they are
+//                      non-blocking. Not eventfds, epoll_ctl and the calls that make or describe
+//                      descriptors: these never wait. getrandom above 256 bytes: below it is never
+//                      interrupted.
 //   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
 //
 // Of descriptors that block, as standard input may, only EINTR comes by chance. `now` and
@@ -122,6 +122,7 @@ class FaultKernel final : public Kernel {
   int isatty(int fd) noexcept override;
   ssize_t read(int fd, void* buffer, std::size_t size) noexcept override;
   ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override;
+  ssize_t writev(int fd, const iovec* parts, int count) noexcept override;
   int pipe(int fds[2]) noexcept override;
   int lstat(const char* path, struct stat* status) noexcept override;
   int unlink(const char* path) noexcept override;

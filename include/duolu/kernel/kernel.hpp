@@ -29,6 +29,7 @@
 
 struct addrinfo;
 struct epoll_event;
+struct iovec;
 struct msghdr;
 struct pollfd;
 struct rlimit;
@@ -82,6 +83,7 @@ class Kernel {
   virtual int isatty(int fd) noexcept = 0;
   virtual ssize_t read(int fd, void* buffer, std::size_t size) noexcept = 0;
   virtual ssize_t write(int fd, const void* buffer, std::size_t size) noexcept = 0;
+  virtual ssize_t writev(int fd, const iovec* parts, int count) noexcept = 0;
   /// pipe2: fds[0] reads, fds[1] writes.
   virtual int pipe(int fds[2]) noexcept = 0;
   /// stat without following a last symbolic link.
