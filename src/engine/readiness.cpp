@@ -17,8 +17,11 @@
 //            again, so all can be trusted.
 //   oneshot  The same; but a report takes everything out, and costs a change to put it back.
 
+#include <limits.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -89,6 +92,7 @@ class ReadinessEngine final : public Engine {
   void close(Descriptor& descriptor) noexcept override {
     DUOLU_CHECK(descriptor.in.state == Op::State::idle && descriptor.out.state == Op::State::idle);
     (void)poller_.remove(token_of(descriptor));
+    if (descriptor.kind == DescriptorKind::tcp) do_not_linger(descriptor.fd);
     kernel().close(std::exchange(descriptor.fd, -1));
     push_free(descriptor);
     --open_;
@@ -152,10 +156,6 @@ class ReadinessEngine final : public Engine {
 
  private:
   static constexpr std::uint64_t no_token = 0;
-  /// A Unix datagram socket that is not connected counts as writable whatever its peer's queue has
-  /// room for (unix_dgram_poll in Linux), so waiting would be spinning. Nothing else says so often
-  /// that it could be written to, and cannot.
-  static constexpr std::uint32_t most_in_vain = 64;
 
   static Token token_of(const Descriptor& descriptor) noexcept {
     return static_cast<Token>(descriptor.token);
@@ -204,7 +204,9 @@ class ReadinessEngine final : public Engine {
   /// A send that did not go out at once and whole: `took` is what the first attempt gave.
   [[gnu::noinline, gnu::cold]] bool go_on_sending(Descriptor& descriptor, ssize_t took) {
     Op& op = descriptor.out;
-    op.moved = took > 0 ? static_cast<std::uint32_t>(took) : 0;
+    took = after_error(descriptor, took,
+                       [&] { return transmit(descriptor, op.data, std::size_t{op.size}); });
+    op.moved = took > 0 ? static_cast<std::uint64_t>(took) : 0;
     if (took < 0 && took != -EAGAIN && took != -EINTR) {
       op.result = static_cast<std::int32_t>(took);
       return end_now(op);
@@ -269,15 +271,14 @@ class ReadinessEngine final : public Engine {
   bool starve(Op& op) noexcept {
     op.state = Op::State::starved;
     op.next = nullptr;
-    *last_starved_ = &op;
-    last_starved_ = &op.next;
+    op.previous = last_starved_;
+    (last_starved_ == nullptr ? starved_ : last_starved_->next) = &op;
+    last_starved_ = &op;
     return false;
   }
   void forget_starved(Op& op) noexcept {
-    Op** link = &starved_;
-    while (*link != &op) link = &(*link)->next;
-    *link = op.next;
-    if (last_starved_ == &op.next) last_starved_ = link;
+    (op.previous == nullptr ? starved_ : op.previous->next) = op.next;
+    (op.next == nullptr ? last_starved_ : op.next->previous) = op.previous;
     op.state = Op::State::parked;
   }
   void push_free(Descriptor& descriptor) noexcept {
@@ -317,7 +318,7 @@ class ReadinessEngine final : public Engine {
     if (op.code == Op::Code::recv_lent && got <= 0) give_back(LentBuffer::of(op.data));
     if (got == -EINTR || got == -EAGAIN) return false;
     op.chance = Op::Chance::socket;
-    finish(op, static_cast<std::int32_t>(got));
+    finish(op, static_cast<std::int32_t>(got > 0 ? got : end_of(of_in(op), got)));
     return true;
   }
 
@@ -385,9 +386,11 @@ class ReadinessEngine final : public Engine {
 
   bool advance_recv(Descriptor& descriptor, Op& op) {
     const ssize_t got = again([&] { return receive(descriptor, op.data, op.size); });
-    if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
+    if (got == -EAGAIN) return nothing_there(descriptor, op);
+    if (got <= 0) [[unlikely]]
+      return ended_with(op, end_of(descriptor, got));
     // A full buffer says nothing about what is behind it, and nor does any other kind of file.
-    if (got > 0 && static_cast<std::uint32_t>(got) < op.size && descriptor.trusts_short)
+    if (static_cast<std::uint32_t>(got) < op.size && descriptor.trusts_short)
       drained(descriptor, op, Interest::readable);
     op.result = static_cast<std::int32_t>(got);
     return true;
@@ -411,7 +414,7 @@ class ReadinessEngine final : public Engine {
   bool advance_recvmsg(Descriptor& descriptor, Op& op) {
     auto* const message = reinterpret_cast<msghdr*>(op.data);
     const ssize_t got = again([&] { return kernel().recvmsg(descriptor.fd, message, MSG_TRUNC); });
-    if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
+    if (got == -EAGAIN) return nothing_there(descriptor, op);
     op.result = static_cast<std::int32_t>(got);
     return true;
   }
@@ -427,10 +430,11 @@ class ReadinessEngine final : public Engine {
     op.result = 0;
     while (op.moved < op.size) {
       const std::size_t left = op.size - op.moved;
-      const ssize_t took = again([&] { return transmit(descriptor, op.data + op.moved, left); });
+      const auto call = [&] { return transmit(descriptor, op.data + op.moved, left); };
+      const ssize_t took = after_error(descriptor, again(call), call);
       if (took == -EAGAIN) return drained(descriptor, op, Interest::writable);
       if (took < 0) return ended_with(op, took);
-      op.moved += static_cast<std::uint32_t>(took);
+      op.moved += static_cast<std::uint64_t>(took);
       if (op.moved < op.size && descriptor.trusts_short)
         return drained(descriptor, op, Interest::writable);
     }
@@ -440,19 +444,29 @@ class ReadinessEngine final : public Engine {
   bool advance_sendmsg(Descriptor& descriptor, Op& op) {
     auto& message = *reinterpret_cast<msghdr*>(op.data);
     op.result = 0;
-    for (;;) {
-      const ssize_t took = again([&] { return transmit(descriptor, message); });
+    for (bool tried_again = false;;) {
+      const auto call = [&] { return transmit(descriptor, message); };
+      const ssize_t took = after_error(descriptor, again(call), call);
       if (took == -EAGAIN) {
-        // Of sendmsg the size is free: how often it was told in vain to try.
-        if (descriptor.kind == DescriptorKind::socket && ++op.size > most_in_vain)
-          return ended_with(op, -ENOBUFS);
-        return drained(descriptor, op, Interest::writable);
+        if (!cannot_wait(descriptor, message)) return drained(descriptor, op, Interest::writable);
+        // There may have been room since: then this was the wrong moment.
+        if (tried_again) return ended_with(op, -ENOBUFS);
+        tried_again = true;
+        continue;
       }
-      op.size = 0;
       if (took < 0) return ended_with(op, took);
-      op.moved += static_cast<std::uint32_t>(took);
+      op.moved += static_cast<std::uint64_t>(took);
       if (skip(message, static_cast<std::size_t>(took))) return true;
     }
+  }
+  /// After EAGAIN: whether waiting would be spinning. A Unix datagram socket counts as writable
+  /// while its own buffer has room, and while the queue of the peer has that it is connected to; of
+  /// one that `message` names nobody is told (unix_dgram_poll in Linux).
+  bool cannot_wait(Descriptor& descriptor, const msghdr& message) {
+    if (message.msg_name == nullptr || descriptor.kind == DescriptorKind::tcp) return false;
+    pollfd one{.fd = descriptor.fd, .events = POLLOUT, .revents = 0};
+    const timespec at_once{};
+    return again([&] { return kernel().ppoll(&one, 1, &at_once); }) > 0;
   }
   /// Takes `moved` bytes off the front of the parts; whether nothing is left.
   static bool skip(msghdr& message, std::size_t moved) noexcept {
@@ -475,12 +489,73 @@ class ReadinessEngine final : public Engine {
     socklen_t size = sizeof error;
     const int result = kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_ERROR, &error, &size);
     op.result = result < 0 ? result : -error;
+    note_error(descriptor, op.result);
     return true;
   }
 
   static bool ended_with(Op& op, ssize_t result) noexcept {
     op.result = static_cast<std::int32_t>(result);
     return true;
+  }
+
+  // --- errors that are told once (EN12)
+
+  /// Errors of the connection, or of a message that was sent before: what SO_ERROR holds. Others
+  /// (ENOBUFS, EMSGSIZE) are of the call, and a stream goes on after them; EPIPE is one that the
+  /// kernel gives as often as it is asked.
+  static bool is_told_once(ssize_t result) noexcept {
+    switch (-result) {
+      case ECONNABORTED:
+      case ECONNREFUSED:
+      case ECONNRESET:
+      case EHOSTDOWN:
+      case EHOSTUNREACH:
+      case ENETDOWN:
+      case ENETRESET:
+      case ENETUNREACH:
+      case ENONET:
+      case ENOPROTOOPT:
+      case EPROTO:
+      case ETIMEDOUT: return true;
+      default: return false;
+    }
+  }
+  static void note_error(Descriptor& descriptor, ssize_t result) noexcept {
+    if (is_told_once(result) && descriptor.kind != DescriptorKind::datagram)
+      descriptor.error = static_cast<std::int32_t>(-result);
+  }
+  /// What a read ends with that got `got`, no bytes.
+  static ssize_t end_of(Descriptor& descriptor, ssize_t got) noexcept {
+    note_error(descriptor, got);
+    const bool broken = descriptor.error != 0 && descriptor.kind != DescriptorKind::datagram;
+    return got == 0 && broken ? -descriptor.error : got;
+  }
+  /// What a send ends with that got `took`. Of a datagram socket it may be the error of a message
+  /// sent before (udp(7)): then `call`, the same once more, does not give it. A message's own error
+  /// it gives again, or another one in its place: to a Unix peer that has gone, ENOTCONN.
+  template <class Call>
+  ssize_t after_error(Descriptor& descriptor, ssize_t took, Call call) {
+    if (took >= 0 || took == -EAGAIN) return took;
+    note_error(descriptor, took);
+    const bool earlier =
+        descriptor.kind == DescriptorKind::datagram && (is_told_once(took) || took == -EMSGSIZE);
+    if (!earlier) return took;
+    const ssize_t next = again(call);
+    if (next < 0 && next != -EAGAIN) return took;
+    tell_receiver(descriptor, took);
+    return next;
+  }
+  void tell_receiver(Descriptor& descriptor, ssize_t result) noexcept {
+    Op& op = descriptor.in;
+    if (op.state == Op::State::parked) return finish(op, static_cast<std::int32_t>(result));
+    descriptor.error = static_cast<std::int32_t>(-result);
+    op.chance = chance(descriptor);
+  }
+  /// After EAGAIN: whether an error is told instead, of a message sent before.
+  bool nothing_there(Descriptor& descriptor, Op& op) noexcept {
+    drained(descriptor, op, Interest::readable);
+    if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return false;
+    return ended_with(op, -std::exchange(descriptor.error, 0));
   }
 
   // --- system calls
@@ -503,12 +578,32 @@ class ReadinessEngine final : public Engine {
     return kernel().send(descriptor.fd, data, size, MSG_NOSIGNAL);
   }
   ssize_t transmit(Descriptor& descriptor, const msghdr& message) {
-    if (descriptor.kind != DescriptorKind::file)
-      return kernel().sendmsg(descriptor.fd, &message, MSG_NOSIGNAL);
-    for (std::size_t i = 0; i < message.msg_iovlen; ++i)
-      if (const iovec& part = message.msg_iov[i]; part.iov_len > 0)
-        return kernel().write(descriptor.fd, part.iov_base, part.iov_len);
-    return 0;
+    if (descriptor.kind == DescriptorKind::file)
+      return kernel().writev(descriptor.fd, message.msg_iov,
+                             static_cast<int>(std::min<std::size_t>(message.msg_iovlen, IOV_MAX)));
+    if (message.msg_iovlen > IOV_MAX && is_stream(descriptor)) [[unlikely]] {
+      msghdr first = message;
+      first.msg_iovlen = IOV_MAX;
+      return kernel().sendmsg(descriptor.fd, &first, MSG_NOSIGNAL);
+    }
+    return kernel().sendmsg(descriptor.fd, &message, MSG_NOSIGNAL);
+  }
+  bool is_stream(const Descriptor& descriptor) noexcept {
+    int type = 0;
+    socklen_t size = sizeof type;
+    return kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
+           type == SOCK_STREAM;
+  }
+  /// SO_LINGER with a time makes close(2) wait for the peer, even of a non-blocking socket
+  /// (socket(7)). Without it the system sends the rest all the same. With 0 it resets at once,
+  /// which stays. Sockets that are accepted have the listener's.
+  void do_not_linger(int fd) noexcept {
+    linger set{};
+    socklen_t size = sizeof set;
+    if (kernel().getsockopt(fd, SOL_SOCKET, SO_LINGER, &set, &size) < 0) return;
+    if (set.l_onoff == 0 || set.l_linger == 0) return;
+    set.l_onoff = 0;
+    (void)kernel().setsockopt(fd, SOL_SOCKET, SO_LINGER, &set, sizeof set);
   }
 
   /// False, for whoever has nothing to show for it.
@@ -534,7 +629,7 @@ class ReadinessEngine final : public Engine {
   const std::size_t buffers_;           ///< Most there may be.
   std::size_t made_ = 0;                ///< There are, but for those that stalled peers have.
   Op* starved_ = nullptr;               ///< Those who wait for a buffer, in order.
-  Op** last_starved_ = &starved_;
+  Op* last_starved_ = nullptr;
 };
 
 }  // namespace

@@ -50,7 +50,7 @@ Result<Datagram> Datagram::open(Loop& loop, const Address& address) {
   const int bound = kernel.bind(made, address.data(), address.size());
   if (bound < 0) return fail(-bound);
   const Result<Descriptor*> descriptor =
-      open_descriptor(loop.engine(), std::move(fd), DescriptorKind::socket);
+      open_descriptor(loop.engine(), std::move(fd), DescriptorKind::datagram);
   if (!descriptor) return fail(descriptor.error());
   return Datagram(**descriptor);
 }

@@ -13,7 +13,7 @@ namespace {
 std::string name_of(const Descriptor& descriptor, const Address& address) {
   std::string name = address.to_string();
   constexpr std::string_view tcp = "tcp://";
-  if (descriptor.kind != DescriptorKind::tcp && name.starts_with(tcp))
+  if (descriptor.kind == DescriptorKind::datagram && name.starts_with(tcp))
     name.replace(0, tcp.size(), "udp://");
   return name + " (descriptor " + std::to_string(descriptor.fd) + ")";
 }

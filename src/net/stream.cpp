@@ -1,6 +1,7 @@
 #include "duolu/net/stream.hpp"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -24,14 +25,33 @@ class StreamCategory final : public std::error_category {
   }
 };
 
-/// What `fd` is: of TCP short transfers can always be trusted.
+/// An option of a socket; -1 if there is no such one.
+int option_of(Kernel& kernel, int fd, int name) noexcept {
+  int value = -1;
+  socklen_t size = sizeof value;
+  return kernel.getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
+}
+
+/// Whether `fd`, a stream socket, is TCP's: SCTP's have streams of messages, MPTCP's their own
+/// ways.
+bool is_tcp(Kernel& kernel, int fd) noexcept {
+#ifdef SO_PROTOCOL
+  if (option_of(kernel, fd, SO_PROTOCOL) != IPPROTO_TCP) return false;
+#endif
+  Address bound;
+  if (kernel.getsockname(fd, bound.data(), bound.size_slot()) < 0) return false;
+  return bound.family() == AF_INET || bound.family() == AF_INET6;
+}
+
+/// What `fd` is. Of TCP short transfers can always be trusted, so nothing else may count as that.
 DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept {
   struct stat status{};
   if (kernel.fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return DescriptorKind::file;
-  Address bound;
-  if (kernel.getsockname(fd, bound.data(), bound.size_slot()) < 0) return DescriptorKind::socket;
-  return bound.family() == AF_INET || bound.family() == AF_INET6 ? DescriptorKind::tcp
-                                                                 : DescriptorKind::socket;
+  switch (option_of(kernel, fd, SO_TYPE)) {
+    case SOCK_STREAM: return is_tcp(kernel, fd) ? DescriptorKind::tcp : DescriptorKind::socket;
+    case SOCK_DGRAM: return DescriptorKind::datagram;
+    default: return DescriptorKind::socket;
+  }
 }
 
 }  // namespace

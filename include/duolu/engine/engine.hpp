@@ -34,6 +34,12 @@
 //        no buffer from others.
 //   EN11 What nobody waits for lets wait() sleep: bytes that are not read, room that is not used,
 //        an end, an error wake it when they come, and not again.
+//   EN12 An error that broke a connection (ECONNRESET, ETIMEDOUT and the like) is told by the
+//        kernel once, to either direction. Here recv() and recv_lent() give it, after the data
+//        that had come, however often they ask and whichever direction was told it first: 0 is
+//        the end that the peer made. An error that a datagram met is told by the kernel to the
+//        next request of its socket. Here it keeps no other datagram from being sent: recvmsg()
+//        ends with it.
 #pragma once
 
 #include <sys/socket.h>
@@ -82,11 +88,14 @@ struct Op {
     file,    ///< By read and write.
   };
 
-  void* waiter = nullptr;   ///< The caller's own: who is to go on.
-  Op* next = nullptr;       ///< The engine's: the list of finished ones, or of starved ones.
-  char* data = nullptr;     ///< Of the request; of recv_lent, once it has ended, what was received.
-  std::uint32_t size = 0;   ///< Of the request.
-  std::uint32_t moved = 0;  ///< What sends: bytes sent so far.
+  void* waiter = nullptr;  ///< The caller's own: who is to go on.
+  Op* next = nullptr;      ///< The engine's: the list of finished ones, or of starved ones.
+  char* data = nullptr;    ///< Of the request; of recv_lent, once it has ended, what was received.
+  union {
+    std::uint64_t moved = 0;  ///< What sends: bytes sent so far.
+    Op* previous;             ///< The engine's: in the list of starved ones.
+  };
+  std::uint32_t size = 0;   ///< Of the request; of sendmsg it is unused.
   std::int32_t result = 0;  ///< Once it has ended.
   Code code = Code::none;
   State state = State::idle;
@@ -100,9 +109,10 @@ struct Op {
 
 /// What is known of a descriptor that helps to wait for it.
 enum class DescriptorKind : std::uint8_t {
-  tcp,     ///< A TCP socket: a short transfer means that there is no more for now, also to edges.
-  socket,  ///< Any other socket: to edges, only EAGAIN means it.
-  file,    ///< No socket: a pipe, a terminal, a regular file (which never blocks). read and write.
+  tcp,       ///< A TCP socket: a short transfer means that there is no more for now, also to edges.
+  socket,    ///< Any other socket of a connection: to edges, only EAGAIN means it.
+  datagram,  ///< A datagram socket: the same, and what it receives has no end.
+  file,  ///< No socket: a pipe, a terminal, a regular file (which never blocks). read and write.
 };
 
 /// One file descriptor, opened in an Engine. Its address stays the same until it is closed.
@@ -115,6 +125,7 @@ struct Descriptor {
   // The rest is the engine's; of these, the readiness engine's:
   bool trusts_short = false;  ///< A short transfer means that there is no more for now.
   std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
+  std::int32_t error = 0;     ///< The errno that the kernel has told already (EN12).
   std::uint64_t token = 0;
 };
 
@@ -184,8 +195,11 @@ class Engine {
     prepare_send_lent(descriptor, buffer);
     return start_send_lent(descriptor);
   }
-  /// Sends all parts of `message`, one after the other; of a datagram, to where it says. The parts
-  /// change on the way. Result: 0, or -errno.
+  /// Sends all parts of `message`, one after the other, however many they are; of a datagram, to
+  /// where it says. They go out in one system call as long as the kernel takes them, IOV_MAX parts
+  /// (1,024 in Linux) at a time; a message of more is refused, where messages have boundaries. The
+  /// parts change on the way. Result: 0, or -errno; -ENOBUFS when the queue of a Unix peer is full
+  /// that `message` names: for its room the kernel lets nobody wait.
   bool sendmsg(Descriptor& descriptor, msghdr& message) {
     prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
     return start_out(descriptor);

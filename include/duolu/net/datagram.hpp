@@ -54,15 +54,17 @@ class Datagram {
     if (descriptor_ != nullptr) descriptor_->engine->close(*descriptor_);
   }
 
-  /// The next datagram. Errors: recvmsg(2)'s; ECONNREFUSED tells of one sent before to a peer that
-  /// does not listen (after connect() only). Cancelled: ECANCELED, and none is lost.
+  /// The next datagram. Errors: recvmsg(2)'s. After connect(), what became of one sent before comes
+  /// out here, once: ECONNREFUSED when the peer does not listen. Cancelled: ECANCELED, and none is
+  /// lost.
   auto receive(std::span<char> buffer) noexcept {
     return detail::MessageAwaitable<detail::ReceiveRequest>{
         descriptor_, {{}, {.iov_base = buffer.data(), .iov_len = buffer.size()}}};
   }
   /// Sends one datagram. It has left when this ends, which says nothing of its arrival. Errors:
-  /// sendmsg(2)'s; EMSGSIZE if it is too long; ENOBUFS if the queue of a Unix peer is full, to
-  /// which this is not connected: for its room the system lets nobody wait.
+  /// sendmsg(2)'s of this one (those of earlier ones come out of receive(), and stop no other);
+  /// EMSGSIZE if it is too long; ENOBUFS if the queue of a Unix peer is full that `to` names: for
+  /// its room the system lets nobody wait.
   auto send(std::string_view bytes, const Address& to) noexcept {
     return detail::MessageAwaitable<detail::SendToRequest>{descriptor_, {{}, part(bytes), to}};
   }

@@ -1,0 +1,349 @@
+// What sends: parts, sizes, budgets, cancelled requests, and peers whose queue is full. Clauses
+// EN2, EN5, EN6, EN7, EN9, for the engine over every backend, registering with every trigger.
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "duolu/engine/engine.hpp"
+#include "duolu/kernel/fault.hpp"
+#include "support/allocations.hpp"
+#include "support/endpoints.hpp"
+#include "support/engine_fixture.hpp"
+#include "support/forwarding_kernel.hpp"
+
+namespace duolu::test {
+namespace {
+
+/// Takes whatever it is given, and looks at none of it.
+class BottomlessKernel final : public ForwardingKernel {
+ public:
+  ssize_t sendmsg(int, const msghdr* message, int) noexcept override {
+    return static_cast<ssize_t>(message->msg_iov[0].iov_len);
+  }
+};
+
+class SendTest : public EngineFixture {
+ protected:
+  ~SendTest() override { stop(); }  // before the kernels go
+
+  /// Receives into a lent buffer what the peer of `in` has sent.
+  LentBuffer& lend(Descriptor& in, int peer, const std::string& bytes) {
+    put(peer, bytes);
+    EXPECT_TRUE(settled(in.fd, POLLIN));
+    EXPECT_EQ(engine->recv_lent(in) ? in.in.result : result_of(in.in),
+              static_cast<int>(bytes.size()));
+    return Engine::lent(in);
+  }
+  /// Ends a request, whenever that is.
+  int ended(bool at_once, const Op& op) { return at_once ? op.result : result_of(op); }
+
+  FaultKernel faults{real_kernel()};
+  BottomlessKernel bottomless;
+};
+DUOLU_EVERY_BACKEND_AND_TRIGGER(SendTest);
+
+msghdr message_of(std::vector<iovec>& parts) {
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  return message;
+}
+
+// A pipe in packet mode (pipe(2), O_DIRECT) shows what was one write.
+TEST_P(SendTest, EN7_parts_go_out_in_one_write_to_a_pipe) {
+  int fds[2];
+  ASSERT_EQ(::pipe2(fds, O_DIRECT | O_NONBLOCK | O_CLOEXEC), 0);
+  const Fd reader(real_kernel(), fds[0]);
+  Descriptor& out = open(Fd(real_kernel(), fds[1]), DescriptorKind::file);
+  std::string texts[] = {"", "one", "", "two", "three\n"};
+  std::vector<iovec> parts;
+  for (std::string& text : texts) parts.push_back({text.data(), text.size()});
+  msghdr message = message_of(parts);
+  EXPECT_EQ(ended(engine->sendmsg(out, message), out.out), 0);
+  EXPECT_EQ(out.out.moved, 12U);
+  char packet[64];
+  ASSERT_EQ(::read(reader.get(), packet, sizeof packet), 12);
+  EXPECT_EQ(std::string_view(packet, 12), "onetwothree\n");
+}
+
+// IOV_MAX is 1,024 in Linux.
+TEST_P(SendTest, EN7_more_parts_than_one_call_takes_are_sent_all_the_same) {
+  for (const std::size_t count : {1024U, 1025U, 5000U}) {
+    for (const auto make : {tcp_pair, +[] { return unix_pair(); }, pipe_pair}) {
+      SCOPED_TRACE(testing::Message() << count << " parts");
+      Pair pair = make();
+      const DescriptorKind kind = make == pipe_pair  ? DescriptorKind::file
+                                  : make == tcp_pair ? DescriptorKind::tcp
+                                                     : DescriptorKind::socket;
+      Descriptor& out = open(std::move(pair.b), kind);
+      std::string letters(count, ' ');
+      std::vector<iovec> parts;
+      for (std::size_t i = 0; i < count; ++i) {
+        letters[i] = static_cast<char>('a' + i % 26);
+        parts.push_back({&letters[i], 1});
+      }
+      msghdr message = message_of(parts);
+      EXPECT_EQ(ended(engine->sendmsg(out, message), out.out), 0);
+      EXPECT_EQ(out.out.moved, count);
+      std::string got;
+      while (got.size() < count) {
+        ASSERT_TRUE(settled(pair.a.get(), POLLIN));
+        char buffer[8192];
+        const ssize_t size = ::read(pair.a.get(), buffer, sizeof buffer);
+        ASSERT_GT(size, 0);
+        got.append(buffer, static_cast<std::size_t>(size));
+      }
+      EXPECT_EQ(got, letters);
+    }
+  }
+}
+
+TEST_P(SendTest, EN7_a_message_of_too_many_parts_is_refused_and_not_torn) {
+  for (const int type : {SOCK_DGRAM, SOCK_SEQPACKET}) {
+    Pair pair = unix_pair(type);
+    Descriptor& out = open(std::move(pair.b), DescriptorKind::socket);
+    char byte = 'x';
+    std::vector<iovec> parts(1025, iovec{&byte, 1});
+    msghdr message = message_of(parts);
+    EXPECT_EQ(ended(engine->sendmsg(out, message), out.out), -EMSGSIZE);
+    EXPECT_EQ(drain(pair.a.get()), 0U);
+  }
+}
+
+TEST_P(SendTest, EN7_more_than_four_gigabytes_are_counted) {
+  start(bottomless);
+  Pair pair = tcp_pair();
+  Descriptor& out = open(std::move(pair.b));
+  char none = 0;
+  std::vector<iovec> parts(5, iovec{&none, std::size_t{3} << 29U});
+  msghdr message = message_of(parts);
+  EXPECT_EQ(ended(engine->sendmsg(out, message), out.out), 0);
+  EXPECT_EQ(out.out.moved, std::uint64_t{15} << 29U);
+}
+
+TEST_P(SendTest, EN6_sends_that_end_at_once_have_a_budget) {
+  start(real_kernel(), {.budget = 3});
+  Pair source = tcp_pair();
+  Pair sink = tcp_pair();
+  Descriptor& in = open(std::move(source.a));
+  Descriptor& out = open(std::move(sink.a));
+  for (const bool lent : {false, true}) {
+    SCOPED_TRACE(lent);
+    for (int round = 0; round < 2; ++round) {
+      LentBuffer* const buffer = lent ? &lend(in, source.b.get(), "x") : nullptr;
+      if (buffer != nullptr) Engine::give_back(*buffer);
+      ASSERT_TRUE(engine->wait(immediately));
+      for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->send(out, "y", 1)) << i;
+      bool now = false;
+      if (lent) {
+        // Its budget is another wait's, so that receiving takes nothing of this one's.
+        ASSERT_TRUE(engine->wait(immediately));
+        LentBuffer& last = lend(in, source.b.get(), "x");
+        while (engine->send(out, "y", 1)) {
+        }
+        ASSERT_TRUE(engine->wait(never));  // does not wait: there is something to take
+        EXPECT_EQ(take(), &out.out);
+        for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->send(out, "y", 1)) << i;
+        now = engine->send_lent(out, last);
+      } else {
+        now = engine->send(out, "y", 1);
+      }
+      ASSERT_FALSE(now);
+      ASSERT_TRUE(engine->wait(never));
+      EXPECT_EQ(take(), &out.out);
+      EXPECT_EQ(out.out.result, 0);
+    }
+  }
+}
+
+TEST_P(SendTest, EN2_a_connect_that_was_interrupted_goes_on) {
+  for (const bool local : {false, true}) {
+    SCOPED_TRACE(local);
+    start(faults);
+    Listener tcp = tcp_listener();
+    sockaddr_un name{};
+    socklen_t size = sizeof name;
+    const Fd door(real_kernel(), ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    name.sun_family = AF_UNIX;
+    ASSERT_EQ(::bind(door.get(), reinterpret_cast<sockaddr*>(&name), sizeof(sa_family_t)), 0);
+    ASSERT_EQ(::listen(door.get(), 1), 0);
+    ASSERT_EQ(::getsockname(door.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+    Descriptor& client =
+        open(Fd(real_kernel(), real_kernel().socket(local ? AF_UNIX : AF_INET, SOCK_STREAM, 0)),
+             local ? DescriptorKind::socket : DescriptorKind::tcp);
+    faults.fail(Call::connect, 1, EINTR);
+    const bool now = local ? engine->connect(client, reinterpret_cast<sockaddr*>(&name), size)
+                           : engine->connect(client, reinterpret_cast<sockaddr*>(&tcp.address),
+                                             sizeof tcp.address);
+    EXPECT_FALSE(now);
+    EXPECT_EQ(result_of(client.out), 0);
+    EXPECT_EQ(transmit(client, "x"), 0);
+  }
+}
+
+// The rest of what a stalled peer did not take is in a buffer of its own (EN10).
+TEST_P(SendTest, EN5_the_buffer_of_a_cancelled_send_comes_back) {
+  start(real_kernel(), {.buffer_size = 4096, .buffers = 1});
+  Pair source = tcp_pair();
+  Descriptor& in = open(std::move(source.a));
+  Pair sink = unix_pair();
+  fill(sink.a.get());
+  Descriptor& out = open(std::move(sink.a), DescriptorKind::socket);
+  std::uint64_t before = 0;
+  for (int i = 0; i < 20; ++i) {
+    if (i == 10) before = allocations();
+    const CountsAllocations counts;
+    LentBuffer& buffer = lend(in, source.b.get(), "never");
+    ASSERT_FALSE(engine->send_lent(out, buffer));
+    engine->cancel(out.out);
+    ASSERT_EQ(result_of(out.out), -ECANCELED);
+  }
+  EXPECT_EQ(allocations(), before);
+}
+
+// Room for the writer and data for the reader come as one report: neither may be lost with the
+// other.
+TEST_P(SendTest, EN5_ST2_after_a_cancelled_send_the_next_one_goes_out) {
+  for (const bool lent : {false, true}) {
+    SCOPED_TRACE(lent);
+    Pair pair = tcp_pair();
+    Descriptor& descriptor = open(std::move(pair.a));
+    const std::string much(16 << 20, 'x');
+    ASSERT_FALSE(engine->send(descriptor, much.data(), much.size()));
+    engine->cancel(descriptor.out);
+    ASSERT_EQ(result_of(descriptor.out), -ECANCELED);
+    std::string got(64, ' ');
+    ASSERT_FALSE(lent ? engine->recv_lent(descriptor)
+                      : engine->recv(descriptor, got.data(), got.size()));
+    // The peer reads everything and answers, and both are there before the next wait.
+    std::string buffer(1 << 20, ' ');
+    for (std::uint64_t read = 0; read < descriptor.out.moved;) {
+      ASSERT_TRUE(settled(pair.b.get(), POLLIN));
+      const ssize_t size = ::recv(pair.b.get(), buffer.data(), buffer.size(), 0);
+      ASSERT_GT(size, 0);
+      read += static_cast<std::uint64_t>(size);
+    }
+    ASSERT_TRUE(settled(descriptor.fd, POLLOUT));
+    put(pair.b.get(), "answer");
+    ASSERT_TRUE(settled(descriptor.fd, POLLIN | POLLOUT));
+    ASSERT_EQ(result_of(descriptor.in), 6);
+    if (lent) Engine::give_back(Engine::lent(descriptor));
+    EXPECT_EQ(transmit(descriptor, "next"), 0);
+    close(descriptor);
+  }
+}
+
+// In a crowd that writes to one Unix socket, each is told of room that another one takes.
+TEST_P(SendTest, EN2_who_is_told_of_room_in_vain_waits_on) {
+  start(faults);
+  Pair pair = unix_pair(SOCK_DGRAM);
+  Descriptor& out = open(std::move(pair.a), DescriptorKind::socket);
+  char byte = 'x';
+  std::vector<iovec> parts{{&byte, 1}};
+  msghdr message = message_of(parts);
+  faults.fail(Call::sendmsg, 1, EAGAIN, 500);
+  EXPECT_EQ(ended(engine->sendmsg(out, message), out.out), 0);
+  EXPECT_GT(faults.calls(Call::sendmsg), 500U);
+}
+
+struct NamedPeer {
+  Fd fd{real_kernel(), ::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  sockaddr_un name{};
+  socklen_t size = sizeof name;
+  NamedPeer() {
+    name.sun_family = AF_UNIX;
+    EXPECT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), sizeof(sa_family_t)), 0);
+    EXPECT_EQ(::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&name), &size), 0);
+  }
+};
+
+// Not connected, a Unix socket waits for its own buffer only.
+TEST_P(SendTest, EN2_for_room_in_its_own_buffer_a_unix_socket_waits) {
+  NamedPeer peer;
+  Descriptor& out =
+      open(Fd(real_kernel(), ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)),
+           DescriptorKind::socket);
+  std::string large(100'000, 'x');
+  const auto send = [&] {
+    static std::vector<iovec> parts;
+    static msghdr message;
+    parts = {{large.data(), large.size()}};
+    message = message_of(parts);
+    message.msg_name = &peer.name;
+    message.msg_namelen = peer.size;
+    return engine->sendmsg(out, message);
+  };
+  int sent = 0;
+  while (send()) ++sent;
+  ASSERT_GT(sent, 0);
+  ASSERT_LT(sent, 10);  // net.unix.max_dgram_qlen: the peer's queue has room
+  ASSERT_TRUE(engine->wait(immediately));
+  ASSERT_EQ(take(), nullptr);
+  std::string buffer(large.size(), ' ');
+  for (; sent > 0; --sent) {
+    ASSERT_EQ(::recv(peer.fd.get(), buffer.data(), buffer.size(), 0), 100'000);
+  }
+  EXPECT_EQ(result_of(out.out), 0);
+  EXPECT_EQ(::recv(peer.fd.get(), buffer.data(), buffer.size(), 0), 100'000);
+}
+
+TEST_P(SendTest, EN2_a_full_unix_peer_with_room_again_is_sent_to) {
+  start(faults);
+  NamedPeer peer;
+  Descriptor& out =
+      open(Fd(real_kernel(), ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)),
+           DescriptorKind::socket);
+  char byte = 'x';
+  for (int round = 0; round < 200; ++round) {
+    std::vector<iovec> parts{{&byte, 1}};
+    msghdr message = message_of(parts);
+    message.msg_name = &peer.name;
+    message.msg_namelen = peer.size;
+    faults.fail(Call::sendmsg, 1, EAGAIN);  // it was full, and is not any more
+    ASSERT_EQ(ended(engine->sendmsg(out, message), out.out), 0) << round;
+    ASSERT_EQ(::recv(peer.fd.get(), &byte, 1, 0), 1);
+  }
+}
+
+// EN9: who waits for a buffer is taken out of the queue in no more time than it takes to find him.
+TEST(StarvedReaders, are_cancelled_in_time_that_grows_with_their_number_only) {
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  const auto count = static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_max, 40'000) - 100);
+  const auto poller = backends().front().make(real_kernel(), {}).value();
+  const auto engine = make_readiness_engine(*poller, {.buffer_size = 64, .buffers = 1});
+  Pair pair = unix_pair();
+  put(pair.b.get(), "x");
+  std::vector<Descriptor*> readers;
+  for (std::size_t i = 0; i < count; ++i) {
+    const int copy = ::fcntl(pair.a.get(), F_DUPFD_CLOEXEC, 0);
+    ASSERT_GE(copy, 0);
+    readers.push_back(engine->open(copy, DescriptorKind::socket).value());
+  }
+  ASSERT_TRUE(engine->recv_lent(*readers[0]));
+  for (std::size_t i = 1; i < count; ++i) ASSERT_FALSE(engine->recv_lent(*readers[i]));
+  const Duration begin = thread_cpu_time();
+  for (std::size_t i = count; i-- > 1;) engine->cancel(readers[i]->in);
+  EXPECT_LT(thread_cpu_time() - begin, 100ms) << count << " readers";  // a search took 100 times it
+  for (Op* op = engine->take_finished(); op != nullptr; op = op->next) op->state = Op::State::idle;
+  Engine::give_back(Engine::lent(*readers[0]));
+  for (Descriptor* reader : readers) engine->close(*reader);
+  limit.rlim_cur = before;
+  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+}  // namespace
+}  // namespace duolu::test

@@ -1,0 +1,88 @@
+// An engine over every backend, registering with every trigger, for tests that make requests
+// themselves.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "duolu/engine/engine.hpp"
+#include "support/conformance.hpp"
+#include "support/endpoints.hpp"
+
+namespace duolu::test {
+
+class EngineFixture : public testing::TestWithParam<Cell> {
+ protected:
+  EngineFixture() { start(real_kernel()); }
+  ~EngineFixture() override { stop(); }
+
+  void stop() {
+    for (Descriptor* descriptor : open_) engine->close(*descriptor);
+    open_.clear();
+    engine.reset();
+    poller.reset();
+  }
+  void start(Kernel& with, EngineOptions options = {}) {
+    stop();
+    kernel = &with;
+    poller = GetParam().backend->make(with, {}).value();
+    options.trigger = GetParam().trigger;
+    engine = make_readiness_engine(*poller, options);
+  }
+  Descriptor& open(Fd fd, DescriptorKind kind = DescriptorKind::tcp) {
+    Descriptor* const descriptor = engine->open(fd.get(), kind).value();
+    (void)fd.release();
+    open_.push_back(descriptor);
+    return *descriptor;
+  }
+  void close(Descriptor& descriptor) {
+    engine->close(descriptor);
+    std::erase(open_, &descriptor);
+  }
+  /// Waits until this one has ended; its result. Nothing else may end.
+  int result_of(const Op& op) {
+    const Instant guard = after(real_kernel().now(), patience);
+    while (!has_finished()) {
+      if (real_kernel().now() >= guard) {
+        ADD_FAILURE() << "nothing ends";
+        return -ETIME;
+      }
+      EXPECT_TRUE(engine->wait(guard));
+    }
+    EXPECT_EQ(take(), &op);
+    return op.result;
+  }
+  /// The next one that has finished, handed out; null if there is none.
+  Op* take() {
+    if (finished_ == nullptr) finished_ = engine->take_finished();
+    if (finished_ == nullptr) return nullptr;
+    Op* const op = std::exchange(finished_, finished_->next);
+    op->state = Op::State::idle;
+    return op;
+  }
+  bool has_finished() { return finished_ != nullptr || engine->has_finished(); }
+  int receive(Descriptor& descriptor, std::string& out, std::size_t size = 4096) {
+    out.resize(size);
+    const int got = engine->recv(descriptor, out.data(), size) ? descriptor.in.result
+                                                               : result_of(descriptor.in);
+    out.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
+    return got;
+  }
+  int transmit(Descriptor& descriptor, const std::string& bytes) {
+    return engine->send(descriptor, bytes.data(), bytes.size()) ? descriptor.out.result
+                                                                : result_of(descriptor.out);
+  }
+
+  Kernel* kernel = nullptr;
+  std::unique_ptr<Poller> poller;
+  std::unique_ptr<Engine> engine;
+  std::vector<Descriptor*> open_;
+  Op* finished_ = nullptr;
+};
+
+}  // namespace duolu::test
