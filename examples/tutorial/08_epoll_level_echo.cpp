@@ -2,10 +2,10 @@
 //
 //   08_epoll_level_echo [--port 8080]
 //
-// Try: `nc localhost 8080`, some lines, then an empty one: it ends a request, which comes back; or
-// `curl -m 2 --http0.9 localhost:8080`, which would wait for the server to close. Notice: a request
-// accumulates over as many reports as it takes, and the connection turns from reading to writing
-// and back. What one report leaves unread, the next one reports again: that is level-triggered.
+// Try: `nc localhost 8080`; or 15_multi_client with --port 8080; or `curl -m 2 --http0.9
+// localhost:8080`, which waits for the server to close. Notice: what has come is sent back, and the
+// connection turns from reading to writing and back; what comes meanwhile accumulates in the
+// kernel. What one report leaves unread, the next one reports again: that is level-triggered.
 #include <map>
 
 #include "duolu/poll/backends.hpp"
@@ -16,11 +16,8 @@ using duolu::Interest;
 
 namespace {
 
-constexpr std::size_t longest_request = 4 << 20;  // bytes: what peers make grow has a limit
-
 struct Connection {
   duolu::Fd fd;
-  std::string request = {};
   std::string response = {};  // while there is some, nothing is read
 };
 
@@ -30,10 +27,9 @@ bool step(Connection& connection) {
   char bytes[4096];
   const ssize_t size = kernel.recv(connection.fd.get(), bytes, sizeof bytes, 0);
   if (size <= 0) return size == -EAGAIN;
-  const std::size_t known = connection.request.size();
-  connection.request.append(bytes, static_cast<std::size_t>(size));
-  connection.response = take_requests(connection.request, known);
-  return connection.request.size() <= longest_request;
+  connection.response.assign(bytes, static_cast<std::size_t>(size));
+  show(connection.response);
+  return true;
 }
 
 }  // namespace

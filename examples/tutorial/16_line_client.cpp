@@ -1,10 +1,10 @@
 // A client that sends lines and prints replies: the keyboard and the server in one select.
 //
-//   16_line_client [--port 8081] [--empty-line]
+//   16_line_client [--port 8081]
 //
-// Try: it against `06_select_upper`; with --port 8080 --empty-line against `08_epoll_level_echo`,
-// where an empty line ends a request. Notice: stop the server while the prompt waits, and it is
-// known at once. Who waits for the keyboard alone learns of it with the next line.
+// Try: it against `06_select_upper`; with --port 8080 against `08_epoll_level_echo`. Notice: stop
+// the server while the prompt waits, and it is known at once. Who waits for the keyboard alone
+// learns of it with the next line.
 #include "tutorial.hpp"
 
 using namespace tutorial;
@@ -48,7 +48,6 @@ std::string_view trimmed(std::string_view text) {
 
 int main(int, char** argv) {
   const duolu::Fd server = connect_to_localhost(number_after(argv, "--port", 8081));
-  const std::string ending = given(argv, "--empty-line") ? "\n\n" : "\n";
   std::string typed;
   for (bool open = true, more = true; open && (more || !typed.empty());) {
     std::printf("msg>: ");
@@ -67,7 +66,7 @@ int main(int, char** argv) {
     const std::size_t end = std::min(typed.find('\n'), typed.size());
     const std::string line(trimmed(std::string_view(typed).substr(0, end)));
     typed.erase(0, end + 1);
-    if (!line.empty()) open = open && exchange(server, line + ending, heard);
+    if (!line.empty()) open = open && exchange(server, line + '\n', heard);
     if (!heard.empty()) std::printf("%s\n", printable(trimmed(heard), "\n").c_str());
     if (line.empty() && !more) std::printf("\n");
     if (!open) std::printf("the server has closed the connection\n");

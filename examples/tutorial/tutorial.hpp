@@ -111,21 +111,12 @@ inline std::string printable(std::string_view bytes, std::string_view as_they_ar
   return text;
 }
 
-/// Takes out what is complete, all up to the last empty line, and prints it between dashes. The
-/// first `known` bytes held none when they were looked at before.
-inline std::string take_requests(std::string& received, std::size_t known) {
-  const std::size_t from = known - std::min<std::size_t>(known, 2);
-  const std::string_view fresh = std::string_view(received).substr(from);
-  std::size_t end = 0;
-  for (const std::string_view empty_line : {"\n\n", "\n\r\n"})
-    if (const std::size_t at = fresh.rfind(empty_line); at != fresh.npos)
-      end = std::max(end, from + at + empty_line.size());
-  const std::string requests = received.substr(0, end);
-  received.erase(0, end);
+/// Prints what has come, between dashes.
+inline void show(std::string_view bytes) {
   const std::string dashes(40, '-');
-  const std::string shown = printable(requests, "\n");
-  if (end > 0) std::printf("%s\n%s%s\n", dashes.c_str(), shown.c_str(), dashes.c_str());
-  return requests;
+  const char* newline = bytes.ends_with('\n') ? "" : "\n";
+  std::printf("%s\n%s%s%s\n", dashes.c_str(), printable(bytes, "\n").c_str(), newline,
+              dashes.c_str());
 }
 
 }  // namespace tutorial

@@ -22,7 +22,7 @@ import tutorial_test as tutorial  # noqa: E402
 
 CONNECTIONS = 10_000
 THREADS = 2_000
-REQUEST = b"hello\n\n"
+REQUEST = b"hello\n"
 BOTH_ENDS = ("TCP", "sock_inode_cache", "dentry", "filp", "lsm_inode_cache", "lsm_file_cache")
 # eppoll_entry, the place in a socket's wait queue, is in a cache that others of 64 bytes share.
 OF_A_THREAD = ("task_struct", "pid")
