@@ -198,7 +198,7 @@ class DuoluSelector(selectors._BaseSelectorImpl):
             count = self._wait(0)
         ready = []
         for fd, bits in found.items():
-            key = self._key_from_fd(fd)
+            key = self._fd_to_key.get(fd)
             events = (selectors.EVENT_READ if bits & (READABLE | READ_CLOSED) else 0) | (
                 selectors.EVENT_WRITE if bits & WRITABLE else 0
             )

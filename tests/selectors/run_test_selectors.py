@@ -2,7 +2,7 @@
 
     run_test_selectors.py LIBDUOLU_C
 
-The tests are the installed ones, unmodified (Debian: libpython3.11-testsuite). Exit status: 0 all
+The tests are the installed ones, unmodified (Debian: libpython3.N-testsuite). Exit status: 0 all
 passed, 1 a failure, a leaked descriptor or too few tests, 77 the tests are not installed.
 """
 
@@ -17,7 +17,8 @@ import duolu_selectors  # noqa: E402
 try:
     from test import support, test_selectors
 except (ImportError, unittest.SkipTest) as missing:
-    print(f"skipped: CPython's tests are not here ({missing}); install libpython3.11-testsuite")
+    print(f"skipped: CPython's tests are not here ({missing}); install "
+          f"libpython3.{sys.version_info.minor}-testsuite")
     sys.exit(77)
 
 # What has to pass on each backend. CPython 3.11 has 18 tests for every selector (one of them

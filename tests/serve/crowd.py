@@ -131,7 +131,8 @@ def everybody_gets_their_bytes():
         print(f"report: {BACKEND} {TRIGGER}: {CLIENTS} clients, {complete} bytes back, "
               f"peak {totals['connections_max']}, "
               f"{totals['failed']} failed, seed {seed}")
-        need(totals["connections"] == CLIENTS + 2, totals)
+        # At least: whoever scans the ports of this machine is a client, too.
+        need(totals["connections"] >= CLIENTS + 2, totals)
         need(totals["connections_max"] >= CLIENTS * 9 // 10, totals)
         need(totals["bytes_out"] >= complete, totals)
         need(totals["cut"] == 0, totals)

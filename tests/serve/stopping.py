@@ -181,7 +181,7 @@ def who_is_one_too_many_waits():
             ping(client)
             client.close()
         totals = server.stop()
-        need(totals["connections"] == 8 and totals["connections_max"] == 3, totals)
+        need(totals["connections"] >= 8 and totals["connections_max"] == 3, totals)
 
 
 # --- --close-after
