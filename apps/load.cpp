@@ -162,7 +162,7 @@ class ProgressLine {
   }
 
  private:
-  static constexpr std::string erase = "\r\033[K";
+  static constexpr const char* erase = "\r\033[K";
 
   /// Asked each time: terminals change their size. One that does not know it is as wide as usual.
   static std::size_t columns() {

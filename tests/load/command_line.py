@@ -197,7 +197,8 @@ def refusals():
     for arguments in ((), ("x",), (":1", "--connections", "0"), (":1", "--active", "11"),
                       (":1", "--size", "0"), (":1", "--size", "2GiB"), (":1", "--pipeline", "-1"),
                       (":1", "--rate", "0"), (":1", "--rate", "x"), (":1", "--rate", "1/d"),
-                      (":1", "--rate", "1/m"), (":1", "--rate", "0.5", "--duration", "1s"), (":1", "--duration", "0"),
+                      (":1", "--rate", "1/m"), (":1", "--rate", "0.5", "--duration", "1s"),
+                      (":1", "--duration", "0"),
                       (":1", "--duration", "soon"), (":1", "--arrivals", "poisson"),
                       (":1", "--rate", "5", "--arrivals", "late"), (":1", "--seed", "-1"),
                       (":1", "--duration", "1s", "--messages", "1"), (":0",), (":1", "--nonsense"),
@@ -264,7 +265,7 @@ def low_rates():
 
 
 def a_server_that_restarts():
-    """The run goes on, and says how long nobody was there. The exit code is 1: messages were lost."""
+    """The run goes on, and says how long nobody was there; the exit code is 1."""
     check = validator()
     with Server() as first:
         address = first.addresses[0]
