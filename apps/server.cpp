@@ -486,7 +486,8 @@ void Server::tell_tasks() {
   std::string text = fmt::format("{} tasks", reports.size());
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const TaskReport& report : reports) {
-    text += "\n" + escape(to_string(report));
+    text += '\n';
+    text += escape(to_string(report));
     nlohmann::ordered_json stack = nlohmann::ordered_json::array();
     for (const std::source_location& each : report.stack)
       stack.push_back(fmt::format("{}:{}", each.file_name(), each.line()));

@@ -1,4 +1,4 @@
-# `cmake --install`: headers, library, CMake package (find_package(duolu)), duolu.pc.
+# `cmake --install`: headers, library, CMake package (find_package(duolu)), duolu.pc, duolu_c.pc.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/duolu)
@@ -46,6 +46,10 @@ if(DUOLU_POSIX_ONLY)
 endif()
 configure_file(cmake/duolu.pc.in duolu.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/duolu.pc DESTINATION ${pc_dir})
+if(TARGET duolu_c)
+  configure_file(cmake/duolu_c.pc.in duolu_c.pc @ONLY)
+  install(FILES ${CMAKE_CURRENT_BINARY_DIR}/duolu_c.pc DESTINATION ${pc_dir})
+endif()
 
 # What is linked with a shared libduolu finds it wherever the tree is moved. (apps/ and src/c
 # install their targets themselves.)

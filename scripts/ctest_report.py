@@ -12,14 +12,40 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 import xml.etree.ElementTree as ElementTree
 
 START = re.compile(r"^\s*Start\s+\d+: ")
 RESULT = re.compile(r"^\s*(\d+/\d+) Test\s+#\d+: (\S+) \.*\s*\**(\w.*?)\s+\d+\.\d+ sec")
+PROGRESS = 30  # seconds between two lines about it, where there is no terminal
 SUMMARY = re.compile(r"^\d+% tests passed, (\d+) tests failed out of (\d+)")
 
 
-def follow(stream, log):
+class Progress:
+    """Says now and then how far it is, also while the tests that run take long."""
+
+    def __init__(self, seconds):
+        self.seconds, self.begin, self.done = seconds, time.monotonic(), "0"
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.tell)
+
+    def tell(self):
+        while not self.ended.wait(self.seconds):
+            print(f"{self.done} tests, {time.monotonic() - self.begin:.0f} s", flush=True)
+
+    def __enter__(self):
+        if self.seconds:
+            self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        if self.seconds:
+            self.thread.join()
+
+
+def follow(stream, log, progress):
     """Passes on what is worth seeing and returns ctest's summary, which is held back."""
     summary = []
     terminal = sys.stdout.isatty()
@@ -35,6 +61,7 @@ def follow(stream, log):
             passing = True
         elif result := RESULT.match(line):
             passing = result[3] in ("Passed", "Skipped", "Not Run (Disabled)")
+            progress.done = result[1]
             if terminal:
                 sys.stdout.write("\r\033[K")
                 if passing:
@@ -85,7 +112,8 @@ def main():
     sys.stdin.reconfigure(errors="replace")
     sys.stdout.reconfigure(errors="replace")
     with open(options.log, "w", encoding="utf-8", errors="replace") as log:
-        summary = follow(sys.stdin, log)
+        with Progress(0 if sys.stdout.isatty() else PROGRESS) as progress:
+            summary = follow(sys.stdin, log, progress)
 
     skipped, told = [], ""
     in_full = report_tests(os.path.dirname(options.junit) or ".")

@@ -161,8 +161,8 @@ configure() {
   fi
 }
 
-# build PRESET [TARGET...]: quiet when there is nothing to do; one line (on a terminal the current
-# step) while there is.
+# build PRESET [TARGET...]: quiet when there is nothing to do; a line every half a minute (on a
+# terminal the current step) while there is.
 build() {
   local preset=$1 dir=$root/build/$1 targets=()
   shift
@@ -177,6 +177,7 @@ build() {
 
 watch_build() {
   local line told='' terminal=''
+  local -i shown=$SECONDS
   [[ -t 2 ]] && terminal=1
   : >"$2"
   while IFS= read -r line; do
@@ -186,6 +187,9 @@ watch_build() {
       printf '\r\033[Kduolu: building %s %s' "$1" "${line%%]*}]" >&2
     elif [[ -z $told ]]; then
       say "duolu: building $1 (log: build/$1/build.log)"
+    elif ((SECONDS - shown >= 30)); then
+      say "duolu: building $1 ${line%%]*}], $SECONDS s"
+      shown=$SECONDS
     fi
     told=1
   done

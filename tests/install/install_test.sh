@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# install_test.sh find_package|pkg_config|add_subdirectory|shared: builds and runs the consumer
-# beside this file in that way. The environment comes from CMakeLists.txt.
+# install_test.sh find_package|pkg_config|add_subdirectory|fetch_content|shared|guide:
+# builds and runs the consumer beside this file in that way (guide: a program of the tutorial, by the
+# command that the guide gives). The
+# environment comes from CMakeLists.txt.
 set -euo pipefail
 
 consumer=$SOURCE/tests/install/consumer
@@ -77,6 +79,13 @@ case $1 in
     quietly "$CXX" -std=c++23 "${cxxflags[@]}" "$consumer/main.cpp" "${flags[@]}" \
       -Wl,-rpath,"$(pkg-config --variable=libdir duolu)" -o "$work/program"
     "$work/program"
+    if [[ -f $pc/duolu_c.pc ]]; then
+      read -ra flags < <(pkg-config --cflags --libs duolu_c)
+      read -ra cflags <<<"$CFLAGS"
+      quietly "$CC" -std=c11 "${cflags[@]}" "$consumer/main.c" "${flags[@]}" \
+        -Wl,-rpath,"$(pkg-config --variable=libdir duolu_c)" -o "$work/c_program"
+      "$work/c_program"
+    fi
     ;;
 
   add_subdirectory)
@@ -88,10 +97,31 @@ case $1 in
     [[ ! -e $work/prefix/include/duolu ]] || fail "our installation became part of the user's"
     ;;
 
+  fetch_content)
+    cmake_consumer -DFETCH="$SOURCE" -DDUOLU_POSIX_ONLY="$POSIX_ONLY"
+    ;;
+
+  guide)
+    read -ra command <"$SOURCE/docs/guide/compile.sh"
+    cp "$SOURCE/examples/tutorial/12_coroutines.cpp" "$work/my_echo.cpp"
+    read -ra cxxflags <<<"$CXXFLAGS"
+    [[ $POSIX_ONLY != ON ]] || cxxflags+=(-DDUOLU_POSIX_ONLY)
+    command=("${command[@]/#my_echo/$work/my_echo}")
+    command=("$CXX" "${cxxflags[@]}" "${command[@]/#build\/release/$BUILD}")
+    (cd "$SOURCE" && quietly "${command[@]:0:${#command[@]}-3}" "${command[@]: -3}") || exit 1
+    [[ -x $work/my_echo ]] || fail "no program: ${command[*]}"
+    timeout 60 "$work/my_echo" --port 0 >"$work/said" &
+    server=$!
+    until grep -q '^starting up' "$work/said"; do kill -0 $server; done
+    kill $server
+    ;;
+
   shared)
-    quietly "$CMAKE" -G "$GENERATOR" -S "$SOURCE" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
-      -DDUOLU_POSIX_ONLY="$POSIX_ONLY" -DDUOLU_BUILD_APPS=OFF -DDUOLU_BUILD_TESTS=OFF \
-      -DDUOLU_BUILD_EXAMPLES=OFF
+    # By the preset of README, which needs none of the packages of the tool and the tests.
+    (cd "$SOURCE" && quietly "$CMAKE" --preset install -B "$work/build" -DBUILD_SHARED_LIBS=ON \
+      -DDUOLU_POSIX_ONLY="$POSIX_ONLY") || exit 1
+    ! grep -E '^(CLI11|fmt|nlohmann_json|GTest|ZLIB)_' "$work/build/CMakeCache.txt" ||
+      fail "what is not installed is looked for"
     quietly "$CMAKE" --build "$work/build" --parallel 2
     install_from "$work/build"
     [[ -n $(find "$prefix" -name libduolu.so.0.1) ]] || fail "no shared library was installed"
