@@ -315,6 +315,41 @@ TEST_P(SendTest, EN2_a_full_unix_peer_with_room_again_is_sent_to) {
   }
 }
 
+TEST_P(SendTest, EN9_after_the_last_who_waits_has_given_up_the_next_one_is_served) {
+  start(real_kernel(), {.buffer_size = 64, .buffers = 1});
+  std::vector<Pair> pairs;
+  std::vector<Descriptor*> readers;
+  for (int i = 0; i < 4; ++i) {
+    pairs.push_back(tcp_pair());
+    put(pairs.back().b.get(), "x");
+    ASSERT_TRUE(settled(pairs.back().a.get(), POLLIN));
+    readers.push_back(&open(std::move(pairs.back().a)));
+  }
+  ASSERT_TRUE(engine->recv_lent(*readers[0]));
+  ASSERT_FALSE(engine->recv_lent(*readers[1]));
+  ASSERT_FALSE(engine->recv_lent(*readers[2]));
+  engine->cancel(readers[2]->in);
+  EXPECT_EQ(result_of(readers[2]->in), -ECANCELED);
+  ASSERT_FALSE(engine->recv_lent(*readers[3]));
+  for (const std::size_t i : {0U, 1U, 3U}) {
+    if (i > 0) {
+      ASSERT_EQ(result_of(readers[i]->in), 1);
+    }
+    Engine::give_back(Engine::lent(*readers[i]));
+  }
+}
+
+TEST_P(SendTest, EN9_an_empty_datagram_keeps_no_buffer) {
+  start(real_kernel(), {.buffer_size = 64, .buffers = 1});
+  Pair pair = unix_pair(SOCK_DGRAM);
+  Descriptor& descriptor = open(std::move(pair.a), DescriptorKind::datagram);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_FALSE(engine->recv_lent(descriptor));
+    ASSERT_EQ(::send(pair.b.get(), "", 0, 0), 0);
+    ASSERT_EQ(result_of(descriptor.in), 0) << i;
+  }
+}
+
 // EN9: who waits for a buffer is taken out of the queue in no more time than it takes to find him.
 TEST(StarvedReaders, are_cancelled_in_time_that_grows_with_their_number_only) {
   rlimit limit{};

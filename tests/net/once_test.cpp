@@ -107,9 +107,13 @@ TEST_P(OnceNetTest, an_error_of_an_earlier_datagram_is_told_to_the_receiver_and_
       char buffer[16];
       const Result<Received> got = co_await b.receive(buffer);
       EXPECT_EQ(std::string_view(buffer, got->size), "sent");
-      EXPECT_TRUE(co_await b.send("answer", got->from));
       std::error_code none;
-      while (answer.empty() && !none) co_await receive(&a, &none, &answer);
+      for (int i = 0; i < 2; ++i) {
+        answer.clear();
+        scope.spawn(receive(&a, &none, &answer));  // finds nothing, and waits
+        EXPECT_TRUE(co_await b.send("answer", got->from));
+        while (answer.empty() && !none) co_await loop.sleep_until(immediately);
+      }
       EXPECT_FALSE(none) << "told twice";
     }));
     EXPECT_EQ(told, std::errc::connection_refused);
