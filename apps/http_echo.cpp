@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <iterator>
+#include <utility>
 
 namespace duolu::apps {
 namespace {
@@ -62,11 +64,40 @@ bool lists(std::string_view list, std::string_view wanted) {
   return false;
 }
 
+/// RFC 9110, 7.1, and RFC 9112, 3.2: the form that goes with the method. What a URI is made of is
+/// not looked at: it comes back as it is.
+bool is_target(std::string_view target, std::string_view method) {
+  if (target == "*") return method == "OPTIONS";
+  if (target.starts_with('/')) return true;
+  const std::size_t colon = target.find(':');  // behind a scheme (RFC 3986, 3.1), or a CONNECT's
+  return colon != std::string_view::npos && colon > 0 &&
+         target.substr(0, colon).find_first_of("/?#[]@") == std::string_view::npos;
+}
+
 void append(std::vector<char>& output, std::string_view text) {
   output.insert(output.end(), text.begin(), text.end());
 }
 
 }  // namespace
+
+std::string_view HttpDate::now() {
+  const auto second = std::chrono::floor<std::chrono::seconds>(
+      std::chrono::sys_time<Duration>(kernel_.real_time()));
+  const std::string_view text(text_.data(), text_.size());
+  if (std::exchange(second_, second.time_since_epoch().count()) == second_) return text;
+  static constexpr std::string_view days = "SunMonTueWedThuFriSat";
+  static constexpr std::string_view months = "JanFebMarAprMayJunJulAugSepOctNovDec";
+  const auto day = std::chrono::floor<std::chrono::days>(second);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss time(second - day);
+  fmt::format_to_n(text_.data(), text_.size(), "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+                   days.substr(3 * std::chrono::weekday(day).c_encoding(), 3),
+                   static_cast<unsigned>(date.day()),
+                   months.substr(3 * (static_cast<unsigned>(date.month()) - 1), 3),
+                   static_cast<int>(date.year()), time.hours().count(), time.minutes().count(),
+                   time.seconds().count());
+  return text;
+}
 
 bool HttpEcho::consume(std::span<const char> input, std::vector<char>& output) {
   while (!input.empty() && state_ != State::closed) {
@@ -83,12 +114,13 @@ bool HttpEcho::consume(std::span<const char> input, std::vector<char>& output) {
 }
 
 std::size_t HttpEcho::take_head(std::span<const char> input, std::vector<char>& output) {
+  begun_ = true;
   for (std::size_t i = 0; i < input.size(); ++i) {
     // Empty lines before a request are to be ignored (RFC 9112, 2.2).
     if (line_.empty() && (input[i] == '\r' || input[i] == '\n')) continue;
     line_ += input[i];
     if (line_.size() > max_head) {
-      refuse("431 Request Header Fields Too Large", output);
+      refuse(too_long(), output);
       return input.size();
     }
     if (input[i] != '\n' || !(line_.ends_with("\n\r\n") || line_.ends_with("\n\n"))) continue;
@@ -100,6 +132,15 @@ std::size_t HttpEcho::take_head(std::span<const char> input, std::vector<char>& 
     return i + 1;
   }
   return input.size();
+}
+
+/// What it is that does not fit (RFC 9112, 3).
+std::string_view HttpEcho::too_long() const {
+  const std::string_view line = std::string_view(line_).substr(0, line_.find('\n'));
+  if (line.size() < line_.size()) return "431 Request Header Fields Too Large";
+  const std::size_t space = line.find(' ');
+  if (!is_token(line.substr(0, space))) return bad_request;
+  return space == std::string_view::npos ? not_implemented : "414 URI Too Long";
 }
 
 std::string_view HttpEcho::parse_head() {
@@ -128,6 +169,7 @@ std::string_view HttpEcho::parse_head() {
       version[6] != '.' || !is_digit(version[7]))
     return bad_request;
   if (version[5] != '1') return "505 HTTP Version Not Supported";
+  if (!is_target(target, method)) return bad_request;
   version_1_0_ = version[7] == '0';
   keep_alive_ = !version_1_0_;
   head_only_ = method == "HEAD";
@@ -180,8 +222,8 @@ void HttpEcho::start_answer(std::vector<char>& output) {
   if (expects_continue_ && (chunked_ || left_ > 0)) append(output, "HTTP/1.1 100 Continue\r\n\r\n");
   fmt::format_to(std::back_inserter(output),
                  "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\n"
-                 "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n{}",
-                 keep_alive_ ? "" : "Connection: close\r\n");
+                 "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nDate: {}\r\n{}",
+                 date_->now(), keep_alive_ ? "" : "Connection: close\r\n");
   if (chunked_)
     append(output, "Transfer-Encoding: chunked\r\n\r\n");
   else
@@ -248,14 +290,23 @@ bool HttpEcho::take_framing(char c) {
 bool HttpEcho::end_of_framing_line() {
   const std::string_view line = std::string_view(line_).substr(0, line_.size() - 2);
   if (state_ == State::trailer) {
-    if (line.empty()) end_request();
-    return is_field_text(line);
+    if (line.empty()) {
+      end_request();
+      return true;
+    }
+    const std::size_t colon = line.find(':');
+    return colon != std::string_view::npos && is_token(line.substr(0, colon)) &&
+           is_field_text(line);
   }
   if (state_ == State::chunk_end) {
     state_ = State::chunk_size;
     return line.empty();
   }
-  const std::string_view size = line.substr(0, line.find(';'));
+  const std::size_t extension = line.find(';');
+  std::string_view size = line.substr(0, extension);
+  // "Bad" white space may stand before an extension, and only there (RFC 9112, 7.1.1).
+  while (extension != std::string_view::npos && (size.ends_with(' ') || size.ends_with('\t')))
+    size.remove_suffix(1);
   const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), left_, 16);
   if (size.empty() || error != std::errc() || end != size.data() + size.size()) return false;
   if (left_ > (std::uint64_t{1} << 62U) || !is_field_text(line)) return false;
@@ -265,14 +316,15 @@ bool HttpEcho::end_of_framing_line() {
 
 void HttpEcho::end_request() {
   line_.clear();
+  begun_ = false;
   state_ = keep_alive_ ? State::head : State::closed;
 }
 
 void HttpEcho::refuse(std::string_view status, std::vector<char>& output) {
   fmt::format_to(std::back_inserter(output),
-                 "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\n"
+                 "HTTP/1.1 {}\r\nContent-Type: text/plain; charset=utf-8\r\nDate: {}\r\n"
                  "Connection: close\r\nContent-Length: {}\r\n\r\n",
-                 status, status.size() + 1);
+                 status, date_->now(), status.size() + 1);
   if (!line_.starts_with("HEAD ")) fmt::format_to(std::back_inserter(output), "{}\n", status);
   line_.clear();
   state_ = State::closed;

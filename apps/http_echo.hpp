@@ -2,13 +2,31 @@
 // rest.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "duolu/kernel/kernel.hpp"
+
 namespace duolu::apps {
+
+/// The Date field of answers, in the form of RFC 9110, 5.6.7; composed once a second.
+class HttpDate {
+ public:
+  /// `kernel` outlives this.
+  explicit HttpDate(Kernel& kernel) noexcept : kernel_(kernel) {}
+
+  /// "Sun, 06 Nov 1994 08:49:37 GMT"; valid until the next call.
+  [[nodiscard]] std::string_view now();
+
+ private:
+  Kernel& kernel_;
+  std::int64_t second_ = -1;  ///< Since 1970: of text_.
+  std::array<char, 29> text_{};
+};
 
 /// One connection's parser and answers. Feed it bytes in pieces of any size; the same bytes give
 /// the same answers however they are cut, but for the sizes of an answer's chunks. Memory: the head
@@ -17,13 +35,19 @@ namespace duolu::apps {
 /// The body of each answer is the request as it came, head and body (for a chunked request with its
 /// chunk framing). Answers begin as soon as a head is complete. Refused, with the connection
 /// closed: 400 malformed, or framing that two readers could take differently (RFC 9112, 6.3
-/// and 11.2); 417; 431 a head over 16 KiB; 501 a transfer coding other than chunked; 505 a version
-/// other than 1.x.
+/// and 11.2); 414 a request line over 16 KiB; 417; 431 a head over 16 KiB; 501 a transfer coding
+/// other than chunked, or a method that long; 505 a version other than 1.x.
 class HttpEcho {
  public:
+  /// `date` outlives this.
+  explicit HttpEcho(HttpDate& date) noexcept : date_(&date) {}
+
   /// Takes `input` and appends what is to be sent to `output`. False: nothing more will be
   /// answered, close after sending.
   bool consume(std::span<const char> input, std::vector<char>& output);
+
+  /// Whether a request has begun (empty lines count) and its head is not yet complete.
+  [[nodiscard]] bool in_head() const noexcept { return begun_ && state_ == State::head; }
 
   static constexpr std::size_t max_head = std::size_t{16} * 1024;
 
@@ -47,12 +71,15 @@ class HttpEcho {
   void start_answer(std::vector<char>& output);
   void end_request();
   void refuse(std::string_view status, std::vector<char>& output);
+  [[nodiscard]] std::string_view too_long() const;
   /// Empty, or the status to refuse the head with.
   std::string_view parse_head();
   std::string_view parse_field(std::string_view line);
   std::string_view parse_framing(std::string_view name, std::string_view value);
 
+  HttpDate* date_;
   State state_ = State::head;
+  bool begun_ = false;
   std::string line_{};  ///< The head, or the framing line, read so far.
   std::uint64_t left_ = 0;
   bool head_only_ = false;  ///< The request was HEAD: the answer has no body.

@@ -13,12 +13,13 @@
 #include <exception>
 #include <utility>
 
+#include "apps/text.hpp"
+
 namespace duolu::apps {
 namespace {
 
 std::string plain_notice(std::uint64_t count) {
-  return fmt::format("duolu: dropped {} {} that nobody read in time\n", count,
-                     count == 1 ? "line" : "lines");
+  return fmt::format("duolu: dropped {} that nobody read in time\n", counted(count, "line"));
 }
 
 }  // namespace

@@ -1,11 +1,13 @@
 #include "apps/options.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 
@@ -23,7 +25,12 @@ std::atomic<int> first_signal{0};
 extern "C" void on_stop_signal(int signal) {
   const int saved = errno;
   int none = 0;
-  if (!first_signal.compare_exchange_strong(none, signal)) ::_exit(128 + signal);
+  // A terminal that goes away often sends SIGHUP twice, by the kernel and by the shell: once.
+  if (!first_signal.compare_exchange_strong(none, signal)) {
+    if (signal != SIGHUP) ::_exit(128 + signal);
+    errno = saved;
+    return;
+  }
   if (auto* stop = stop_function.load()) stop(stop_context.load());
   errno = saved;
 }
@@ -108,15 +115,29 @@ ChosenPoller choose_poller(Kernel& kernel, const std::string& name) {
 
 void make_room(Kernel& kernel, const std::string& what, std::size_t count) {
   constexpr std::size_t own = 16;  // standard streams, poller, wake-up, listeners
-  const rlim_t needed = count + own;
   struct rlimit limit{};
-  if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0 || needed <= limit.rlim_cur) return;
+  if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  // The lowest are used first, so those that are inherited are not behind many that are free.
+  std::size_t inherited = 0;
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 4096));
+  for (int fd = 3; fd < end; ++fd) inherited += kernel.fcntl(fd, F_GETFD, 0) >= 0 ? 1 : 0;
+  const rlim_t needed = count + own + inherited;
+  if (needed <= limit.rlim_cur) return;
   const rlim_t before = limit.rlim_cur;
   limit.rlim_cur = needed;
   if (needed <= limit.rlim_max && kernel.setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
+  const std::string advice =
+      inherited == 0
+          ? "or ask for fewer"
+          : fmt::format("or close the {} that were open when this was started", inherited);
   throw Failure(exit_not_here, fmt::format("{} needs a limit of {} open files, it is {}: run "
-                                           "`ulimit -n {}` first, or ask for fewer",
-                                           what, needed, before, needed));
+                                           "`ulimit -n {}` first, {}",
+                                           what, needed, before, needed, advice));
+}
+
+bool is_ignored(Kernel& kernel, int signal) {
+  struct sigaction is{};
+  return kernel.sigaction(signal, nullptr, &is) == 0 && is.sa_handler == SIG_IGN;
 }
 
 StopSignals::StopSignals(Kernel& kernel, void (*stop)(void*), void* context) {
@@ -124,8 +145,8 @@ StopSignals::StopSignals(Kernel& kernel, void (*stop)(void*), void* context) {
   stop_function = stop;
   struct sigaction action{};
   action.sa_handler = on_stop_signal;
-  kernel.sigaction(SIGINT, &action, nullptr);
-  kernel.sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (!is_ignored(kernel, signal)) kernel.sigaction(signal, &action, nullptr);
 }
 
 StopSignals::~StopSignals() { stop_function = nullptr; }

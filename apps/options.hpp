@@ -34,16 +34,22 @@ struct ChosenPoller {
 /// The poller for what --backend says; a Failure with the reason if it does not work here.
 ChosenPoller choose_poller(Kernel& kernel, const std::string& name);
 
-/// Sees that `count` connections can be open at a time, raising the process's limit as far as it
-/// may; else a Failure that begins with `what`, such as "--max-connections 100000". A limit that
-/// cannot be kept is refused at the start, not discovered under load.
+/// Sees that `count` connections can be open at a time beside what is open already, raising the
+/// process's limit as far as it may; else a Failure that begins with `what`, such as
+/// "--max-connections 100000". A limit that cannot be kept is refused at the start, not discovered
+/// under load. To be called before anything is opened.
 void make_room(Kernel& kernel, const std::string& what, std::size_t count);
 
 /// Writes to standard output; a Failure if that cannot be done (a disk that is full).
 void write_output(const std::string& text);
 
-/// SIGINT and SIGTERM while it lives: the first one calls `stop(context)` in the signal handler,
-/// the second one ends the process. One at a time.
+/// Whether a signal is ignored: if whoever started us said so (nohup, the jobs that a script starts
+/// in the background), it stays so.
+bool is_ignored(Kernel& kernel, int signal);
+
+/// SIGINT, SIGTERM and SIGHUP while it lives, but for those that are ignored: the first one calls
+/// `stop(context)` in the signal handler, a second SIGINT or SIGTERM ends the process. One at a
+/// time.
 class StopSignals {
  public:
   StopSignals(Kernel& kernel, void (*stop)(void*), void* context);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <signal.h>
+#include <sys/stat.h>
 
 #include "apps/options.hpp"
 #include "apps/server.hpp"
@@ -11,6 +13,8 @@
 
 namespace duolu::apps {
 namespace {
+
+constexpr std::string_view unix_scheme = "unix://";
 
 struct ServeArguments {
   std::string service;
@@ -55,13 +59,23 @@ ServerOptions server_options(const ServeArguments& arguments) {
 
 // --- start
 
-[[noreturn]] void cannot_listen(const std::string& where, std::error_code error) {
+/// Of bind(2): EADDRINUSE of a Unix address says only that there is something at the path.
+std::string who_has(Kernel& kernel, const std::string& where) {
+  if (!where.starts_with(unix_scheme))
+    return "another server has it; stop that one or choose another port";
+  struct stat status{};
+  if (kernel.lstat(where.c_str() + unix_scheme.size(), &status) == 0 && !S_ISSOCK(status.st_mode))
+    return "there is a file that is no socket; remove it or choose another path";
+  return "another server has it; stop that one or choose another path";
+}
+
+[[noreturn]] void cannot_listen(Kernel& kernel, const std::string& where, std::error_code error) {
   std::string advice = "choose another address";
   if (error == std::errc::address_in_use)
-    advice = "another server has it; stop that one or choose another port";
+    advice = who_has(kernel, where);
   else if (error == std::errc::permission_denied)
-    advice = where.starts_with("unix:") ? "the directory must be writable"
-                                        : "ports below 1024 are for root; choose one above";
+    advice = where.starts_with(unix_scheme) ? "the directory must be writable"
+                                            : "ports below 1024 are for root; choose one above";
   else if (error == std::errc::address_not_available)
     advice = "this machine does not have that address";
   else if (error == std::errc::too_many_files_open)
@@ -124,9 +138,9 @@ std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
       if (listening)
         bound.push_back(*listening);
       else if (last = listening.error(); !is_absent(last))
-        cannot_listen(address.to_string(), last);
+        cannot_listen(kernel, address.to_string(), last);
     }
-    if (bound.size() == before) cannot_listen(text, last);
+    if (bound.size() == before) cannot_listen(kernel, text, last);
   }
   return bound;
 }
@@ -154,7 +168,9 @@ void announce(Journal& journal, const ServeArguments& arguments, const ChosenPol
   std::vector<std::string> addresses;
   addresses.reserve(bound.size());
   for (const Address& address : bound) addresses.push_back(escape(address.to_string()));
-  std::string stop = "Ctrl-C";
+  Kernel& kernel = real_kernel();
+  std::string stop =
+      is_ignored(kernel, SIGINT) ? fmt::format("kill {}", kernel.getpid()) : "Ctrl-C";
   if (arguments.stop_on_stdin) stop += ", or a line on standard input";
   journal.say(Verbosity::normal, "serving",
               fmt::format("duolu serve {}\n  listening on {}\n  backend {}, {}-triggered ({})\n"
@@ -170,10 +186,10 @@ void announce(Journal& journal, const ServeArguments& arguments, const ChosenPol
 
 void report(Journal& journal, const Totals& totals) {
   journal.say(Verbosity::quiet, "totals",
-              fmt::format("served {} connections (at most {} at a time), {} messages, {} bytes in, "
-                          "{} bytes out; {} failed, {} cut",
-                          totals.accepted, totals.peak, totals.messages, totals.bytes_in,
-                          totals.bytes_out, totals.failed, totals.cut),
+              fmt::format("served {} (at most {} at a time), {}, {} in, {} out; {} failed, {} cut",
+                          counted(totals.accepted, "connection"), totals.peak,
+                          counted(totals.messages, "message"), counted(totals.bytes_in, "byte"),
+                          counted(totals.bytes_out, "byte"), totals.failed, totals.cut),
               {{"connections", totals.accepted},
                {"connections_max", totals.peak},
                {"messages", totals.messages},
@@ -203,7 +219,7 @@ int serve(const ServeArguments& arguments) {
   const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
-  const std::unique_ptr<Service> service = kind->make();
+  const std::unique_ptr<Service> service = kind->make(kernel);
   const Trigger trigger = trigger_for(*chosen.poller, arguments.trigger);
   Server server(*chosen.poller, trigger, *service, options, journal);
   const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);

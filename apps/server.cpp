@@ -26,6 +26,9 @@ using namespace std::chrono_literals;
 
 constexpr Duration linger_time = 1s;  // for the peer to take the last bytes and close
 constexpr Duration quiet_when_stopping = 200ms;
+/// How often those who have been quiet are looked for at most: one is closed so much late at most,
+/// and a short limit with much traffic costs next to nothing.
+constexpr Duration quiet_tick = 10ms;
 constexpr std::size_t shown_of_a_message = 64;
 
 bool was_cancelled(const Result<>& result) {
@@ -84,6 +87,7 @@ struct Server::Connection {
   Connection(Server& of, Stream socket, Semaphore::Permit of_room, Strand* own)
       : server(of), stream(std::move(socket)), permit(std::move(of_room)), strand(own) {
     place = server.active_.insert(server.active_.end(), this);
+    server.came_.set();
   }
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -178,7 +182,8 @@ Task<> Server::serve_in(Scope* connections, Stream* input) {
   quiet_limit_ = quiet_when_stopping;
   for (Connection* each : active_) each->last = time_of_turn();
   say(Verbosity::normal, "stopping",
-      fmt::format("stopping: {} connections to finish within {}", count(), to_text(options_.grace)),
+      fmt::format("stopping: {} to finish within {}", counted(count(), "connection"),
+                  to_text(options_.grace)),
       {{"connections", count()}});
   co_await shielded(give_grace());
   cut_the_rest();
@@ -368,11 +373,12 @@ Task<Result<>> Server::linger(Connection* c) {
 void Server::note_input(Connection& c, std::string_view input) {
   ++totals_.messages;
   totals_.bytes_in += input.size();
-  touch(c);
+  // What has begun has its time from its beginning; when stopping, whoever sends is let finish.
+  if (stopping_ || c.state == nullptr || !service_.incomplete(c.state.get())) touch(c);
   if (journal_.wants(Verbosity::verbose)) {
     const std::string shown = escape(input, shown_of_a_message);
     say(Verbosity::verbose, "received",
-        fmt::format("received {} bytes from {}: \"{}\"", input.size(), c.peer, shown),
+        fmt::format("received {} from {}: \"{}\"", counted(input.size(), "byte"), c.peer, shown),
         {{"peer", c.peer}, {"bytes", input.size()}, {"text", shown}});
   }
   const std::string& wanted = options_.close_after;
@@ -483,7 +489,7 @@ Task<> Server::tell_tasks_on_signal() {
 
 void Server::tell_tasks() {
   const std::vector<TaskReport> reports = loop_.tasks();
-  std::string text = fmt::format("{} tasks", reports.size());
+  std::string text = counted(reports.size(), "task");
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const TaskReport& report : reports) {
     text += '\n';
@@ -506,9 +512,16 @@ void Server::tell_tasks() {
 
 /// Ends those who have been quiet for quiet_limit_, the quietest first, until it is cancelled.
 Task<Result<>> Server::end_the_quiet() {
+  Instant looked = immediately;
   for (;;) {
-    const Instant since = active_.empty() ? loop_.kernel().now() : active_.front()->last;
-    (void)co_await loop_.sleep_until(after(since, quiet_limit_));
+    while (active_.empty()) {
+      came_.reset();
+      const bool came = co_await came_.wait();  // no timer runs for nobody
+      if (!came) co_return fail(ECANCELED);
+    }
+    (void)co_await loop_.sleep_until(
+        std::max(after(active_.front()->last, quiet_limit_), after(looked, quiet_tick)));
+    looked = loop_.kernel().now();
     // A turn more: what came in time goes first, however late this is.
     const bool slept = co_await loop_.sleep_until(immediately);
     if (!slept) co_return fail(ECANCELED);

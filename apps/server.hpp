@@ -37,7 +37,8 @@ namespace duolu::apps {
 struct ServerOptions {
   /// Close a connection once its input so far ends with this, after everything was answered.
   std::string close_after{};
-  /// Close a connection after so long without a byte in either direction; zero: never.
+  /// Close a connection after so long without a byte in either direction, or with input that has
+  /// begun and is not complete (Service::incomplete); zero: never.
   Duration idle_timeout{};
   /// Serve no more than so many at a time, the others wait; zero: no limit.
   std::size_t max_connections = 0;
@@ -142,6 +143,7 @@ class Server {
   std::list<Door> doors_;
   std::optional<Semaphore> room_;  ///< For --max-connections.
   Flag left_;                      ///< A connection has ended; to be reset by who waits for it.
+  Flag came_;                      ///< A connection has come; to be reset by who waits for it.
   Connections active_;             ///< The least recently active first, if anybody asks.
   Connections ending_;             ///< They were asked to end, or wait for the peer's end.
   Flag behind_;                    ///< Somebody reads the log slowly: some of it waits.

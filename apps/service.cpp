@@ -1,5 +1,7 @@
 #include "apps/service.hpp"
 
+#include <type_traits>
+
 #include "apps/http_echo.hpp"
 
 namespace duolu::apps {
@@ -58,25 +60,34 @@ class Chargen final : public Service {
 
 class HttpEchoService final : public Service {
  public:
-  std::unique_ptr<State> open() override { return std::make_unique<Request>(); }
+  explicit HttpEchoService(Kernel& kernel) : date_(kernel) {}
+  std::unique_ptr<State> open() override { return std::make_unique<Request>(date_); }
   Reply answer(State* state, std::span<char> input, std::vector<char>& scratch) override {
     scratch.clear();
     const bool more = static_cast<Request*>(state)->http.consume(input, scratch);
     return {.bytes = scratch, .last = !more};
   }
-  // The shortest request is 20 bytes and its reply 158: 4 KiB of them, behind a head of 16 KiB that
+  bool incomplete(const State* state) const override {
+    return static_cast<const Request*>(state)->http.in_head();
+  }
+  // The shortest request is 20 bytes and its reply 195: 4 KiB of them, behind a head of 16 KiB that
   // was read before, stay under 64 KiB.
   std::size_t read_size() const override { return std::size_t{4} * 1024; }
 
  private:
   struct Request final : State {
+    explicit Request(HttpDate& date) noexcept : http(date) {}
     HttpEcho http;
   };
+  HttpDate date_;
 };
 
 template <class T>
-std::unique_ptr<Service> make() {
-  return std::make_unique<T>();
+std::unique_ptr<Service> make(Kernel& kernel) {
+  if constexpr (std::is_constructible_v<T, Kernel&>)
+    return std::make_unique<T>(kernel);
+  else
+    return std::make_unique<T>();
 }
 
 constexpr ServiceKind table[] = {
@@ -84,7 +95,10 @@ constexpr ServiceKind table[] = {
     {"upper", "sends back what it receives in upper case", make<Upper>},
     {"discard", "receives and says nothing (RFC 863)", make<Discard>},
     {"chargen", "sends lines of characters without end (RFC 864)", make<Chargen>},
-    {"http-echo", "answers HTTP/1.1 requests with their own text", make<HttpEchoService>},
+    {"http-echo",
+     "answers HTTP/1.1 requests with their own text, while\n"
+     "           they come: a client must read while it sends",
+     make<HttpEchoService>},
 };
 
 }  // namespace

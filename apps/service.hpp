@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "duolu/kernel/kernel.hpp"
+
 namespace duolu::apps {
 
 /// An answer to one piece of input.
@@ -32,6 +34,9 @@ class Service {
   virtual bool produces() const { return false; }
   /// The next piece to send unasked.
   virtual std::span<const char> produce(State*, std::vector<char>&) { return {}; }
+  /// Whether input that has begun, such as the head of a request, is not complete: an idle timeout
+  /// then counts from its beginning, so that sending it byte by byte does not postpone it.
+  virtual bool incomplete(const State*) const { return false; }
   /// The most input one call is given. The reply must stay under 64 KiB whatever it
   /// holds.
   virtual std::size_t read_size() const { return std::size_t{32} * 1024; }
@@ -41,7 +46,7 @@ class Service {
 struct ServiceKind {
   std::string_view name;
   std::string_view summary;
-  std::unique_ptr<Service> (*make)();
+  std::unique_ptr<Service> (*make)(Kernel& kernel);
 };
 
 /// echo, upper, discard, chargen, http-echo.

@@ -143,6 +143,10 @@ std::string shell_quote(std::string_view word) {
   return quoted + "'";
 }
 
+std::string counted(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string to_text(Duration duration) {
   const auto count = static_cast<double>(duration.count());
   if (duration >= std::chrono::seconds(1000)) return fmt::format("{:.0f}s", count / 1e9);

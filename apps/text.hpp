@@ -31,6 +31,9 @@ std::string escape(std::string_view bytes, std::size_t limit = SIZE_MAX);
 /// A word as a shell has to be given it: quoted if it must be, in printable ASCII ($'\xHH').
 std::string shell_quote(std::string_view word);
 
+/// "1 connection", "2 connections".
+std::string counted(std::uint64_t count, std::string_view noun);
+
 /// "1.5s", "20ms": for people.
 std::string to_text(Duration duration);
 

@@ -185,8 +185,8 @@ FaultKernel::~FaultKernel() = default;
 // --- plans, rates, counts
 
 void FaultKernel::fail(Call call, std::uint64_t nth, int error, std::uint64_t times) {
-  DUOLU_CHECK(call != Call::now && call != Call::thread_cpu_time && call != Call::getpid &&
-              call != Call::pthread_join && call != Call::freeaddrinfo);
+  DUOLU_CHECK(call != Call::now && call != Call::thread_cpu_time && call != Call::real_time &&
+              call != Call::getpid && call != Call::pthread_join && call != Call::freeaddrinfo);
   DUOLU_CHECK(nth > 0 && times > 0);
   DUOLU_CHECK(call == Call::getaddrinfo ? error != 0 : error > 0);
   const std::size_t at = place(call);
@@ -286,6 +286,11 @@ Instant FaultKernel::now() noexcept {
 Duration FaultKernel::thread_cpu_time() noexcept {
   enter(Call::thread_cpu_time);
   return inner_.thread_cpu_time();
+}
+
+Duration FaultKernel::real_time() noexcept {
+  enter(Call::real_time);
+  return inner_.real_time();
 }
 
 ssize_t FaultKernel::getrandom(void* buffer, std::size_t size) noexcept {

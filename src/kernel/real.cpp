@@ -58,6 +58,7 @@ class RealKernel final : public Kernel {
  public:
   Instant now() noexcept override { return Instant(read_clock(CLOCK_MONOTONIC)); }
   Duration thread_cpu_time() noexcept override { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
+  Duration real_time() noexcept override { return read_clock(CLOCK_REALTIME); }
   int getpid() noexcept override { return ::getpid(); }
   int uname(struct utsname* name) noexcept override { return outcome(::uname(name)); }
   int getrlimit(int resource, struct rlimit* limit) noexcept override {

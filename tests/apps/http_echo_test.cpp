@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
+#include "support/forwarding_kernel.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -21,10 +22,23 @@ struct Output {
   bool open = true;  ///< What the last consume() said.
 };
 
+/// Whose time stands still, so that equal requests have equal answers.
+class StoppedClock final : public test::ForwardingKernel {
+ public:
+  Duration real_time() noexcept override { return time; }
+  Duration time = std::chrono::seconds(784111777);  // the example of RFC 9110, 5.6.7
+};
+
+StoppedClock& stopped_clock() {
+  static StoppedClock clock;
+  return clock;
+}
+
 /// Feeds `input` in pieces whose sizes `next` chooses.
 template <class Next>
 Output feed(std::string_view input, Next next) {
-  HttpEcho http;
+  HttpDate date(stopped_clock());
+  HttpEcho http(date);
   Output output;
   std::vector<char> sent;
   while (!input.empty()) {
@@ -124,6 +138,52 @@ TEST(HttpEchoTest, a_request_comes_back_as_the_body) {
   EXPECT_FALSE(answer.has("Connection: close"));
 }
 
+TEST(HttpEchoTest, answers_have_a_date) {
+  for (const std::string& request : {get, "GET / HTTP/1.0\r\n\r\n"s, "bad\r\n\r\n"s})
+    EXPECT_TRUE(only_answer(feed(request)).has("Date: Sun, 06 Nov 1994 08:49:37 GMT")) << request;
+  const std::string upload =
+      "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+      "Content-Length: 1\r\n\r\nx";
+  EXPECT_TRUE(answers(feed(upload).bytes).back().has("Date: Sun, 06 Nov 1994 08:49:37 GMT"));
+}
+
+TEST(HttpDateTest, the_form_of_rfc_9110) {
+  StoppedClock clock;
+  HttpDate date(clock);
+  const std::pair<std::int64_t, std::string_view> rows[] = {
+      {0, "Thu, 01 Jan 1970 00:00:00 GMT"},
+      {951782399, "Mon, 28 Feb 2000 23:59:59 GMT"},
+      {951782400, "Tue, 29 Feb 2000 00:00:00 GMT"},
+      {1798761599, "Thu, 31 Dec 2026 23:59:59 GMT"},
+      {4102444800, "Fri, 01 Jan 2100 00:00:00 GMT"},
+      {784111777, "Sun, 06 Nov 1994 08:49:37 GMT"},  // a clock may be set back
+  };
+  for (const auto& [second, text] : rows) {
+    clock.time = std::chrono::seconds(second);
+    EXPECT_EQ(date.now(), text);
+    clock.time += std::chrono::nanoseconds(999'999'999);
+    EXPECT_EQ(date.now(), text);
+  }
+}
+
+TEST(HttpEchoTest, a_head_has_begun_until_it_is_complete) {
+  HttpDate date(stopped_clock());
+  HttpEcho http(date);
+  std::vector<char> sent;
+  const auto in_head_after = [&](std::string_view text) {
+    http.consume(text, sent);
+    return http.in_head();
+  };
+  EXPECT_FALSE(http.in_head());
+  EXPECT_TRUE(in_head_after("\r\n"));  // an empty line before it
+  EXPECT_TRUE(in_head_after("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n"));
+  EXPECT_FALSE(in_head_after("\r\n"));
+  EXPECT_FALSE(in_head_after("a"));
+  EXPECT_FALSE(in_head_after("b"));
+  EXPECT_TRUE(in_head_after("G"));
+  EXPECT_FALSE(in_head_after("ET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+}
+
 TEST(HttpEchoTest, requests_in_one_piece_are_all_answered) {
   const std::string post = "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello";
   const std::vector<Answer> all = answers(feed(get + post + get + get).bytes);
@@ -201,7 +261,9 @@ TEST(HttpEchoTest, a_refused_head_has_no_body_either) {
 
 TEST(HttpEchoTest, chunked_comes_back_chunked) {
   const std::string head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n";
-  const std::string body = "5\r\nhello\r\n00A;name=\"v\"\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n";
+  const std::string body =
+      "5\r\nhello\r\n00A;name=\"v\"\r\n0123456789\r\n"
+      "1 \t; a = b\r\nx\r\n0\t;z\r\nTrailer: x\r\nT:\r\n\r\n";
   const Output output = feed(head + body + get);
   EXPECT_TRUE(output.open);
   const std::vector<Answer> all = answers(output.bytes);
@@ -225,6 +287,12 @@ TEST(HttpEchoTest, a_broken_chunk_leaves_the_answer_visibly_unfinished) {
                                       "5\r\nhello\n",
                                       "5\r\nhello\r\r\n",
                                       "5\r\nhello\r\n0\r\nbad\x01trailer\r\n\r\n",
+                                      "5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+                                      "5\r\nhello\r\n0\r\n: no name\r\n\r\n",
+                                      "5\r\nhello\r\n0\r\nT : t\r\n\r\n",
+                                      "5\r\nhello\r\n0\r\nT: t\r\n folded\r\n\r\n",
+                                      " ; a = b\r\nhello\r\n",
+                                      "5 5;a\r\nhello\r\n",
                                       "5\r\nhello\r\n0\n\r\n",
                                       "5\r\nhello\r\n0\r\n\n",
                                       "5;\x01\r\nhello\r\n",
@@ -337,7 +405,17 @@ TEST(HttpEchoTest, what_is_refused) {
       {"400", "G(T / HTTP/1.1\r\nHost: a\r\n\r\n"},
       {"400", "\x16\x03\x01\x02\r\n\r\n"},                   // TLS to a plain port
       {"501", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"},  // 200 would promise a tunnel
-      {"431", "GET /" + std::string(HttpEcho::max_head, 'a')},
+      {"400", "GET * HTTP/1.1\r\nHost: a\r\n\r\n"},          // RFC 9112, 3.2.4: OPTIONS only
+      {"400", "HEAD * HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"400", "OPTIONS *x HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"400", "GET a HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"400", "GET a/b:1 HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"400", "GET : HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"414", "GET /" + std::string(HttpEcho::max_head, 'a')},
+      {"414", "GET /" + std::string(HttpEcho::max_head, 'a') + " HTTP/1.1\r\nHost: a\r\n\r\n"},
+      {"501", std::string(HttpEcho::max_head + 1, 'a')},
+      {"400", std::string(HttpEcho::max_head + 1, '(')},
+      {"431", line + std::string(HttpEcho::max_head, 'a')},
       {"431", host + "X: " + std::string(HttpEcho::max_head, 'a') + "\r\n\r\n"},
   };
   for (const Row& row : rows) {
@@ -351,7 +429,7 @@ TEST(HttpEchoTest, what_is_refused) {
 
 TEST(HttpEchoTest, what_looks_odd_and_is_right) {
   for (const std::string_view request :
-       {"GET * HTTP/1.1\r\nHost:\r\n\r\n", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
+       {"GET /* HTTP/1.1\r\nHost:\r\n\r\n", "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET http://a/b HTTP/1.1\r\nHOST: a:80\r\n\r\n",
         "M!#$%&'*+-.^_`|~ / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n",
         "GET / HTTP/1.1\r\nHost:a\r\nX:\r\nY:  \t \r\nZ: \xff\xfe\r\n\r\n",
@@ -375,7 +453,8 @@ TEST(HttpEchoTest, a_head_of_exactly_the_limit_is_answered) {
 }
 
 TEST(HttpEchoTest, nothing_is_answered_after_the_end) {
-  HttpEcho http;
+  HttpDate date(stopped_clock());
+  HttpEcho http(date);
   std::vector<char> sent;
   const std::string bad = "bad\r\n\r\n";
   EXPECT_FALSE(http.consume(bad, sent));
@@ -474,7 +553,7 @@ TEST(HttpEchoTest, mutations_never_make_it_fall_over) {
     const Output cut = feed(input, [&] { return 1 + random.below(30); });
     ASSERT_EQ(whole.open, cut.open) << input;
     // No more than a fixed number of bytes of answer for each byte of input.
-    ASSERT_LE(whole.bytes.size(), input.size() * 9 + 400) << input;
+    ASSERT_LE(whole.bytes.size(), input.size() * 10 + 440) << input;
     answered += whole.bytes.starts_with("HTTP/1.1 200") ? 1 : 0;
   }
   EXPECT_GT(answered, 15'000U);  // or the mutations hide what is behind the first line

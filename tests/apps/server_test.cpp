@@ -34,7 +34,7 @@ constexpr int guard_seconds = 30;
 
 std::unique_ptr<Service> make_service(std::string_view name) {
   for (const ServiceKind& kind : services())
-    if (kind.name == name) return kind.make();
+    if (kind.name == name) return kind.make(real_kernel());
   return nullptr;
 }
 
@@ -436,6 +436,18 @@ TEST_P(ServerTest, idle_connections_do_not_wake_it) {
   const std::uint64_t before = waits();
   std::this_thread::sleep_for(500ms);
   EXPECT_EQ(waits(), before);
+}
+
+TEST_P(ServerTest, a_short_idle_timeout_costs_nothing_while_nobody_is_there) {
+  start({.idle_timeout = 1us, .grace = 0s});
+  const Client first(address);
+  EXPECT_TRUE(first.is_closed());
+  std::this_thread::sleep_for(50ms);
+  const std::uint64_t before = waits();
+  std::this_thread::sleep_for(300ms);
+  EXPECT_LE(waits() - before, 3U);  // the linger of the first one ends
+  const Client second(address);
+  EXPECT_TRUE(second.is_closed());
 }
 
 // --- handlers

@@ -214,5 +214,11 @@ TEST(TextTest, durations_for_people) {
   EXPECT_EQ(to_text(3h), "10800s");
 }
 
+TEST(CountedTest, one_is_no_plural) {
+  EXPECT_EQ(counted(0, "connection"), "0 connections");
+  EXPECT_EQ(counted(1, "connection"), "1 connection");
+  EXPECT_EQ(counted(2, "byte"), "2 bytes");
+}
+
 }  // namespace
 }  // namespace duolu::apps

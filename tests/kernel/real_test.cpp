@@ -94,6 +94,9 @@ TEST(RealKernel, K1_describes_the_system) {
   const Duration used = kernel().thread_cpu_time();
   EXPECT_GT(used, Duration::zero());
   EXPECT_GE(kernel().thread_cpu_time(), used);
+  const Duration date = kernel().real_time();
+  EXPECT_NEAR(std::chrono::duration<double>(date).count(), static_cast<double>(::time(nullptr)),
+              60);
 #ifndef DUOLU_POSIX_ONLY
   EXPECT_EQ(kernel().prctl(PR_GET_DUMPABLE, 0), 1);
 #endif

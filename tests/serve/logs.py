@@ -74,7 +74,8 @@ def a_reader_that_stalls_stops_nobody():
                 os.close(writer)
                 for _ in range(MESSAGES):
                     ping(client, TEXT)
-                dropped = rb'"dropped","entries":\d+}\r?\n' if as_json else rb"dropped \d+ lines.*\n"
+                dropped = (rb'"dropped","entries":\d+}\r?\n'
+                           if as_json else rb"dropped \d+ lines.*\n")
                 text = read_until(reader, dropped)
                 count = int(re.search(rb"\d+", re.search(dropped, text)[0])[0])
                 told = text.count(b"received")
@@ -107,7 +108,8 @@ def a_slow_reader_loses_nothing():
 
 
 def it_stops_although_nobody_reads():
-    for as_json, number in ((False, signal.SIGTERM), (True, signal.SIGTERM), (False, signal.SIGINT)):
+    for as_json, number in ((False, signal.SIGTERM), (True, signal.SIGTERM),
+                            (False, signal.SIGINT)):
         reader, writer = os.pipe()
         errors = tempfile.TemporaryFile()
         options = ("--json",) if as_json else ()

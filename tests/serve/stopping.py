@@ -31,6 +31,29 @@ def signals_let_what_is_in_flight_finish():
             need(totals["bytes_out"] == len(data) + 4 and totals["cut"] == 0, totals)
 
 
+def a_terminal_that_goes_away_ends_it_in_good_order():
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/socket"
+        with Server("echo", listen=[f"unix://{path}"]) as server, server.connect() as client:
+            ping(client)
+            server.send_signal(signal.SIGHUP)
+            server.send_signal(signal.SIGHUP)  # the shell's, after the kernel's
+            client.close()
+            need(server.wait_for("totals")["connections"] == 1)
+            need(server.wait() == 0, server.process.returncode)
+            need(not os.path.exists(path))
+
+
+def what_is_ignored_stays_so():
+    """nohup, and the jobs that a script starts in the background."""
+    for ignored, ends in ((signal.SIGHUP, signal.SIGINT), (signal.SIGINT, signal.SIGTERM),
+                          (signal.SIGTERM, signal.SIGHUP)):
+        with Server("echo", ignored=(ignored,)) as server, server.connect() as client:
+            server.send_signal(ignored)
+            ping(client)
+            server.stop(ends)
+
+
 def nobody_is_let_in_while_stopping():
     with Server("echo", "--grace", "60s") as server, server.connect() as client:
         ping(client)
@@ -155,6 +178,28 @@ def only_the_idle_are_closed_for_it():
             need(closed[0][:2] == (b"", b""), closed)
             need(closed[0][2] >= 1.5, "too early", closed)
             ping(busy)
+
+
+def a_head_that_comes_byte_by_byte_is_not_waited_for():
+    with Server("http-echo", "--idle-timeout", "500ms") as server:
+        for head in (b"GET / HTTP/1.1\r\nHost: " + b"a" * 2000, b"\r\n" * 1000):
+            with server.connect() as client:
+                begin = time.monotonic()
+                client.settimeout(0.05)
+                for byte in head:
+                    try:
+                        client.send(bytes([byte]))
+                        need(client.recv(1) == b"")
+                        break
+                    except TimeoutError:
+                        need(time.monotonic() - begin < GUARD, "it waits for ever")
+                need(time.monotonic() - begin >= 0.5, "too early")
+        with server.connect() as client:  # a body is echoed as it comes: that is traffic
+            client.sendall(b"POST / HTTP/1.0\r\nContent-Length: 20\r\n\r\n")
+            for _ in range(20):
+                client.sendall(b"x")
+                time.sleep(0.05)
+            need(receive_all(client).endswith(b"\r\n\r\n" + b"x" * 20))
 
 
 def who_is_one_too_many_waits():
@@ -297,7 +342,9 @@ def close_after_a_peer_who_stays():
             server.settle(before, server.descriptors)  # although the client never closes
 
 
-main(signals_let_what_is_in_flight_finish, nobody_is_let_in_while_stopping,
+main(signals_let_what_is_in_flight_finish, a_terminal_that_goes_away_ends_it_in_good_order,
+     what_is_ignored_stays_so, a_head_that_comes_byte_by_byte_is_not_waited_for,
+     nobody_is_let_in_while_stopping,
      a_second_signal_ends_at_once, the_grace_time_cuts_who_does_not_read, no_grace_cuts_at_once,
      standard_input_stops_it, part_of_a_line_does_not_stop_it, a_terminal_stops_it,
      only_the_idle_are_closed_for_it, who_is_one_too_many_waits,

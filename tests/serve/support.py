@@ -36,6 +36,12 @@ ENVIRONMENT = dict(
 )
 
 
+# Who is started in the background by a script inherits that these are ignored; tests send them.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
+
 class Skip(Exception):
     """This machine cannot show it; the text says why."""
 
@@ -66,7 +72,7 @@ class Server:
     """One `duolu serve` with --json; ended, by its pid, when the block ends."""
 
     def __init__(self, service="echo", *options, listen=("localhost:0",), stdin=subprocess.DEVNULL,
-                 descriptors=None, wrapper=(), choose=True, **popen):
+                 descriptors=None, ignored=(), wrapper=(), choose=True, **popen):
         command = [*wrapper, TOOL, "serve", service, "--json"]
         if choose:
             command += ["--backend", BACKEND, "--trigger", TRIGGER]
@@ -77,10 +83,12 @@ class Server:
         def limits():
             if descriptors:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
 
         self.process = subprocess.Popen(
             command + list(options), stdin=stdin, stdout=subprocess.PIPE, stderr=self.errors,
-            env=ENVIRONMENT, preexec_fn=limits if descriptors else None, **popen)
+            env=ENVIRONMENT, preexec_fn=limits if descriptors or ignored else None, **popen)
         self.pid = self.process.pid
         self.buffer = b""
         self.lines = []

@@ -11,6 +11,7 @@ class ForwardingKernel : public Kernel {
  public:
   Instant now() noexcept override { return real_.now(); }
   Duration thread_cpu_time() noexcept override { return real_.thread_cpu_time(); }
+  Duration real_time() noexcept override { return real_.real_time(); }
   ssize_t getrandom(void* buffer, std::size_t size) noexcept override {
     return real_.getrandom(buffer, size);
   }

@@ -38,8 +38,9 @@
 //                      interrupted.
 //   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
 //
-// Of descriptors that block, as standard input may, only EINTR comes by chance. `now` and
-// `thread_cpu_time` are never faulted, and getpid, pthread_join and freeaddrinfo cannot fail.
+// Of descriptors that block, as standard input may, only EINTR comes by chance. `now`,
+// `thread_cpu_time` and `real_time` are never faulted, and getpid, pthread_join and freeaddrinfo
+// cannot fail.
 //
 // Threads: calls as for any Kernel (K6). `write` to an eventfd, or of up to PIPE_BUF bytes to a
 // pipe, and `getpid` take no lock and no memory, so that a signal handler may make them. fail(),
@@ -103,6 +104,7 @@ class FaultKernel final : public Kernel {
 
   Instant now() noexcept override;
   Duration thread_cpu_time() noexcept override;
+  Duration real_time() noexcept override;
   ssize_t getrandom(void* buffer, std::size_t size) noexcept override;
   int getpid() noexcept override;
   int uname(struct utsname* name) noexcept override;

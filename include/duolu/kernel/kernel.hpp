@@ -55,6 +55,8 @@ class Kernel {
   virtual Instant now() noexcept = 0;
   /// clock_gettime(CLOCK_THREAD_CPUTIME_ID): what this thread has used so far. Cannot fail.
   virtual Duration thread_cpu_time() noexcept = 0;
+  /// clock_gettime(CLOCK_REALTIME): since 1970, for dates only; it may be set back. Cannot fail.
+  virtual Duration real_time() noexcept = 0;
   virtual ssize_t getrandom(void* buffer, std::size_t size) noexcept = 0;
   virtual int getpid() noexcept = 0;
   virtual int uname(struct utsname* name) noexcept = 0;
