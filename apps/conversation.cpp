@@ -8,6 +8,7 @@
 #include <cerrno>
 
 #include "apps/journal.hpp"
+#include "apps/options.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
 #include "duolu/loop/within.hpp"
@@ -21,11 +22,15 @@ using namespace std::chrono_literals;
 
 constexpr Duration time_for_the_rest = 1s;  // with an output that nobody reads
 
-/// SIGHUP; or, for who was told to outlive its terminal (nohup), one that ends it anyway.
-int hang_up(Kernel& kernel) {
-  struct sigaction is{};
-  (void)kernel.sigaction(SIGHUP, nullptr, &is);
-  return is.sa_handler == SIG_IGN ? SIGTERM : SIGHUP;
+/// SIGINT, SIGTERM and SIGHUP, but for those that are ignored.
+Signals ending_signals(Loop& loop) {
+  const auto heeded = [&](int number) { return !is_ignored(loop.kernel(), number); };
+  int any = 0;
+  for (const int number : {SIGINT, SIGTERM, SIGHUP})
+    if (heeded(number)) any = number;
+  if (any == 0) return Signals(loop, {});
+  const auto or_any = [&](int number) { return heeded(number) ? number : any; };
+  return Signals(loop, {or_any(SIGINT), or_any(SIGTERM), or_any(SIGHUP)});
 }
 
 bool is_cancelled(std::error_code error) { return error == errno_code(ECANCELED); }
@@ -106,7 +111,7 @@ Task<Result<>> Console::show(std::string text) {
 Conversation::Conversation(Loop& loop, const ConversationOptions& options)
     : loop_(&loop),
       options_(&options),
-      signals_(loop, {SIGINT, SIGTERM, hang_up(loop.kernel())}),
+      signals_(ending_signals(loop)),
       console_(loop, options.from_input) {}
 
 Task<int> Conversation::run() {
@@ -207,7 +212,8 @@ Task<> Conversation::send() {
     co_return finish(exit_failed);
   }
   sent_ = true;
-  if (options_->from_input || (options_->expects.empty() && !options_->at_most)) half_close();
+  const bool last = options_->from_input || (options_->expects.empty() && !options_->at_most);
+  if (last && !options_->keep_open) half_close();
   look();
 }
 
@@ -369,9 +375,9 @@ bool Conversation::complain(const std::string& when) {
     if (missing++ == 0) first = connection.get();
   }
   if (first == nullptr) return false;
-  console_.note(
-      fmt::format("duolu: {}{}{}", which(*first), first->expectation.complaint(when),
-                  missing > 1 ? fmt::format(" (and {} more connections)", missing - 1) : ""));
+  console_.note(fmt::format(
+      "duolu: {}{}{}", which(*first), first->expectation.complaint(when),
+      missing > 1 ? fmt::format(" (and {})", counted(missing - 1, "more connection")) : ""));
   return true;
 }
 

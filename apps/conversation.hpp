@@ -44,6 +44,7 @@ struct ConversationOptions {
   Transcript::Form form = Transcript::Form::safe;
   std::string delimiter = "\n";
   bool crlf = false;
+  bool keep_open = false;  ///< No half-close when all is sent.
   bool verbose = false;
 };
 

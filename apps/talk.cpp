@@ -1,6 +1,8 @@
 // duolu talk: the command line around a Conversation.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "apps/conversation.hpp"
 #include "apps/options.hpp"
 #include "apps/text.hpp"
@@ -11,6 +13,7 @@ namespace {
 
 struct TalkArguments {
   std::string address;
+  std::string port;
   std::string connections = "1";
   std::string connect_timeout = "5s";
   std::vector<std::string> send;
@@ -20,6 +23,7 @@ struct TalkArguments {
   std::string backend = "auto";
   bool has_delimiter = false;
   bool crlf = false;
+  bool keep_open = false;
   bool hex = false;
   bool raw = false;
   bool verbose = false;
@@ -28,8 +32,19 @@ struct TalkArguments {
 /// With --expect and without --for: long for a machine, and no script hangs.
 constexpr Duration patience = std::chrono::seconds(10);
 
+/// ADDRESS, or HOST and PORT as nc(1) takes them: there an IPv6 address has no brackets.
+std::string address_of(const TalkArguments& arguments) {
+  const std::string& host = arguments.address;
+  if (arguments.port.empty()) return host;
+  const auto colons = std::count(host.begin(), host.end(), ':');
+  if (host.contains("://") || host.starts_with('[') || colons == 1)
+    throw Failure(exit_usage, fmt::format("{} {}: write HOST:PORT, or HOST PORT", escape(host),
+                                          escape(arguments.port)));
+  return fmt::format(fmt::runtime(colons == 0 ? "{}:{}" : "[{}]:{}"), host, arguments.port);
+}
+
 ConversationOptions conversation_options(const TalkArguments& arguments) {
-  ConversationOptions options{.name = escape(arguments.address)};
+  ConversationOptions options{.name = escape(address_of(arguments))};
   options.connections = count_argument("--connections", arguments.connections, "1 or 100");
   options.connect_timeout = duration_argument("--connect-timeout", arguments.connect_timeout);
   if (options.connect_timeout == Duration::zero())
@@ -49,6 +64,7 @@ ConversationOptions conversation_options(const TalkArguments& arguments) {
   if (arguments.has_delimiter)
     options.delimiter = text_argument("--delimiter", arguments.delimiter);
   options.crlf = arguments.crlf;
+  options.keep_open = arguments.keep_open;
   if (arguments.hex) options.form = Transcript::Form::hex;
   if (arguments.raw) options.form = Transcript::Form::raw;
   options.verbose = arguments.verbose;
@@ -59,7 +75,7 @@ int talk(const TalkArguments& arguments) {
   Kernel& kernel = real_kernel();
   ConversationOptions options = conversation_options(arguments);
   // Names are looked up before anything is set up: it blocks, and Ctrl-C ends it at once.
-  options.addresses = target_argument(kernel, arguments.address);
+  options.addresses = target_argument(kernel, address_of(arguments));
   make_room(kernel, fmt::format("--connections {}", options.connections), options.connections);
   const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const std::unique_ptr<Engine> engine = make_readiness_engine(*chosen.poller);
@@ -76,6 +92,8 @@ void add_talk(CLI::App& app, Action& action) {
   verb->add_option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
       ->required()
       ->type_name("ADDRESS");
+  verb->add_option("port", arguments->port, "If the address is only a HOST, as nc takes it")
+      ->type_name("PORT");
   verb->add_option("--connections", arguments->connections,
                    "Connections; each is sent the same, replies are\nmarked with its number [1]")
       ->type_name("N");
@@ -104,6 +122,9 @@ void add_talk(CLI::App& app, Action& action) {
   verb->add_flag("--crlf", arguments->crlf, "Lines are sent with '\\r\\n'")
       ->excludes(delimiter)
       ->excludes(send);
+  verb->add_flag("--keep-open", arguments->keep_open,
+                 "Do not half-close when all is sent: some servers take\n"
+                 "that for the end. The peer ends it, or --for");
   CLI::Option* hex = verb->add_flag("--hex", arguments->hex, "Show replies as hexadecimal numbers");
   verb->add_flag("--raw", arguments->raw, "Show replies as they are: not safe on a terminal")
       ->excludes(hex);

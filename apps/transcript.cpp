@@ -56,10 +56,13 @@ void SafeText::add(std::string_view bytes, std::string& out) {
       if (begun_.size() == character_) end(out);
       continue;
     }
+    if (c == '\n') after_return_ = false;  // one end of line
     end(out);
     character_ = size_of(byte);
     if (character_ != 0)
       begun_ = c;
+    else if (c == '\r')
+      after_return_ = true;
     else if (c == '\n' || c == '\t' || (byte >= 0x20 && byte < 0x7f))
       out += c;
     else
@@ -67,7 +70,10 @@ void SafeText::add(std::string_view bytes, std::string& out) {
   }
 }
 
-void SafeText::end(std::string& out) { out += escape(std::exchange(begun_, {})); }
+void SafeText::end(std::string& out) {
+  if (std::exchange(after_return_, false)) out += "\\r";
+  out += escape(std::exchange(begun_, {}));
+}
 
 std::string Transcript::add(std::string_view bytes) {
   if (form_ == Form::hex) return hex(bytes);

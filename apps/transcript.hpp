@@ -11,8 +11,9 @@
 namespace duolu::apps {
 
 /// Makes a peer's bytes safe for a terminal, piece by piece: printable text (UTF-8), newline and
-/// tab come out as they are, everything else as escape() writes it. So do the characters that
-/// nobody sees but the terminal: controls of Unicode, and those that turn the direction of text.
+/// tab come out as they are, "\r\n" (HTTP, SMTP, Redis) as a newline, everything else as escape()
+/// writes it. So do the characters that nobody sees but the terminal: controls of Unicode, and
+/// those that turn the direction of text.
 class SafeText {
  public:
   /// Appends `bytes` to `out`. The begin of a character is kept until the rest of it comes.
@@ -23,6 +24,7 @@ class SafeText {
  private:
   std::string begun_;          ///< Of a character of several bytes.
   std::size_t character_ = 0;  ///< How many it has.
+  bool after_return_ = false;  ///< A "\r" that may belong to the end of a line.
 };
 
 /// The replies of one connection, as they are shown.

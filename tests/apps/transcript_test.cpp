@@ -28,7 +28,9 @@ TEST(TranscriptTest, safe_text_in_whatever_pieces) {
   };
   const Row rows[] = {
       {"plain \"text\" \\ \t\n", "plain \"text\" \\ \t\n"},
-      {"\x1b[31m\a\r\n\0\x7f"s, "\\x1b[31m\\x07\\r\n\\x00\\x7f"},
+      {"\x1b[31m\a\r\n\0\x7f"s, "\\x1b[31m\\x07\n\\x00\\x7f"},
+      {"a\r\n\r\nb\rc\r\r\n\r", "a\n\nb\\rc\\r\n\\r"},  // what ends a line is not shown
+      {"\xe5\r\n\xe5\r", "\\xe5\n\\xe5\\r"},
       {"\xc3\xa9\xe5\xa4\x9a\xf0\x9f\x98\x80", "\xc3\xa9\xe5\xa4\x9a\xf0\x9f\x98\x80"},
       {"\xc2\x9b", "\\xc2\\x9b"},                             // a control of Unicode
       {"\xe2\x80\xae", "\\xe2\\x80\\xae"},                    // turns the direction

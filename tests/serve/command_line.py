@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -40,6 +41,31 @@ def usage():
             ("serve", "\x1b]0;title\x07"), ("doctor", "nonsense"), ("doctor", "--nonsense")):
         line = refused(2, *arguments)
         need("--help" in line, line)
+
+
+def what_is_wrong_is_named_and_what_was_meant():
+    for arguments, words in (
+            (("serv",), ("unknown verb serv;", "mean serve?")),
+            (("server", "echo"), ("unknown verb server;", "mean serve?")),
+            (("srve", "echo"), ("mean serve?",)), (("lod", ":1"), ("mean load?",)),
+            (("doctro",), ("mean doctor?",)), (("hlep",), ("mean help?",)),
+            (("--verison",), ("unknown option --verison;", "mean --version?")),
+            (("serve", "echo", "--lisen=:1"), ("unknown option --lisen;", "mean --listen?")),
+            (("serve", "echo", "--max", "3"), ("mean --max-connections?",)),
+            (("serve", "--josn"), ("unknown option --josn;", "mean --json?")),
+            (("talk", ":1", "--sned", "x"), ("mean --send?",)),
+            (("serve", "echo", "--one", "--two=3", "--three"),
+             ("unknown options --one, --two, --three",)),
+            (("serve", "echo", "upper"), ("unexpected: upper",)),
+            ((), ("a verb is missing: serve, talk, load or doctor",))):
+        line = refused(2, *arguments)
+        need(all(word in line for word in words) and "--help" in line, line)
+    for arguments in (("nonsense",), ("--nonsense",), ("x" * 5000,), ("serve", "echo", "-x")):
+        need("did you mean" not in refused(2, *arguments), arguments)
+    need(run("help").stdout == run("--help").stdout)
+    for verb in ("serve", "talk", "load", "doctor"):
+        done = run("help", verb)
+        need(done.returncode == 0 and done.stdout == run(verb, "--help").stdout, done)
 
 
 def addresses():
@@ -135,9 +161,16 @@ def busy_addresses():
         with Server("echo", listen=["127.0.0.1:0", path]) as server:
             line = refused(4, "serve", "echo", "--listen", f"127.0.0.1:{server.port}")
             need("another server has it" in line and str(server.port) in line, line)
-            need("another server has it" in refused(4, "serve", "echo", "--listen", path))
+            need("another server has it; stop that one or choose another path" in refused(
+                4, "serve", "echo", "--listen", path))
             with server.connect(1) as client:
                 ping(client)  # and it was not disturbed
+        for kind in ("file", "directory"):
+            other = f"{directory}/{kind}"
+            os.mkdir(other) if kind == "directory" else pathlib.Path(other).touch()
+            line = refused(4, "serve", "echo", "--listen", f"unix://{other}")
+            need("no socket" in line and "server" not in line, line)
+            need(os.path.exists(other))
 
 
 def a_privileged_port():
@@ -177,6 +210,24 @@ def hardly_any_descriptors():
         need(done.stderr.startswith(b"duolu: ") and done.stdout == b"", done)
         codes.add(done.returncode)
     need(codes <= {3, 4}, codes)
+
+
+def descriptors_that_were_inherited():
+    """That the table is full of them is said as that, whatever would have failed first."""
+    spare_descriptors()
+
+    def inherit():
+        soft = 64
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))
+        for fd in range(3, soft - spare):
+            os.dup2(0, fd)
+
+    for spare in (2, 3, 4, 6, 9):
+        for arguments in (("serve", "echo", "--listen", "localhost:0"), ("talk", "localhost:1"),
+                          ("load", "localhost:1")):
+            line = refused(3, *arguments, preexec_fn=inherit, close_fds=False)
+            need(f"the {61 - spare} that were open when this was started" in line, line)
+            need("ulimit -n" in line, line)
 
 
 def help_fits_a_screen():
@@ -372,7 +423,9 @@ def it_says_what_to_try():
         need(word in text, word, text)
 
 
-main(usage, addresses, quantities, stalls_are_reported, tasks_are_told, busy_addresses,
-     a_privileged_port, a_limit_that_is_too_low, hardly_any_descriptors, help_fits_a_screen,
+main(usage, what_is_wrong_is_named_and_what_was_meant,
+     addresses, quantities, stalls_are_reported, tasks_are_told, busy_addresses,
+     a_privileged_port, a_limit_that_is_too_low, hardly_any_descriptors,
+     descriptors_that_were_inherited, help_fits_a_screen,
      version, doctor, closed_streams, a_log_nobody_reads_any_more, peers_reach_no_terminal_raw,
      json_stays_json, quiet_tells_the_totals_only, it_says_what_to_try)

@@ -204,7 +204,7 @@ def how_replies_are_shown():
         client.sendall(said)
 
     with Peer(say) as peer:
-        need(talk(peer.address)[0] == b'\\x1b[31m "q"\\\t\\r\n\xe5\xa4\x9a\\xff\\xe2\\x80\\xae'
+        need(talk(peer.address)[0] == b'\\x1b[31m "q"\\\t\n\xe5\xa4\x9a\\xff\\xe2\\x80\\xae'
              b'\\xc2\\x9b', talk(peer.address))
         need(talk(peer.address, "--raw")[0] == said)
         text = talk(peer.address, "--hex")[0].decode("ascii")
@@ -219,6 +219,49 @@ def how_replies_are_shown():
 
     with Peer(say_slowly) as peer:
         need(talk(peer.address)[0] == "多".encode() + b"\\xe5")
+
+
+def the_end_of_a_line_is_one():
+    """Of servers that end lines with both; a return elsewhere is shown."""
+    def say(client):
+        for piece in (b"HTTP/1.1 200 OK\r", b"\n\r\na\rb\r\r", b"\nend\r"):
+            client.sendall(piece)
+            time.sleep(0.03)
+
+    with Peer(say) as peer:
+        shown = b"HTTP/1.1 200 OK\n\na\\rb\\r\nend\\r"
+        need(talk(peer.address)[0] == shown, talk(peer.address))
+        need(b"OK\r\n" in talk(peer.address, "--raw")[0])
+        need(b"0d 0a" in talk(peer.address, "--hex")[0])
+
+
+def host_and_port_as_nc_takes_them():
+    with Server() as server:
+        for host in ("localhost", "127.0.0.1", *(["::1"] if len(server.addresses) > 1 else [])):
+            need(talk(host, str(server.port), text=b"a")[0] == b"a", host)
+    for words in (("localhost:1", "2"), ("tcp://localhost", "2"), ("unix:///x", "2"),
+                  ("localhost", "x"), ("localhost", "1", "2")):
+        one_line(talk(*words, code=2)[1])
+
+
+def a_server_that_takes_a_half_close_for_the_end():
+    def answer(client):
+        """Looks for the end before it answers what came, as many simple ones do."""
+        text = client.recv(1 << 16)
+        client.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            while piece := client.recv(1 << 16):
+                text += piece
+            return  # half-closed: nobody wants an answer any more
+        client.sendall(text.upper())
+
+    with Peer(answer) as peer:
+        need(talk(peer.address, text=b"a\n")[0] == b"")
+        need(talk(peer.address, "--keep-open", text=b"a\n")[0] == b"A\n")
+        need(talk(peer.address, "--keep-open", "--send", "b")[0] == b"B")
+        need(talk(peer.address, "--keep-open", "--expect", "C", text=b"c")[0] == b"C")
+    with Peer(echo) as peer:  # which stays: --for ends it
+        need(talk(peer.address, "--keep-open", "--for", "300ms", text=b"a\n")[0] == b"a\n")
 
 
 def several_connections():
@@ -284,7 +327,7 @@ def expectations():
     with Peer(echo) as peer:
         out, err = talk(peer.address, "--send", r"PING\r\n", "--send", "two", "--expect", r"G\r",
                         "--expect", "o")
-        need(err == "" and out.startswith(b"PING\\r\n"), out, err)
+        need(err == "" and out.startswith(b"PING\n"), out, err)
         for _ in range(20):  # one after the other, in whatever pieces they come
             talk(peer.address, "--send", "abcabd", "--expect", "abd")
         out, err = talk(peer.address, "--send", "one two", "--expect", "two", "--expect", "one",
@@ -640,6 +683,26 @@ def nohup():
         need(it.wait(GUARD) == 0, it.returncode)
 
 
+def what_is_ignored_stays_so():
+    """A script's background jobs begin so: Ctrl-C in the terminal is not for them."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    for ignored in (numbers[:1], numbers[:2], numbers[1:], numbers):
+        def ignore(those=ignored):
+            for number in those:
+                signal.signal(number, signal.SIG_IGN)
+
+        with Peer(echo) as peer, running(start(peer.address, preexec_fn=ignore)) as it:
+            for number in ignored:
+                it.stdin.write(b"one\n")
+                it.stdin.flush()
+                need(it.stdout.readline() == b"one\n")
+                it.send_signal(number)
+            it.stdin.write(b"two\n")
+            it.stdin.close()
+            need(it.stdout.read() == b"two\n")
+            need(it.wait(GUARD) == 0, it.returncode)
+
+
 # --- the command line
 
 def usage():
@@ -667,12 +730,14 @@ def help_fits_a_screen():
 
 
 main(a_pipe, a_unix_socket_a_file_and_nothing, ten_megabytes, line_ends, how_replies_are_shown,
-     several_connections, a_reader_of_the_notes_that_stalls,
-     a_line_without_an_end_is_shown_at_the_end, reply_times, expectations,
+     the_end_of_a_line_is_one, host_and_port_as_nc_takes_them,
+     a_server_that_takes_a_half_close_for_the_end, several_connections,
+     a_reader_of_the_notes_that_stalls, a_line_without_an_end_is_shown_at_the_end, reply_times,
+     expectations,
      a_peer_that_closes_before_what_is_expected, staying, a_refused_connection,
      a_name_that_cannot_be_resolved, nobody_answers, a_peer_that_closes_early,
      a_peer_that_quits_when_told, a_peer_that_closed_its_direction_only, a_peer_that_resets,
      a_peer_that_does_not_read, a_peer_that_floods, an_output_that_nobody_reads_any_more,
      closed_streams, signals_end_it, signals_end_it_whatever_it_waits_for, a_terminal,
      ctrl_c_on_a_terminal, a_terminal_and_a_peer_that_speaks_first, a_terminal_that_goes_away,
-     nohup, usage, help_fits_a_screen)
+     nohup, what_is_ignored_stays_so, usage, help_fits_a_screen)
