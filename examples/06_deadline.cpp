@@ -2,6 +2,7 @@
 //   06_deadline [BACKEND]
 #include <sys/socket.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <string_view>
 
@@ -20,7 +21,8 @@ Task<Result<>> answer(Loop* loop, Stream client) {
   Duration thinking = 50ms;
   char question[64];
   while (const std::size_t size = co_await try_(client.read(question))) {
-    co_await loop->sleep_for(thinking);
+    const bool thought = co_await loop->sleep_for(thinking);
+    if (!thought) co_return fail(ECANCELED);
     co_await try_(client.write_all(std::string_view(question, size)));
     thinking = Duration::zero();
   }

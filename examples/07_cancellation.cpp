@@ -29,14 +29,14 @@ Task<> worker(const char* name, Channel<int>* work, Loop* loop) {
 }
 
 Task<Result<>> save(Loop* loop) {
-  co_await loop->sleep_for(1ms);
+  (void)co_await loop->sleep_for(1ms);
   std::printf("saved\n");
   co_return {};
 }
 
 /// What must be done is done in a shield; the rest of a cancelled task cannot wait any more.
 Task<> careful(Loop* loop) {
-  co_await loop->sleep_for(1h);
+  (void)co_await loop->sleep_for(1h);
   const Result<> saved = co_await shielded(save(loop));
   std::printf("careful: %s\n", saved ? "cancelled, but saved" : "not saved");
 }
@@ -51,7 +51,7 @@ Task<> give_work(Loop* loop, Scope* scope, Channel<int>* work) {
   scope->spawn(worker("worker", work, loop));
   scope->spawn(careful(loop));
   for (int job = 1; job <= 3; ++job) (void)co_await work->send(job);
-  while (work->size() > 0) co_await loop->sleep_until(immediately);
+  while (work->size() > 0) (void)co_await loop->sleep_until(immediately);
   scope->cancel();  // and with_scope waits until both have ended
 }
 

@@ -57,7 +57,8 @@ class Guest {
 
 Task<> count(Loop* loop) {
   for (int i = 1; i <= 3; ++i) {
-    co_await loop->sleep_for(std::chrono::milliseconds(2));
+    const bool slept = co_await loop->sleep_for(std::chrono::milliseconds(2));
+    if (!slept) co_return;
     std::printf("duolu: slept %d\n", i);
   }
 }

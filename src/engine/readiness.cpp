@@ -57,10 +57,10 @@ class ReadinessEngine final : public Engine {
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
   ~ReadinessEngine() override {
-    DUOLU_CHECK(open_ == 0);
+    DUOLU_CHECK_UNLESS_EXITING(open_ == 0);
     std::size_t back = 0;
     for (; spare_ != nullptr; ++back) ::operator delete(std::exchange(spare_, spare_->next));
-    DUOLU_CHECK(back == made_);
+    DUOLU_CHECK_UNLESS_EXITING(back == made_);
   }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
@@ -90,7 +90,8 @@ class ReadinessEngine final : public Engine {
   }
 
   void close(Descriptor& descriptor) noexcept override {
-    DUOLU_CHECK(descriptor.in.state == Op::State::idle && descriptor.out.state == Op::State::idle);
+    DUOLU_CHECK_UNLESS_EXITING(descriptor.in.state == Op::State::idle &&
+                               descriptor.out.state == Op::State::idle);
     (void)poller_.remove(token_of(descriptor));
     if (descriptor.kind == DescriptorKind::tcp) do_not_linger(descriptor.fd);
     kernel().close(std::exchange(descriptor.fd, -1));
@@ -633,6 +634,12 @@ class ReadinessEngine final : public Engine {
 };
 
 }  // namespace
+
+void detail::not_idle(const Op& op) noexcept {
+  if (&op == &no_descriptor.in || &op == &no_descriptor.out)
+    check_failed("a Stream, Listener or Datagram is used that was closed or moved from");
+  check_failed("a direction of a descriptor is used by two at a time (EN2)");
+}
 
 Trigger cheapest_trigger(const Poller& poller) noexcept {
   return poller.emulates_edge() ? Trigger::level : Trigger::edge;

@@ -15,6 +15,7 @@
 
 #include <cerrno>
 
+#include "duolu/base/result.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "raw_syscall.hpp"
 
@@ -78,16 +79,7 @@ class RealKernel final : public Kernel {
     return -::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, nullptr);
   }
   int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept override {
-    // A thread inherits the mask; set in the thread itself, a signal could come before.
-    sigset_t blocked;
-    sigset_t before;
-    ::sigfillset(&blocked);
-    for (const int raised : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT})
-      ::sigdelset(&blocked, raised);
-    ::pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    const int error = ::pthread_create(thread, nullptr, start, argument);
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return -error;
+    return -::pthread_create(thread, nullptr, start, argument);
   }
   int pthread_join(pthread_t thread) noexcept override { return -::pthread_join(thread, nullptr); }
 
@@ -244,8 +236,8 @@ class RealKernel final : public Kernel {
 }  // namespace
 
 Kernel& real_kernel() noexcept {
-  static RealKernel kernel;
-  return kernel;
+  static detail::Immortal<RealKernel> kernel;
+  return kernel.value;
 }
 
 int sleep_until(Kernel& kernel, Instant instant) noexcept {

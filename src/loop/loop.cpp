@@ -37,9 +37,15 @@ class Turning {
 
 }  // namespace
 
-Loop::Loop(Engine& engine) noexcept : engine_(engine) {}
+Loop::Loop(Engine& engine) noexcept : engine_(engine), owner_(engine.kernel().getpid()) {}
 
 Loop::~Loop() {
+  if (kernel().getpid() != owner_) {
+    // Another thread of the parent's may have held the lock at the time of the fork.
+    work_.clear();
+    posted_.clear();
+    return;
+  }
   // What the work holds may post again while it is destroyed.
   for (;;) {
     work_.clear();
@@ -51,6 +57,7 @@ Loop::~Loop() {
 
 void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
   DUOLU_CHECK(running_ == nullptr);
+  prepare_for_exit();
   running_ = &strand;
   std::exception_ptr thrown;
   if (stop_.load(std::memory_order_acquire)) strand.cancel();
@@ -60,6 +67,7 @@ void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
     note_time();
   }
   detail::enter_first(task, strand);
+  ready_.begin_turn();
   goes_on(Stall::Cause::start, &task);
   task.run();
   let_go();
@@ -91,6 +99,7 @@ Result<> Loop::turn(Instant deadline) {
   const Result<bool> woken = engine_.wait(until);
   if (!woken) return fail(woken.error());
   ++statistics_.turns;
+  ready_.begin_turn();
   if (watch_ == nullptr) [[likely]]
     work<false>(*woken);
   else
@@ -256,7 +265,7 @@ const WaitKind Loop::Sleep::Awaiter::kind = {
 
 // --- the stall watch
 
-void Loop::watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report) {
+void Loop::watch_stalls(AnyDuration threshold, std::move_only_function<void(const Stall&)> report) {
   DUOLU_CHECK(watch_ == nullptr || !watch_->reporting);
   watch_ = nullptr;
   ready_.time = 0;

@@ -16,10 +16,9 @@ void OffloadJob::park() noexcept {
 }
 
 void OffloadJob::abandon() noexcept {
-  if (pool.withdraw(*this))
-    wake(errno_code(ECANCELED));
-  else
-    stop(*this);  // no harm if it is over already
+  if (!pool.withdraw(*this)) return stop(*this);  // no harm if it is over already
+  fail_with(errno_code(ECANCELED));
+  wake();
 }
 
 }  // namespace detail
@@ -43,45 +42,54 @@ Result<std::unique_ptr<OffloadPool>> OffloadPool::start(Kernel& kernel, int thre
 }
 
 OffloadPool::~OffloadPool() {
+  // In a forked child the threads are not there to be joined, one may have held the lock, and
+  // glibc's pthread_cond_destroy waits for those that it believes to be waiting.
+  if (kernel_.getpid() != owner_) return;
+  Shared& shared = shared_.value;
   {
-    const std::scoped_lock guard(mutex_);
-    DUOLU_CHECK(queue_.empty());
-    ending_ = true;
+    const std::scoped_lock guard(shared.mutex);
+    DUOLU_CHECK_UNLESS_EXITING(shared.queue.empty());
+    shared.ending = true;
   }
-  work_or_end_.notify_all();
+  shared.work_or_end.notify_all();
   for (const pthread_t thread : threads_) (void)kernel_.pthread_join(thread);
+  shared.~Shared();
 }
 
 void* OffloadPool::serve(void* pool) noexcept {
   while (detail::OffloadJob* const job = static_cast<OffloadPool*>(pool)->next_job()) {
     job->run(*job);
+    if (exiting()) return nullptr;  // and the loop may be gone (LO13)
     job->loop->arrive(*job);
   }
   return nullptr;
 }
 
 detail::OffloadJob* OffloadPool::next_job() {
-  std::unique_lock lock(mutex_);
-  work_or_end_.wait(lock, [this] { return ending_ || !queue_.empty(); });
-  if (queue_.empty()) return nullptr;
-  auto& job = static_cast<detail::OffloadJob&>(queue_.front());
-  queue_.remove(job);
+  Shared& shared = shared_.value;
+  std::unique_lock lock(shared.mutex);
+  shared.work_or_end.wait(lock, [&] { return shared.ending || !shared.queue.empty(); });
+  if (shared.ending) return nullptr;
+  auto& job = static_cast<detail::OffloadJob&>(shared.queue.front());
+  shared.queue.remove(job);
   job.begun = true;
   return &job;
 }
 
 void OffloadPool::submit(detail::OffloadJob& job) noexcept {
+  if (kernel_.getpid() != owner_)
+    check_failed("an OffloadPool is used in a forked child, which has none of its threads (OF7)");
   {
-    const std::scoped_lock guard(mutex_);
-    queue_.push(job);
+    const std::scoped_lock guard(shared_.value.mutex);
+    shared_.value.queue.push(job);
   }
-  work_or_end_.notify_one();
+  shared_.value.work_or_end.notify_one();
 }
 
 bool OffloadPool::withdraw(detail::OffloadJob& job) noexcept {
-  const std::scoped_lock guard(mutex_);
+  const std::scoped_lock guard(shared_.value.mutex);
   if (job.begun) return false;
-  queue_.remove(job);
+  shared_.value.queue.remove(job);
   return true;
 }
 

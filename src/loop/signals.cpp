@@ -18,6 +18,7 @@
 #include <array>
 #include <cerrno>
 #include <mutex>
+#include <new>
 #include <thread>
 
 #include "duolu/task/waiting.hpp"
@@ -67,7 +68,8 @@ bool is_function(const struct sigaction& action) noexcept {
 
 /// One for the process.
 struct detail::SignalTable {
-  std::mutex mutex;  ///< Of all but what the handler reads.
+  Immortal<std::mutex> lock;     ///< Of all but what the handler reads.
+  std::atomic<int> process = 0;  ///< Whose it is.
   std::array<Disposition, most> dispositions;
   std::atomic<Signals*> first = nullptr;
   std::atomic<int> inside = 0;  ///< Handlers that walk the list.
@@ -116,8 +118,19 @@ struct detail::SignalTable {
       if ((wanted & bit_of(number)) != 0) release(kernel, number);
   }
 
+  /// In a forked child, threads of the parent's may have held the lock, or been in the handler, at
+  /// the time of the fork: they never leave. (Nobody is in there yet but who comes first.)
+  std::mutex& mutex_of(int caller) noexcept {
+    const int before = process.exchange(caller);
+    if (before != 0 && before != caller) {
+      new (&lock.value) std::mutex;
+      inside = 0;
+    }
+    return lock.value;
+  }
+
   std::error_code enter(Signals& signals) noexcept {
-    const std::scoped_lock guard(mutex);
+    const std::scoped_lock guard(mutex_of(signals.loop_.kernel().getpid()));
     // In the list first: what comes once a handler is there is told.
     signals.following_ = first.load();
     first = &signals;
@@ -134,7 +147,7 @@ struct detail::SignalTable {
   }
 
   void leave(Signals& signals) noexcept {
-    const std::scoped_lock guard(mutex);
+    const std::scoped_lock guard(mutex_of(signals.loop_.kernel().getpid()));
     release_all(signals.loop_.kernel(), signals.wanted_, most + 1);
     unlink(signals);
   }
@@ -147,6 +160,7 @@ struct detail::SignalTable {
   }
 
   void tell(int number) noexcept {
+    if (exiting()) return;  // loops may be gone (LO13)
     inside.fetch_add(1);
     for (Signals* one = first.load(); one != nullptr; one = one->following_.load()) {
       if ((one->wanted_ & bit_of(number)) == 0) continue;
@@ -196,7 +210,9 @@ class Signals::Arrival final : public detail::WakeWaiter {
   }
   bool await_resume() const noexcept {
     strand_->resumed();
-    return !strand_->cancelled();
+    if (!strand_->cancelled()) return true;
+    signals_.loop_.ready().refuse(*strand_);
+    return false;
   }
 
  private:
@@ -226,7 +242,7 @@ Signals::Signals(Loop& loop, std::initializer_list<int> numbers) : loop_(loop) {
 }
 
 Signals::~Signals() {
-  DUOLU_CHECK(!waiting_);
+  DUOLU_CHECK_UNLESS_EXITING(!waiting_);
   if (!refused_) table.leave(*this);
 }
 

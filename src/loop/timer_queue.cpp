@@ -9,9 +9,9 @@
 
 namespace duolu {
 
-Timer::~Timer() { DUOLU_CHECK(!armed()); }
+Timer::~Timer() { DUOLU_CHECK_UNLESS_EXITING(!armed()); }
 
-TimerQueue::~TimerQueue() { DUOLU_CHECK(heap_.empty()); }
+TimerQueue::~TimerQueue() { DUOLU_CHECK_UNLESS_EXITING(heap_.empty()); }
 
 void TimerQueue::arm(Timer& timer, Instant deadline) {
   const Entry entry{deadline, armed_, &timer};

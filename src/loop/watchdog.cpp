@@ -27,7 +27,7 @@ Result<std::unique_ptr<Watchdog>> Watchdog::start(Kernel& kernel, Duration thres
 }
 
 Watchdog::~Watchdog() {
-  if (ending_.exchange(true)) return;
+  if (ending_.exchange(true) || kernel_.getpid() != owner_) return;
   bed_->wake();
   (void)kernel_.pthread_join(thread_);
 }
@@ -40,8 +40,13 @@ void Watchdog::goes_on(const Stall& who, Instant now) {
 }
 
 void Watchdog::let_go() {
-  const std::scoped_lock guard(mutex_);
+  if (!mutex_.try_lock()) {
+    // The thread reports; or it did at the time of a fork, and this is the child.
+    if (kernel_.getpid() != owner_) return;
+    mutex_.lock();
+  }
   number_.fetch_add(1);
+  mutex_.unlock();
 }
 
 void Watchdog::watch() {

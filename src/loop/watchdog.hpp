@@ -39,7 +39,11 @@ class Watchdog {
 
  private:
   Watchdog(Kernel& kernel, std::unique_ptr<Poller> bed, Duration threshold, Report report)
-      : kernel_(kernel), bed_(std::move(bed)), threshold_(threshold), report_(std::move(report)) {}
+      : kernel_(kernel),
+        owner_(kernel.getpid()),
+        bed_(std::move(bed)),
+        threshold_(threshold),
+        report_(std::move(report)) {}
   void watch();
   enum class Found : std::uint8_t { gone, reported, waits };
   /// Reports who holds the loop with this number, if for long; else notes when to look again.
@@ -48,6 +52,7 @@ class Watchdog {
   void sleep_until(Instant instant);
 
   Kernel& kernel_;
+  const int owner_;              ///< The process: a forked child has no thread to end.
   std::unique_ptr<Poller> bed_;  ///< What the thread sleeps on.
   const Duration threshold_;
   Report report_;

@@ -36,7 +36,8 @@ const WaitKind Timed::timed = {
       waiting.children.push_back(&one.strand_);
     }};
 
-std::error_code Timed::error() const noexcept {
+std::optional<std::error_code> Timed::error() const noexcept {
+  if (!work_.failed()) return std::nullopt;
   const std::error_code error = work_.failure();
   if (timed_out_ && error == std::errc::operation_canceled) return errno_code(ETIMEDOUT);
   return error;
@@ -58,8 +59,8 @@ void Timed::work_ended() {
   }
   loop_.disarm(*this);
   if (waiter_ == nullptr) return;
-  if (const std::error_code found = error(); found && propagates_)
-    waiter_->end_with(found);
+  if (const std::optional<std::error_code> found = error(); found && propagates_)
+    waiter_->end_with(*found);
   else
     waiter_->resume();
 }

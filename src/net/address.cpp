@@ -22,8 +22,8 @@ class ResolverCategory final : public std::error_category {
 };
 
 const std::error_category& resolver_category() noexcept {
-  static const ResolverCategory category;
-  return category;
+  static const detail::Immortal<ResolverCategory> category;
+  return category.value;
 }
 
 std::unexpected<std::string> wrong(std::string_view text, std::string_view why) {

@@ -56,15 +56,18 @@ Result<Datagram> Datagram::open(Loop& loop, const Address& address) {
 }
 
 Result<> Datagram::connect(const Address& peer) noexcept {
-  const int result =
-      descriptor_->engine->kernel().connect(descriptor_->fd, peer.data(), peer.size());
+  const int result = detail::open_one(descriptor_)
+                         .engine->kernel()
+                         .connect(descriptor_->fd, peer.data(), peer.size());
   if (result < 0) return fail(-result);
   return {};
 }
 
 Address Datagram::address() const noexcept {
   Address bound;
-  (void)descriptor_->engine->kernel().getsockname(descriptor_->fd, bound.data(), bound.size_slot());
+  (void)detail::open_one(descriptor_)
+      .engine->kernel()
+      .getsockname(descriptor_->fd, bound.data(), bound.size_slot());
   return bound;
 }
 

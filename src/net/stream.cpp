@@ -57,8 +57,8 @@ DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept {
 }  // namespace
 
 std::error_code make_error_code(StreamError error) noexcept {
-  static const StreamCategory category;
-  return {static_cast<int>(error), category};
+  static const detail::Immortal<StreamCategory> category;
+  return {static_cast<int>(error), category.value};
 }
 
 Result<Stream> Stream::open(Loop& loop, Fd fd) {

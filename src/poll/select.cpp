@@ -206,7 +206,7 @@ Probe probe_select_poller(Kernel& kernel) {
 }
 
 Result<Selected> select(std::span<const int> readable, std::span<const int> writable,
-                        std::span<const int> exceptional, std::optional<Duration> timeout,
+                        std::span<const int> exceptional, std::optional<AnyDuration> timeout,
                         Kernel& kernel) {
   const std::span<const int> lists[3] = {readable, writable, exceptional};
   Bitmap want[3];

@@ -1,5 +1,7 @@
 #include "duolu/task/ready.hpp"
 
+#include <cstdio>
+
 #include "duolu/task/waiting.hpp"
 
 namespace duolu {
@@ -8,11 +10,22 @@ void ReadyQueue::run(int most) {
   for (; first_ != nullptr && most > 0; --most) {
     detail::Parked& one = *std::exchange(first_, first_->next);
     // It is part of a frame that may be gone when this returns.
-    if (one.propagates && one.error)
+    if (one.propagates && one.failed)
       one.task->end_with(one.error);
     else
       one.task->resume();
   }
+}
+
+void ReadyQueue::spins(const Strand& strand) noexcept {
+  const Origin origin = strand.origin();
+  char text[256];
+  std::snprintf(text, sizeof text,
+                "%s%s was cancelled, and awaits again and again without looking at what co_await "
+                "gives",
+                origin.name != nullptr ? "the task " : "the task that began here",
+                origin.name != nullptr ? origin.name : "");
+  check_failed(text, origin.where);
 }
 
 void detail::describe(const Parked& wait, const char* what, Waiting& waiting) {

@@ -1,4 +1,4 @@
-// Clauses LO1 to LO7, LO9 and LO10, and SC1 to SC5, on every backend.
+// Clauses LO1 to LO7, LO9 and LO10, and SC1 to SC6, on every backend.
 #include "duolu/loop/loop.hpp"
 
 #include <poll.h>
@@ -112,12 +112,81 @@ TEST_P(LoopTest, LO2_deadlines_pass_in_order_and_never_early) {
 }
 
 Task<> count_sleeps(Loop* loop, int rounds, int* count) {
-  for (; *count < rounds; ++*count) co_await loop->sleep_for(1ms);
+  for (; *count < rounds; ++*count) (void)co_await loop->sleep_for(1ms);
 }
 Task<> sleep_far(Loop* loop) { co_await loop->sleep_for(far); }
 
 Task<> count_turns(Loop& loop, int rounds, int& count) {
-  for (int i = 0; i < rounds; ++i, ++count) co_await loop.sleep_until(immediately);
+  for (int i = 0; i < rounds; ++i, ++count) (void)co_await loop.sleep_until(immediately);
+}
+
+TEST_P(LoopTest, LO2_spans_of_every_unit_saturate) {
+  const auto ends_soon = [&](auto span) {
+    Strand strand;
+    return loop.run(
+        [](Loop* on, auto for_how_long, Strand* own) -> Task<bool> {
+          on->post([on, own] { on->post([own] { own->cancel(); }); });  // two turns later
+          co_return co_await on->sleep_for(for_how_long);
+        }(&loop, span, &strand),
+        strand);
+  };
+  EXPECT_FALSE(ends_soon(Duration::max()));
+  EXPECT_FALSE(ends_soon(std::chrono::microseconds::max()));
+  EXPECT_FALSE(ends_soon(std::chrono::milliseconds::max()));
+  EXPECT_FALSE(ends_soon(std::chrono::seconds::max()));
+  EXPECT_FALSE(ends_soon(std::chrono::hours::max()));
+  EXPECT_FALSE(ends_soon(std::chrono::years(300)));
+  EXPECT_FALSE(ends_soon(std::chrono::duration<double>(1e300)));
+  EXPECT_TRUE(loop.run(sleep(loop, -1h)));
+  EXPECT_TRUE(loop.run([](Loop* on) -> Task<bool> {
+    co_return co_await on->sleep_for(std::chrono::hours::min());
+  }(&loop)));
+  const Instant before = loop.kernel().now();
+  EXPECT_TRUE(loop.run([](Loop* on) -> Task<bool> {
+    co_return co_await on->sleep_for(std::chrono::duration<double>(0.002));
+  }(&loop)));
+  EXPECT_GE(loop.kernel().now(), before + 2ms);
+}
+
+Task<> beat(Loop* loop, Flag* flag) {
+  for (;;) {
+    if (flag != nullptr)
+      (void)co_await flag->wait();
+    else
+      (void)co_await loop->sleep_for(1ms);
+  }
+}
+
+TEST_P(LoopDeathTest, LO4_a_task_that_ignores_that_it_was_cancelled_is_named) {
+  EXPECT_DEATH(
+      {
+        loop.stop();
+        loop.run(beat(&loop, nullptr));
+      },
+      "loop_test.cpp:.*cancelled, and awaits again and again");
+  Flag flag;
+  EXPECT_DEATH(
+      {
+        loop.stop();
+        loop.run(with_scope([&](Scope& scope) -> Task<> {
+          scope.spawn(beat(&loop, &flag), "heartbeat");
+          co_return;
+        }));
+      },
+      "heartbeat was cancelled");
+}
+
+TEST_P(LoopTest, LO4_many_waits_that_are_refused_are_no_mistake) {
+  loop.stop();
+  EXPECT_EQ(loop.run([](Loop* on) -> Task<int> {
+    int refused = 0;
+    for (int i = 0; i < 1'000'000; ++i) {
+      const bool slept = co_await on->sleep_for(1h);
+      if (!slept) ++refused;
+    }
+    co_return refused;
+  }(&loop)),
+            1'000'000);
 }
 
 TEST_P(LoopTest, LO1_what_is_ready_again_waits_for_the_next_turn) {
@@ -128,7 +197,7 @@ TEST_P(LoopTest, LO1_what_is_ready_again_waits_for_the_next_turn) {
     scope.spawn(count_turns(loop, 100, b));
     while (a < 100) {
       EXPECT_LE(std::abs(a - b), 1);
-      co_await loop.sleep_until(immediately);
+      (void)co_await loop.sleep_until(immediately);
     }
   }));
   EXPECT_EQ(b, 100);
@@ -213,13 +282,13 @@ TEST_P(LoopTest, LO10_a_turn_wakes_a_bounded_number) {
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     for (int i = 0; i < 1000; ++i)
       scope.spawn([](Flag* of, int* count) -> Task<> {
-        co_await of->wait();
+        (void)co_await of->wait();
         ++*count;
       }(&flag, &woken));
     flag.set();
     int seen = 0;
     while (seen < 1000) {
-      co_await loop.sleep_until(immediately);
+      (void)co_await loop.sleep_until(immediately);
       EXPECT_LE(woken - seen, 256);
       seen = woken;
     }
@@ -443,7 +512,7 @@ TEST_P(LoopTest, SC1_a_scope_waits_for_its_tasks) {
     for (int i = 0; i < 10; ++i)
       scope.spawn(with_scope([&](Scope& inner) -> Task<> {
         inner.spawn([](Loop& on, int& count) -> Task<> {
-          co_await on.sleep_for(1ms);
+          (void)co_await on.sleep_for(1ms);
           ++count;
         }(loop, ended));
         co_return;
@@ -459,7 +528,7 @@ TEST_P(LoopTest, SC5_a_spawned_task_runs_at_once_until_it_waits) {
     int come = 0;
     const auto count = [](Loop* on, int* how_far) -> Task<> {
       ++*how_far;
-      co_await on->sleep_for(0ms);
+      (void)co_await on->sleep_for(0ms);
       ++*how_far;
     };
     scope.spawn(count(&loop, &come));
@@ -471,7 +540,7 @@ TEST_P(LoopTest, SC5_a_spawned_task_runs_at_once_until_it_waits) {
     }(&come));
     EXPECT_EQ(come, 2);
     EXPECT_EQ(scope.size(), 1U);  // that one has ended
-    for (int turn = 0; turn < 2; ++turn) co_await loop.sleep_for(0ms);
+    for (int turn = 0; turn < 2; ++turn) (void)co_await loop.sleep_for(0ms);
     EXPECT_EQ(come, 3);
   }));
 }
@@ -480,7 +549,7 @@ TEST_P(LoopTest, SC2_cancelling_ends_every_wait_and_those_to_come) {
   int cancelled = 0;
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     for (int i = 0; i < 5; ++i) scope.spawn(expect_cancelled(loop, cancelled));
-    co_await loop.sleep_for(1ms);
+    (void)co_await loop.sleep_for(1ms);
     scope.cancel();
     scope.cancel();
     scope.spawn(expect_cancelled(loop, cancelled));
@@ -619,12 +688,41 @@ TEST_P(LoopTest, SC4_on_a_cancelled_strand_it_is_cancelled_from_the_beginning) {
            strand);
 }
 
+/// As a lambda with a capture: its coroutine refers to this object.
+struct Saying {
+  Loop& loop;
+  std::string text;
+  std::string& to;
+  Task<> operator()() const {
+    EXPECT_TRUE(co_await loop.sleep_for(1ms));
+    to += text;
+  }
+};
+
+TEST_P(LoopTest, SC6_spawn_keeps_what_gives_the_task) {
+  std::string said;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.spawn(Saying{loop, std::string(100, 'n'), said}, "saying");
+    scope.spawn([text = std::string(50, 'm'), &said]() -> Task<Result<>> {
+      said += text;
+      co_return fail(EIO);
+    });
+    co_return;
+  }));
+  EXPECT_EQ(said, std::string(50, 'm') + std::string(100, 'n'));
+  EXPECT_EQ(loop.run([text = std::string("kept"), this]() -> Task<std::string> {
+    EXPECT_TRUE(co_await loop.sleep_for(1ms));
+    co_return text;
+  }),
+            "kept");
+}
+
 TEST_P(LoopTest, a_hundred_thousand_tasks_side_by_side) {
   int ended = 0;
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     for (int i = 0; i < 100'000; ++i)
       scope.spawn([](Loop& on, int& count) -> Task<> {
-        co_await on.sleep_for(1ms);
+        (void)co_await on.sleep_for(1ms);
         ++count;
       }(loop, ended));
     co_return;

@@ -14,6 +14,7 @@
 
 #include "duolu/kernel/fault.hpp"
 #include "duolu/loop/scope.hpp"
+#include "support/forwarding_kernel.hpp"
 #include "support/loop_fixture.hpp"
 #include "support/signals.hpp"
 
@@ -43,7 +44,7 @@ Task<std::error_code> nothing(Loop* loop, Signals* signals) {
       const Result<int> number = co_await from->next();
       if (!number) *to = number.error();
     }(signals, &error));
-    co_await loop->sleep_for(2ms);
+    (void)co_await loop->sleep_for(2ms);
     scope.cancel();
   });
   co_return error;
@@ -116,7 +117,7 @@ TEST_P(SignalsTest, SG1_every_object_gets_it_in_every_loop) {
     for (int sent = 0; sent < rounds; ++sent) {
       send(SIGUSR1);
       for (int spins = 1; there == sent || here == sent || here_too == sent; ++spins) {
-        co_await loop.sleep_until(immediately);
+        (void)co_await loop.sleep_until(immediately);
         if (puts_handlers_off && spins % 10'000 == 0) send(SIGUSR1);
       }
     }
@@ -257,6 +258,99 @@ TEST_P(SignalsTest, SG4_objects_come_and_go_under_a_storm) {
     });
   others.clear();
   EXPECT_EQ(loop.run(guard.next()), SIGUSR1);
+}
+
+/// Whose write changes errno, as one that fails does.
+class SpoilsErrno final : public ForwardingKernel {
+ public:
+  ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override {
+    const ssize_t written = ForwardingKernel::write(fd, buffer, size);
+    errno = EIO;
+    return written;
+  }
+};
+
+TEST_P(SignalsTest, SG4_errno_is_as_it_was) {
+  SpoilsErrno kernel;
+  const auto own_poller = GetParam().backend->make(kernel, {}).value();
+  const auto own_engine = make_readiness_engine(*own_poller);
+  Loop own(*own_engine);
+  const Signals signals(own, {SIGUSR1});
+  errno = ENOTTY;
+  ASSERT_EQ(::raise(SIGUSR1), 0);
+  EXPECT_EQ(errno, ENOTTY);
+  const SignalHandler below_ours(SIGUSR2, [](int) { errno = EDOM; });
+  const Signals more(own, {SIGUSR2});
+  errno = ENOTTY;
+  ASSERT_EQ(::raise(SIGUSR2), 0);
+  EXPECT_EQ(errno, EDOM);  // that one's own business, as it was without ours
+}
+
+TEST_P(SignalsTest, SG4_mask_and_flags_of_who_was_there_are_kept) {
+  struct sigaction mine{};
+  mine.sa_handler = [](int) {
+    sigset_t here;
+    ::pthread_sigmask(SIG_SETMASK, nullptr, &here);
+    called_plain = sigismember(&here, SIGUSR2);
+  };
+  mine.sa_flags = SA_NOCLDSTOP | SA_NOCLDWAIT;
+  ::sigemptyset(&mine.sa_mask);
+  ::sigaddset(&mine.sa_mask, SIGUSR2);
+  struct sigaction before{};
+  ASSERT_EQ(::sigaction(SIGCHLD, &mine, &before), 0);
+  {
+    const Signals signals(loop, {SIGCHLD});
+    const struct sigaction ours = action_of(SIGCHLD);
+    EXPECT_EQ(ours.sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT), SA_NOCLDSTOP | SA_NOCLDWAIT);
+    EXPECT_EQ(sigismember(&ours.sa_mask, SIGUSR2), 1);
+    called_plain = 0;
+    ASSERT_EQ(::raise(SIGCHLD), 0);
+    EXPECT_EQ(called_plain, 1);
+  }
+  EXPECT_EQ(action_of(SIGCHLD).sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT),
+            SA_NOCLDSTOP | SA_NOCLDWAIT);
+  ASSERT_EQ(::sigaction(SIGCHLD, &before, nullptr), 0);
+}
+
+/// Holds up who wakes its loop, which a handler does, until it is let go.
+class SlowWake final : public ForwardingKernel {
+ public:
+  ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override {
+    if (holds) {
+      inside = true;
+      while (holds) std::this_thread::yield();
+      inside = false;
+      left = true;
+    }
+    return ForwardingKernel::write(fd, buffer, size);
+  }
+  std::atomic<bool> holds = false;
+  std::atomic<bool> inside = false;
+  std::atomic<bool> left = false;
+};
+
+TEST_P(SignalsTest, SG4_who_goes_waits_for_handlers_that_are_inside) {
+  SlowWake kernel;
+  const auto own_poller = GetParam().backend->make(kernel, {}).value();
+  const auto own_engine = make_readiness_engine(*own_poller);
+  Loop own(*own_engine);
+  const Signals keeps_the_handler(loop, {SIGUSR1});
+  auto signals = std::make_unique<Signals>(own, std::initializer_list<int>{SIGUSR1});
+  kernel.holds = true;
+  std::thread other([] { ASSERT_EQ(::pthread_kill(::pthread_self(), SIGUSR1), 0); });
+  while (!kernel.inside) std::this_thread::yield();
+  std::atomic<bool> going = false;
+  std::thread releaser([&] {
+    while (!going) std::this_thread::yield();
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();  // time to go without waiting
+    EXPECT_FALSE(kernel.left);
+    kernel.holds = false;
+  });
+  going = true;
+  signals.reset();
+  EXPECT_TRUE(kernel.left);
+  other.join();
+  releaser.join();
 }
 
 TEST_P(SignalsTest, SG5_what_cannot_be_had_is_told_by_next) {

@@ -58,7 +58,7 @@ DUOLU_EVERY_BACKEND(StallTest);
 
 constexpr unsigned sleeping = __LINE__ + 2;
 Task<> sleep_then(Loop* loop, MovableClock* clock, Duration hold) {
-  co_await loop->sleep_for(tick);
+  (void)co_await loop->sleep_for(tick);
   clock->moved += hold;
 }
 

@@ -48,7 +48,7 @@ DUOLU_EVERY_BACKEND(TreeTest);
 
 Task<> await_flag(Flag* flag) { co_await flag->wait(); }
 Task<int> await_flag_for(Flag* flag, int value) {
-  co_await flag->wait();
+  (void)co_await flag->wait();
   co_return value;
 }
 
@@ -84,7 +84,7 @@ TEST_P(TreeTest, LO12_what_there_is_to_wait_for) {
     scope.spawn(
         [](Loop* l, Flag* f) -> Task<> {
           (void)co_await within(*l, 1h, [](Flag* of) -> Task<Result<>> {
-            co_await of->wait();
+            (void)co_await of->wait();
             co_return Result<>();
           }(f));
         }(&loop, &flag),
@@ -100,7 +100,7 @@ TEST_P(TreeTest, LO12_what_there_is_to_wait_for) {
         }(&flag, &end),
         "first");
     scope.spawn([](Flag* f) -> Task<> { co_await shielded(await_flag(f)); }(&flag), "shielded");
-    co_await end.wait();
+    (void)co_await end.wait();
     EXPECT_EQ(tree().at(0), "-: ");  // this one runs
     scope.cancel();
   });
@@ -241,12 +241,12 @@ TEST(TreeTimes, LO12_since_when_it_waits) {
       kernel.moved += 1h;
       EXPECT_EQ(age(1), Duration(-1));
       loop.watch_stalls(Duration::max(), [](const Stall&) {});
-      co_await loop.sleep_for(1ms);
+      (void)co_await loop.sleep_for(1ms);
       scope.spawn(await_flag(&flag), "watched");
       EXPECT_EQ(age(1), Duration(-1));  // it has begun before anybody watched
       EXPECT_EQ(age(2), 0s);
       kernel.moved += 10s;
-      co_await loop.sleep_for(1ms);
+      (void)co_await loop.sleep_for(1ms);
       EXPECT_GE(age(2), 10s);
       EXPECT_LT(age(2), 15s);
       const std::string text = to_string(loop.tasks().at(2));
@@ -255,7 +255,7 @@ TEST(TreeTimes, LO12_since_when_it_waits) {
       flag.reset();
       kernel.moved += 10s;
       scope.spawn(await_flag(&flag), "again");
-      co_await loop.sleep_for(1ms);
+      (void)co_await loop.sleep_for(1ms);
       EXPECT_EQ(loop.tasks().size(), 2U);  // the first two have gone on, and have ended
       flag.set();
     }));
@@ -277,14 +277,14 @@ TEST(TreeTimes, LO12_a_deadline_that_passes_wakes_nobody) {
           [](Loop* on, Flag* of) -> Task<> {
             // It does not end when it is asked to.
             (void)co_await within(*on, 20s, shielded([](Flag* f) -> Task<Result<>> {
-              co_await f->wait();
+              (void)co_await f->wait();
               co_return Result<>();
             }(of)));
           }(&loop, &flag),
           "waits");
       for (int i = 0; i < 3; ++i) {
         kernel.moved += 15s;
-        co_await loop.sleep_for(1ms);
+        (void)co_await loop.sleep_for(1ms);
       }
       EXPECT_GE(loop.tasks().at(1).since, 45s);
       flag.set();

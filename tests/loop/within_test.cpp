@@ -31,17 +31,17 @@ Task<Result<int>> sleep_until(Loop& loop, Instant until) {
 }
 Task<Result<int>> give(int value) { co_return value; }
 Task<Result<int>> fail_with(Loop& loop, int error) {
-  co_await loop.sleep_for(1ms);
+  (void)co_await loop.sleep_for(1ms);
   co_return fail(error);
 }
 Task<Result<int>> throws(Loop& loop) {
-  co_await loop.sleep_for(1ms);
+  (void)co_await loop.sleep_for(1ms);
   throw std::runtime_error("inside");
   co_return 0;
 }
 /// Ends with a value, cancelled or not.
 Task<Result<int>> stubborn(Loop& loop) {
-  co_await loop.sleep_for(far);
+  (void)co_await loop.sleep_for(far);
   co_return 8;
 }
 template <class T>
@@ -72,6 +72,74 @@ TEST_P(WithinTest, WI2_WI3_the_deadline_cancels_it_and_is_never_early) {
 
 TEST_P(WithinTest, WI2_a_result_counts_even_if_it_comes_late) {
   EXPECT_EQ(loop.run(await(within(loop, 1ms, stubborn(loop)))).value(), 8);
+}
+
+/// Ends with an error of its own when it is cancelled.
+Task<Result<int>> fails_when_cancelled(Loop& loop, int error) {
+  const bool slept = co_await loop.sleep_for(far);
+  EXPECT_FALSE(slept);
+  co_return fail(error);
+}
+
+TEST_P(WithinTest, WI2_another_error_after_the_deadline_is_given_as_it_is) {
+  EXPECT_EQ(loop.run(await(within(loop, 1ms, fails_when_cancelled(loop, EPIPE)))).error(),
+            std::errc::broken_pipe);
+  EXPECT_EQ(loop.run(await(within(loop, 1ms, fails_when_cancelled(loop, ECANCELED)))).error(),
+            std::errc::timed_out);
+  bool went_on = false;
+  EXPECT_EQ(loop.run(try_it(within(loop, 1ms, fails_when_cancelled(loop, EPIPE)), went_on)).error(),
+            std::errc::broken_pipe);
+  EXPECT_FALSE(went_on);
+}
+
+Task<Result<int>> fails_with_zero(Loop& loop, Duration span) {
+  const bool slept = co_await loop.sleep_for(span);
+  EXPECT_TRUE(slept || span == far);
+  co_return std::unexpected(std::error_code());
+}
+
+TEST_P(WithinTest, WI1_TA4_an_error_without_a_number_is_an_error) {
+  for (const Duration span : {Duration(0), Duration(1ms)}) {
+    const Result<int> result = loop.run(await(within(loop, far, fails_with_zero(loop, span))));
+    EXPECT_FALSE(result.has_value());
+    bool went_on = false;
+    EXPECT_FALSE(loop.run(try_it(within(loop, far, fails_with_zero(loop, span)), went_on)));
+    EXPECT_FALSE(went_on);
+  }
+  EXPECT_FALSE(loop.run(await(within(loop, 1ms, fails_with_zero(loop, far)))));
+}
+
+TEST_P(WithinTest, WI3_spans_of_every_unit_saturate) {
+  const auto gives = [&](auto span) { return loop.run(await(within(loop, span, give(1)))); };
+  const auto sleeps = [&](auto span) {
+    return loop.run(await(within(loop, span, sleep_until(loop, in(1ms)))));
+  };
+  EXPECT_EQ(sleeps(std::chrono::milliseconds::max()).value(), 7);
+  EXPECT_EQ(sleeps(std::chrono::hours::max()).value(), 7);
+  EXPECT_EQ(sleeps(std::chrono::years(300)).value(), 7);
+  EXPECT_EQ(sleeps(std::chrono::duration<double>(60.0)).value(), 7);
+  EXPECT_EQ(sleeps(std::chrono::hours::min()).error(), std::errc::timed_out);
+  EXPECT_EQ(gives(-1s).value(), 1);
+  EXPECT_EQ(
+      loop.run(await(within(loop, std::chrono::duration<double>(0.001), sleep_until(loop, never))))
+          .error(),
+      std::errc::timed_out);
+}
+
+/// As a lambda with a capture.
+struct GivesSize {
+  Loop& loop;
+  std::string text;
+  Task<Result<int>> operator()() const {
+    const bool slept = co_await loop.sleep_for(1ms);
+    EXPECT_TRUE(slept);
+    co_return static_cast<int>(text.size());
+  }
+};
+
+TEST_P(WithinTest, WI1_keeps_what_gives_the_task) {
+  auto timed = within(loop, far, GivesSize{loop, std::string(100, 'n')});
+  EXPECT_EQ(loop.run(await(std::move(timed))).value(), 100);
 }
 
 TEST_P(WithinTest, WI1_WI2_what_came_first_counts_if_both_are_due_in_one_turn) {
@@ -109,7 +177,7 @@ TEST_P(WithinTest, WI4_the_earliest_counts) {
 Task<Result<int>> inner_then_give(Loop& loop, int& inner_error) {
   const Result<int> inner = co_await within(loop, 1ms, sleep_until(loop, never));
   inner_error = inner.error().value();
-  co_await loop.sleep_for(1ms);
+  (void)co_await loop.sleep_for(1ms);
   co_return 9;
 }
 

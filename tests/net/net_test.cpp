@@ -174,7 +174,7 @@ TEST_P(NetTest, LO12_a_request_to_connect_names_its_target) {
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     scope.spawn([](Loop* on, Address to) -> Task<> { (void)co_await connect(*on, to); }(
                                              &loop, address_of(full.address)));
-    co_await loop.sleep_for(10ms);
+    (void)co_await loop.sleep_for(10ms);
     const std::vector<TaskReport> reports = loop.tasks();
     std::string all;
     for (const TaskReport& report : reports) all += report.waits + "\n";
@@ -233,7 +233,7 @@ TEST_P(NetTest, ST2_a_cancelled_reader_loses_nothing) {
         EXPECT_EQ(line.error().value(), ECANCELED);
       }(reader));
       EXPECT_TRUE(co_await a.write_all("half a "));
-      co_await loop.sleep_for(1ms);
+      (void)co_await loop.sleep_for(1ms);
       scope.cancel();
     });
     EXPECT_TRUE(co_await a.write_all("line\n"));
@@ -283,13 +283,13 @@ TEST_P(NetTest, a_full_unix_backlog_is_waited_for) {
   ASSERT_EQ(::connect(first.get(), where.data(), where.size()), 0);
   loop.run(with_scope([&](Scope& scope) -> Task<> {
     scope.spawn([](Loop& in, int fd) -> Task<> {
-      co_await in.sleep_for(5ms);
+      (void)co_await in.sleep_for(5ms);
       for (int i = 0; i < 2;) {
         const Fd taken(real_kernel(), ::accept(fd, nullptr, nullptr));
         if (taken)
           ++i;
         else
-          co_await in.sleep_for(1ms);
+          (void)co_await in.sleep_for(1ms);
       }
     }(loop, listener.get()));
     EXPECT_TRUE(co_await connect(loop, where));
@@ -346,7 +346,7 @@ TEST_P(NetTest, a_connect_that_hangs_is_cancelled) {
       const Result<Stream> stream = co_await connect(in, addresses);
       EXPECT_EQ(stream.error().value(), ECANCELED);
     }(loop, address_of(black_hole.address)));
-    co_await loop.sleep_for(2ms);
+    (void)co_await loop.sleep_for(2ms);
     scope.cancel();
   }));
   EXPECT_EQ(poller->size(), 0U);
@@ -534,7 +534,7 @@ TEST_P(FaultyNetTest, AC1_cancelling_loses_no_connection) {
         const Address bound = listener.address();
         std::memcpy(&where, bound.data(), sizeof where);
         client = begin_connect(where);
-        co_await loop.sleep_for(20ms);
+        (void)co_await loop.sleep_for(20ms);
       }
       scope.cancel();
     }));
@@ -564,7 +564,7 @@ TEST_P(FaultyNetTest, AC2_what_lasts_is_waited_for_until_something_is_freed_or_f
     const Instant begin = real_kernel().now();
     loop.run(with_scope([&](Scope& scope) -> Task<> {
       scope.spawn([](Acceptor* from) -> Task<> { EXPECT_TRUE(co_await from->next()); }(&acceptor));
-      co_await loop.sleep_for(250ms);  // tried after 0, 100 and 300 ms
+      (void)co_await loop.sleep_for(250ms);  // tried after 0, 100 and 300 ms
       EXPECT_LE(kernel.calls(Call::accept), 3U);
       EXPECT_GE(told, 1);
       kernel.clear();

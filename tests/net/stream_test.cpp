@@ -177,7 +177,7 @@ TEST_P(StreamTest, ST3_a_write_ends_when_everything_was_taken) {
       EXPECT_TRUE(co_await to->write_all(*bytes));
       *over = true;
     }(&a, &much, &ended));
-    co_await loop.sleep_for(20ms);
+    (void)co_await loop.sleep_for(20ms);
     EXPECT_FALSE(ended);  // nobody reads: it waits, and nobody else does
     const Result<std::string> got = co_await read_all(b, much.size());
     EXPECT_TRUE(got && *got == much);

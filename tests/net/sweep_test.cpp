@@ -157,7 +157,7 @@ TEST_P(SweepTest, datagrams) {
 
 Task<> produce(Loop* loop, Channel<int>* channel) {
   for (int i = 0; i < 20; ++i) {
-    co_await loop->sleep_until(immediately);
+    (void)co_await loop->sleep_until(immediately);
     const Result<> sent = co_await channel->send(i);
     if (!sent) break;
   }
@@ -200,7 +200,7 @@ TEST_P(SweepTest, deadlines_and_work_on_threads) {
           } else {
             EXPECT_EQ(same.error().value(), ECANCELED);
           }
-          co_await in->sleep_for(1ms);
+          (void)co_await in->sleep_for(1ms);
         }(&loop, pool.get(), i));
       co_return;
     });
@@ -232,7 +232,7 @@ TEST(StalledPeers, do_not_delay_the_others) {
           const std::string much(std::size_t{16} << 20U, 'x');
           (void)co_await stream->write_all(much);  // until it is cancelled: nobody reads the echo
         }(&loop, where));
-      co_await loop.sleep_for(50ms);  // by now most likely all of them stall
+      (void)co_await loop.sleep_for(50ms);  // by now most likely all of them stall
       Result<Stream> good = co_await connect(loop, where);
       EXPECT_TRUE(good);
       char buffer[5];

@@ -199,6 +199,92 @@ TEST_F(TaskTest, TA4_try_takes_results_too) {
   EXPECT_EQ(run(try_a_result(fail(EIO))).error().value(), EIO);
 }
 
+/// An error_code that says success, where there is no value.
+Task<Result<std::string>> zero(Gate* gate) {
+  if (gate != nullptr) co_await *gate;
+  co_return std::unexpected(std::error_code());
+}
+Task<Result<>> nothing_of_zero(Gate* gate) {
+  if (gate != nullptr) co_await *gate;
+  co_return std::unexpected(std::error_code());
+}
+Task<Result<int>> try_zero(Gate* gate, bool with_value, bool* went_on) {
+  if (with_value) {
+    const std::string value = co_await try_(zero(gate));
+    EXPECT_EQ(value, "");
+  } else {
+    co_await try_(nothing_of_zero(gate));
+  }
+  *went_on = true;
+  co_return 1;
+}
+Task<Result<>> try_twice(Gate* gate, bool with_value, bool* went_on) {
+  co_await try_(try_zero(gate, with_value, went_on));
+  *went_on = true;
+  co_return Result<>();
+}
+
+TEST_F(TaskTest, TA4_an_error_without_a_number_ends_the_task_too) {
+  for (const bool wait : {false, true})
+    for (const bool with_value : {false, true}) {
+      Gate gate;
+      bool went_on = false;
+      const Task<Result<>> task = try_twice(wait ? &gate : nullptr, with_value, &went_on);
+      EXPECT_EQ(task.promise().run(), !wait);
+      if (wait) gate.open();
+      ASSERT_TRUE(task.promise().done());
+      EXPECT_FALSE(went_on);
+      EXPECT_TRUE(task.promise().failed());
+      const Result<> result = task.promise().take();
+      EXPECT_FALSE(result.has_value());
+      EXPECT_EQ(result.error().value(), 0);
+    }
+}
+
+Task<int&> refer_to(Gate* gate, int& target) {
+  if (gate != nullptr) co_await *gate;
+  co_return target;
+}
+Task<> add_one(Gate* gate, int& target) {
+  int& same = co_await refer_to(gate, target);
+  ++same;
+}
+
+TEST_F(TaskTest, TA3_a_task_gives_a_reference) {
+  for (const bool wait : {false, true}) {
+    Gate gate;
+    int target = 1;
+    const Task<> task = add_one(wait ? &gate : nullptr, target);
+    EXPECT_EQ(task.promise().run(), !wait);
+    if (wait) gate.open();
+    task.promise().take();
+    EXPECT_EQ(target, 2);
+  }
+}
+
+/// As a lambda with a capture: its coroutine refers to this object.
+class Says {
+ public:
+  Says(Gate& gate, std::string text) : gate_(gate), text_(std::move(text)) {}
+  Task<std::string> operator()() const {
+    co_await gate_;
+    co_return text_;
+  }
+
+ private:
+  Gate& gate_;
+  std::string text_;
+};
+
+TEST_F(TaskTest, TA1_task_of_keeps_what_gives_the_task) {
+  Gate gate;
+  const std::string text(100, 'n');
+  const Task<std::string> task = task_of(Says(gate, text));
+  EXPECT_FALSE(task.promise().run());
+  gate.open();
+  EXPECT_EQ(task.promise().take(), text);
+}
+
 Task<int> count_failures(Gate& gate, int rounds) {
   int failures = 0;
   for (int i = 0; i < rounds; ++i) {
@@ -294,7 +380,7 @@ void await_twice() {
 using TaskDeathTest = TaskTest;
 
 TEST_F(TaskDeathTest, TA5_a_task_that_waits_must_not_be_destroyed) {
-  EXPECT_DEATH(destroy_while_waiting(), "done");
+  EXPECT_DEATH(destroy_while_waiting(), "!waits");
 }
 
 TEST_F(TaskDeathTest, TA2_a_task_runs_once) { EXPECT_DEATH(await_twice(), "started"); }

@@ -40,11 +40,11 @@ Task<> nothing(Flag& flag, Log& log) {
   log.push_back(set ? "nothing set" : "nothing cancelled");
 }
 Task<Text> text(Flag& flag, const char* value) {
-  co_await flag.wait();
+  (void)co_await flag.wait();
   co_return std::make_unique<std::string>(value);
 }
 Task<int> throws(Flag* flag, const char* what) {
-  if (flag != nullptr) co_await flag->wait();
+  if (flag != nullptr) (void)co_await flag->wait();
   throw std::runtime_error(what);
   co_return 0;
 }
@@ -83,6 +83,31 @@ TEST_F(TogetherTest, TO1_TO4_all_begin_and_all_end) {
   a.set();
   go_on();
   EXPECT_EQ(log, (Log{"nothing set", "1 set", "all: 1 2"}));
+}
+
+Task<int&> refer(int& target) { co_return target; }
+Task<> add_to_all(int& a, int& b, int& c) {
+  const auto [first, second] = co_await when_all(refer(a), refer(b));
+  ++first.get();
+  second.get() += 2;
+  std::vector<Task<int&>> more;
+  more.push_back(refer(a));
+  more.push_back(refer(c));
+  for (const std::reference_wrapper<int> each : co_await when_all(std::move(more))) each.get() += 4;
+  const auto winner = co_await first_of(refer(b), refer(c));
+  std::get<0>(winner).get() += 8;
+}
+
+TEST_F(TogetherTest, TO1_TO3_of_references) {
+  int numbers[3] = {};
+  const Task<> task = add_to_all(numbers[0], numbers[1], numbers[2]);
+  Strand own;
+  task.promise().enter(&own);
+  EXPECT_TRUE(task.promise().run());
+  task.promise().take();
+  EXPECT_EQ(numbers[0], 5);
+  EXPECT_EQ(numbers[1], 10);
+  EXPECT_EQ(numbers[2], 4);
 }
 
 TEST_F(TogetherTest, TO1_of_tasks_that_wait_for_nothing) {
@@ -278,7 +303,7 @@ TEST_F(TogetherTest, TO3_of_a_vector_of_void) {
 
 Task<int> nested(Flag* flag, int depth) {
   if (depth == 0) {
-    co_await flag->wait();
+    (void)co_await flag->wait();
     co_return 1;
   }
   const auto [left, right] = co_await when_all(nested(flag, depth - 1), nested(flag, depth - 1));

@@ -62,7 +62,7 @@ TEST_F(FlagTest, RQ3_waiting_takes_no_memory) {
   Flag flag;
   for (int i = 0; i < 100; ++i)
     start([](Flag* of) -> Task<> {
-      for (int times = 0; times < 3; ++times) co_await of->wait();
+      for (int times = 0; times < 3; ++times) (void)co_await of->wait();
     }(&flag));
   const CountsAllocations counted;
   const std::uint64_t before = allocations();
@@ -100,7 +100,7 @@ TEST_F(FlagTest, FL2_who_waits_again_waits_for_the_next_time) {
   Flag flag;
   int woken = 0;
   start([](Flag* of, int* count) -> Task<> {
-    for (int i = 0; i < 3; ++i, ++*count) co_await of->wait();
+    for (int i = 0; i < 3; ++i, ++*count) (void)co_await of->wait();
   }(&flag, &woken));
   for (int i = 1; i <= 3; ++i) {
     flag.set();
@@ -139,7 +139,7 @@ Task<> hold(Semaphore& semaphore, Flag* until, std::string name, Log& log) {
     co_return;
   }
   log.push_back(name + " in");
-  if (until != nullptr) co_await until->wait();
+  if (until != nullptr) (void)co_await until->wait();
   log.push_back(name + " out");
 }
 

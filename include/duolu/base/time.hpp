@@ -2,6 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <concepts>
+#include <cstdint>
+#include <ratio>
+#include <utility>
 
 namespace duolu {
 
@@ -27,8 +31,44 @@ inline constexpr Instant never = Instant::max();
 /// A deadline that has passed already: look, do not wait.
 inline constexpr Instant immediately = Instant::min();
 
-/// `start + span`, saturating at `immediately` and `never` instead of overflowing.
-[[nodiscard]] constexpr Instant after(Instant start, Duration span) noexcept {
+/// `span` in nanoseconds. What does not fit gives Duration::max() or Duration::min(), where the
+/// conversions of std::chrono overflow: hours::max(), 300 years, an infinite double. Fractions of a
+/// nanosecond are rounded up, so that no deadline is early; NaN gives zero.
+template <class Rep, class Period>
+[[nodiscard]] constexpr Duration saturated(std::chrono::duration<Rep, Period> span) noexcept {
+  using Factor = std::ratio_divide<Period, std::nano>;
+  if constexpr (std::integral<Rep> && Factor::den == 1) {
+    constexpr std::int64_t most = Duration::max().count() / Factor::num;
+    if (std::cmp_greater(span.count(), most)) return Duration::max();
+    if (std::cmp_less(span.count(), -most)) return Duration::min();
+    return Duration(static_cast<std::int64_t>(span.count()) * Factor::num);
+  } else {
+    const auto exact = std::chrono::duration<long double, std::nano>(span).count();
+    if (exact != exact) return Duration::zero();
+    if (exact >= static_cast<long double>(Duration::max().count())) return Duration::max();
+    if (exact <= static_cast<long double>(Duration::min().count())) return Duration::min();
+    const auto whole = static_cast<std::int64_t>(exact);
+    return Duration(static_cast<long double>(whole) < exact ? whole + 1 : whole);
+  }
+}
+
+/// What functions take as a span of time: any std::chrono::duration, also of doubles, saturated().
+/// A negative span is over at once.
+class AnyDuration {
+ public:
+  constexpr AnyDuration() noexcept = default;
+  template <class Rep, class Period>
+  constexpr AnyDuration(std::chrono::duration<Rep, Period> span) noexcept
+      : span_(saturated(span)) {}
+  constexpr operator Duration() const noexcept { return span_; }
+
+ private:
+  Duration span_{};
+};
+
+/// `start + any`, saturating at `immediately` and `never` instead of overflowing.
+[[nodiscard]] constexpr Instant after(Instant start, AnyDuration any) noexcept {
+  const Duration span = any;
   if (span > Duration::zero() && start > never - span) return never;
   if (span < Duration::zero() && start < immediately - span) return immediately;
   return start + span;

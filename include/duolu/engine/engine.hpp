@@ -129,6 +129,27 @@ struct Descriptor {
   std::uint64_t token = 0;
 };
 
+namespace detail {
+
+/// What a Stream, Listener or Datagram refers to that was closed or moved from. Its requests are
+/// never idle: the check that every request makes finds it, which costs nothing.
+inline constinit Descriptor no_descriptor = [] {
+  Descriptor none;
+  none.in.state = none.out.state = Op::State::finished;
+  return none;
+}();
+
+[[noreturn]] void not_idle(const Op& op) noexcept;
+
+/// For what is no request.
+inline Descriptor& open_one(Descriptor* descriptor) noexcept {
+  if (descriptor == &no_descriptor) [[unlikely]]
+    not_idle(descriptor->in);
+  return *descriptor;
+}
+
+}  // namespace detail
+
 /// A buffer of an engine's, lent with what was received into it (EN9). The bytes are behind it.
 struct alignas(16) LentBuffer {
   Engine* engine;      ///< Whose it is.
@@ -216,7 +237,8 @@ class Engine {
 
   /// Notes what is requested.
   static void prepare(Op& op, Op::Code code) noexcept {
-    DUOLU_CHECK(op.state == Op::State::idle);
+    if (op.state != Op::State::idle) [[unlikely]]
+      detail::not_idle(op);
     op.code = code;
   }
   static void prepare(Op& op, Op::Code code, const void* data, std::uint32_t size) noexcept {
@@ -252,7 +274,8 @@ class Engine {
   virtual bool start_out(Descriptor& descriptor) = 0;
   /// Ends what was prepared, or was going to be, without making it: with -ECANCELED.
   void refuse(Op& op) noexcept {
-    DUOLU_CHECK(op.state == Op::State::idle);
+    if (op.state != Op::State::idle) [[unlikely]]
+      detail::not_idle(op);
     op.moved = 0;
     finish(op, -ECANCELED);
   }

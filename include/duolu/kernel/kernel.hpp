@@ -67,9 +67,8 @@ class Kernel {
   virtual int getrusage(int who, struct rusage* usage) noexcept = 0;
   /// CLOCK_MONOTONIC, TIMER_ABSTIME: sleeps until `until`, an Instant as a timespec.
   virtual int clock_nanosleep(const timespec* until) noexcept = 0;
-  /// Without attributes. The thread begins with every signal blocked, so that signals come to the
-  /// program's own threads, but not those that are raised by what it does itself (SIGSEGV, SIGBUS,
-  /// SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT).
+  /// Without attributes. The thread has the signal mask of who makes it, as always: what it starts
+  /// inherits that, and a program that lives with blocked signals cannot be ended by them.
   virtual int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept = 0;
   /// Without the thread's result. Cannot fail.
   virtual int pthread_join(pthread_t thread) noexcept = 0;

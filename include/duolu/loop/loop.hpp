@@ -34,6 +34,12 @@
 //        ended: which one began it, what it waits for, and where. Not of those who run while it is
 //        asked: of when_all() and the like, whose tasks are being begun, and above. It costs
 //        nothing but when it is asked.
+//   LO13 exit(3) in a task ends the process as it does elsewhere: a static Loop, and what static
+//        objects its tasks wait for, are destroyed without a word, and the tasks, which nobody
+//        ends any more, are left where they wait. Those objects must have been made before run()
+//        or start() was called. (Tasks that are to unwind need stop() instead.)
+//   LO14 In a forked child a Loop of the parent's may be destroyed, which disturbs neither; waiting
+//        in it aborts (see Poller). A child makes its own.
 #pragma once
 
 #include <atomic>
@@ -49,6 +55,7 @@
 #include <vector>
 
 #include "duolu/base/check.hpp"
+#include "duolu/base/time.hpp"
 #include "duolu/engine/engine.hpp"
 #include "duolu/loop/timer_queue.hpp"
 #include "duolu/task/ready.hpp"
@@ -149,12 +156,19 @@ class Loop {
     run_until_done(task.promise(), strand);
     return task.promise().take();
   }
+  /// The same of what gives a task, such as a lambda with captures, which is kept meanwhile
+  /// (task_of): `loop.run([&]() -> Task<> { … })`.
+  template <detail::MakesTask Make>
+  decltype(auto) run(Make make, std::source_location where = std::source_location::current()) {
+    return run(make(), where);
+  }
 
   /// Begins `task`, which then goes on in turns. For whoever calls turn() instead of run(): the
   /// task stays theirs, and they keep it and `strand` until task.promise().done(). stop() has no
   /// say over it; cancel the strand.
   template <class T>
   void start(Task<T>& task, Strand& strand) {
+    prepare_for_exit();
     strand.run_in(&ready_);
     detail::enter_first(task.promise(), strand);
     task.promise().run();
@@ -190,7 +204,7 @@ class Loop {
   /// See LO8. `report` is called in the thread of the loop; what it does is counted for nobody; it
   /// must not throw, nor call this. An empty one ends the watch. A threshold above every stall
   /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
-  void watch_stalls(Duration threshold, std::move_only_function<void(const Stall&)> report);
+  void watch_stalls(AnyDuration threshold, std::move_only_function<void(const Stall&)> report);
   /// See LO11: a watchdog for the watch that there is (or it aborts), and which it ends with.
   /// `report` is called in another thread, must not throw, and may touch nothing of this loop.
   /// Costs a thread, two descriptors at most, and a lock for everybody who goes on. Errors: what
@@ -215,10 +229,15 @@ class Loop {
     Loop& loop_;
     Instant until_;
   };
-  /// `co_await loop.sleep_until(instant)`: true when it has come, false if the strand was cancelled
-  /// before.
+  /// `const bool slept = co_await loop.sleep_until(instant);` True when it has come; false if the
+  /// strand is cancelled, before or meanwhile: then the task should end, since whatever else it
+  /// waits for ends at once too. One that goes on waiting in a loop holds everybody; after some
+  /// millions of times it aborts (ReadyQueue::refuse()). clang reports code that does not look;
+  /// g++ 12 does not.
   Sleep sleep_until(Instant instant) noexcept { return Sleep(*this, instant); }
-  Sleep sleep_for(Duration span) noexcept { return Sleep(*this, after(kernel().now(), span)); }
+  /// The same with a span of time, from this call on: of hours or of seconds in a double; what is
+  /// too long for an Instant is for ever, and what is negative is over.
+  Sleep sleep_for(AnyDuration span) noexcept { return Sleep(*this, after(kernel().now(), span)); }
 
   /// For awaiters: has `waiter` go on in the first turn after a wake-up in which it is ready.
   void when_woken(detail::WakeWaiter& waiter) noexcept {
@@ -262,6 +281,9 @@ class Loop {
   /// When waiting fails and may not fail again, how long to wait before it is tried again.
   static constexpr Duration pause_after_failure = std::chrono::milliseconds(10);
 
+  void prepare_for_exit() noexcept {
+    if (!std::exchange(notices_exit_, true)) notice_exit();
+  }
   void run_until_done(detail::TaskPromise& task, Strand& strand);
   void ride_out(std::error_code error);
   // Each in two versions: who is not watched does not pay for it.
@@ -293,7 +315,9 @@ class Loop {
   TimerQueue timers_;
   LoopStatistics statistics_;
   Strand* running_ = nullptr;  ///< Of the task that run() runs.
+  const int owner_;            ///< The process.
   bool turning_ = false;
+  bool notices_exit_ = false;
   std::atomic<bool> stop_ = false;
   detail::WakeWaiter* woken_ = nullptr;  ///< Who is asked after a wake-up; the latest first.
   std::mutex mutex_;                     ///< Of posted_.
@@ -309,7 +333,11 @@ class Loop::Sleep::Awaiter {
  public:
   Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
       : loop_(loop), until_(until), strand_(strand) {}
-  bool await_ready() const noexcept { return strand_.cancelled(); }
+  bool await_ready() const noexcept {
+    if (!strand_.cancelled()) return false;
+    loop_.ready_.refuse(strand_);
+    return true;
+  }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) {
     alarm_.task = &waiter.promise();
@@ -317,7 +345,7 @@ class Loop::Sleep::Awaiter {
     loop_.arm(alarm_, until_);
     strand_.suspended(kind, this);
   }
-  bool await_resume() const noexcept {
+  [[nodiscard]] bool await_resume() const noexcept {
     strand_.resumed();
     return !strand_.cancelled();
   }

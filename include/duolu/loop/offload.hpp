@@ -8,11 +8,16 @@
 //       so does work that is awaited when it was cancelled before. Work that has begun is waited
 //       for, and what it gives is given. If fn takes a std::stop_token, that is told to stop.
 //   OF4  A pool has at least one thread: it makes do with fewer than it was asked for when the
-//       system has no more. Signals do not come to them: see Kernel::pthread_create().
+//       system has no more. They have the signal mask of the thread that called start(), and so
+//       have programs that fn starts. A signal that this one does not block may come to any of
+//       them, like to every thread of a program: Signals is told all the same (SG1), and what
+//       blocks in fn may be interrupted by a handler that was installed without SA_RESTART.
 //   OF5  Waiting takes no memory: the queue is made of the tasks that wait, so what bounds their
 //       number bounds it. fn is moved into the frame of the task, and destroyed there, on the
 //       loop's thread.
 //   OF6  The destructor waits for the threads. The pool outlives who awaits it.
+//   OF7  In a forked child there are no threads of a pool that was started before: awaiting
+//        offload() on it aborts, its destructor waits for nobody. A child starts its own.
 //
 // With g++ 12, a lambda that captures what has a destructor is named before it is awaited
 // (docs/gcc12.md): auto work = [text = std::move(text)] { ... }; co_await offload(pool, work).
@@ -81,7 +86,7 @@ class OffloadPool {
  private:
   friend struct detail::OffloadJob;
 
-  explicit OffloadPool(Kernel& kernel) noexcept : kernel_(kernel) {}
+  explicit OffloadPool(Kernel& kernel) noexcept : kernel_(kernel), owner_(kernel.getpid()) {}
   static void* serve(void* pool) noexcept;
   /// The next job, begun; null at the end.
   detail::OffloadJob* next_job();
@@ -89,12 +94,17 @@ class OffloadPool {
   /// Whether it had not begun, and never does now.
   bool withdraw(detail::OffloadJob& job) noexcept;
 
+  struct Shared {
+    std::mutex mutex;  ///< Of what is below.
+    std::condition_variable work_or_end;
+    detail::Line queue;
+    bool ending = false;
+  };
+
   Kernel& kernel_;
+  const int owner_;  ///< The process.
   std::vector<pthread_t> threads_;
-  std::mutex mutex_;  ///< Of what is below.
-  std::condition_variable work_or_end_;
-  detail::Line queue_;
-  bool ending_ = false;
+  detail::Immortal<Shared> shared_;  ///< Destroyed by hand, and not in a forked child.
 };
 
 namespace detail {
@@ -110,6 +120,9 @@ struct OffloadWait : OffloadJob {
       return fn();
   }
   using Returned = std::invoke_result_t<decltype(&OffloadWait::call), Fn&, const std::stop_source&>;
+  static_assert(!std::is_reference_v<Returned>,
+                "offload(): fn returns a reference, which a Result cannot hold; return a value, a "
+                "pointer, or a std::reference_wrapper");
   using Outcome = std::conditional_t<is_result<Returned>, Returned, Result<Returned>>;
 
   struct Of {
@@ -127,19 +140,26 @@ struct OffloadWait : OffloadJob {
     return *std::move(outcome);
   }
 
+  void run_here() {
+    if constexpr (std::is_void_v<Returned>) {
+      call(fn, source);
+      outcome.emplace();
+    } else {
+      outcome.emplace(call(fn, source));
+    }
+    if (!*outcome) fail_with(outcome->error());
+  }
   static void run_it(OffloadJob& job) noexcept {
     auto& self = static_cast<OffloadWait&>(job);
+#ifdef __cpp_exceptions
     try {
-      if constexpr (std::is_void_v<Returned>) {
-        call(self.fn, self.source);
-        self.outcome.emplace();
-      } else {
-        self.outcome.emplace(call(self.fn, self.source));
-      }
-      if (!*self.outcome) self.error = self.outcome->error();
+      self.run_here();
     } catch (...) {
       self.thrown = std::current_exception();
     }
+#else
+    self.run_here();
+#endif
   }
   static void stop_it(OffloadJob& job) noexcept {
     if constexpr (stoppable) static_cast<OffloadWait&>(job).source.request_stop();

@@ -10,12 +10,16 @@
 //        and nobody is cancelled: a server outlives its handlers.
 //   SC4  When the strand that runs with_scope is cancelled, the scope is.
 //   SC5  spawn() runs the task at once, until it waits for something.
+//   SC6  spawn() and with_scope() take a lambda, or any function object, that gives a task, and
+//        keep it until the task has ended: with its captures, to which the coroutine of a lambda
+//        refers.
 #pragma once
 
 #include <coroutine>
 #include <exception>
 #include <functional>
 #include <source_location>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -48,6 +52,20 @@ class Scope final : private detail::Group {
   void spawn(Task<Result<>> task, const char* name = nullptr,
              std::source_location where = std::source_location::current()) {
     adopt(std::move(task), {name, where});
+  }
+  /// The same of what gives such a task (SC6): `scope.spawn([copy]() -> Task<> { … })`. Not the
+  /// call of it: `scope.spawn([copy]() -> Task<> { … }())` reads the captures of a closure that is
+  /// gone, and no compiler says so.
+  template <detail::MakesTask Make>
+  void spawn(Make make, const char* name = nullptr,
+             std::source_location where = std::source_location::current()) {
+    spawn(task_of(std::move(make)), name, where);
+  }
+  template <class T>
+  void spawn(Task<T>, const char* = nullptr, std::source_location = {}) {
+    static_assert(std::is_void_v<T>,
+                  "spawn() takes a Task<> or a Task<Result<>>: nobody would get what another one "
+                  "returns; await it in the task, or use when_all()");
   }
   /// See SC2.
   void cancel() noexcept;
@@ -122,11 +140,15 @@ template <class Body>
 Task<> with_scope(Body body) {
   Strand* strand = co_await this_strand();
   Scope scope(*strand);
+#ifdef __cpp_exceptions
   try {
     co_await body(scope);
   } catch (...) {
     scope.failed(std::current_exception());
   }
+#else
+  co_await body(scope);
+#endif
   scope.body_ended();
   co_await scope.join();
   scope.rethrow();

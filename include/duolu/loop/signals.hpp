@@ -19,8 +19,9 @@
 //   SG5  A signal that cannot be had (SIGKILL, SIGSTOP, no signal at all) or that tells of a fault
 //        of the running code, which waiting does not answer (SIGSEGV, SIGBUS, SIGFPE, SIGILL): no
 //        handler is installed for any of the numbers, and next() ends with EINVAL.
-//
-// In a forked child the handlers stay, and tell nobody: they go with exec.
+//   SG6  In a forked child the handlers stay, and tell nobody; they go with exec. An object of the
+//        parent's may be destroyed there, which restores what is the child's own; objects that the
+//        child makes for its own loops work.
 #pragma once
 
 #include <atomic>

@@ -18,6 +18,7 @@
 #pragma once
 
 #include <coroutine>
+#include <optional>
 #include <system_error>
 #include <type_traits>
 #include <utility>
@@ -45,8 +46,8 @@ class Timed : private Loop::Alarm, private TaskEnd {
   /// Has `waiter` go on when the task has ended; with `propagates`, an error ends it instead.
   void park(TaskPromise& waiter, bool propagates) noexcept;
   void resumed() const noexcept { parent_.resumed(); }
-  /// Once the task has ended: the error to give; none if it gave something else, or threw.
-  [[nodiscard]] std::error_code error() const noexcept;
+  /// Once the task has ended: the error to give; nothing if it gave something else, or threw.
+  [[nodiscard]] std::optional<std::error_code> error() const noexcept;
 
  private:
   void time_is_over() noexcept;
@@ -75,11 +76,11 @@ class TimedAwaiter {
   void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
     timed_.park(waiter.promise(), false);
   }
-  Result<T> await_resume() {
+  [[nodiscard]] Result<T> await_resume() {
     timed_.resumed();
-    const std::error_code error = timed_.error();
+    const std::optional<std::error_code> error = timed_.error();
     Result<T> result = task_.promise().take();
-    if (error) return fail(error);
+    if (error) return std::unexpected(*error);
     return result;
   }
 
@@ -97,7 +98,7 @@ class TryTimedAwaiter : public TimedAwaiter<T> {
   template <Fallible Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
     if (this->task_.promise().done())
-      waiter.promise().end_with(this->timed_.error());
+      waiter.promise().end_with(*this->timed_.error());
     else
       this->timed_.park(waiter.promise(), true);
   }
@@ -106,11 +107,6 @@ class TryTimedAwaiter : public TimedAwaiter<T> {
     if constexpr (!std::is_void_v<T>) return *std::move(result);
   }
 };
-
-template <class T>
-inline constexpr bool is_task = false;
-template <class T>
-inline constexpr bool is_task<Task<T>> = true;
 
 /// What awaiting an Awaitable gives.
 template <class Awaitable>
@@ -158,14 +154,26 @@ Within<T> within(Loop& loop, Instant deadline, Task<Result<T>> task) noexcept {
 }
 /// The same with a span of time, from this call on.
 template <class T>
-Within<T> within(Loop& loop, Duration span, Task<Result<T>> task) noexcept {
+Within<T> within(Loop& loop, AnyDuration span, Task<Result<T>> task) noexcept {
   return Within<T>(loop, after(loop.kernel().now(), span), std::move(task));
 }
 /// The same of what is no task: `co_await within(loop, 5s, stream.read(buffer))`.
 template <class When, class Awaitable>
-  requires(!detail::is_task<Awaitable> && detail::is_result<detail::Awaited<Awaitable>>)
+  requires(!detail::is_task<Awaitable> && !detail::MakesTask<Awaitable> &&
+           detail::is_result<detail::Awaited<Awaitable>>)
 auto within(Loop& loop, When when, Awaitable awaitable) {
   return within(loop, when, detail::as_task(std::move(awaitable)));
+}
+/// The same of what gives a task, which is kept until that has ended (task_of).
+template <class When, detail::MakesTask Make>
+auto within(Loop& loop, When when, Make make) {
+  return within(loop, when, task_of(std::move(make)));
+}
+template <class When, class T>
+  requires(!detail::is_result<T>)
+void within(Loop&, When, Task<T>) {
+  static_assert(detail::is_result<T>,
+                "within() takes what gives a Result: ETIMEDOUT needs a place in it");
 }
 
 /// `T value = co_await try_(within(loop, when, task()));` See Task, TA4.

@@ -22,7 +22,7 @@ namespace duolu {
 /// How to connect to what has several addresses.
 struct ConnectOptions {
   /// How long to give an attempt before the next one starts beside it (RFC 8305, section 5).
-  Duration stagger = std::chrono::milliseconds(250);
+  AnyDuration stagger = std::chrono::milliseconds(250);
 };
 
 /// Connects to whichever of the addresses answers first ("Happy Eyeballs", RFC 8305): they are

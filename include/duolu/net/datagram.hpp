@@ -48,10 +48,11 @@ class Datagram {
   /// A socket bound to `address`: port 0, or an unnamed Unix address, lets the system choose.
   /// Errors: as socket(2), bind(2) and Engine::open().
   [[nodiscard]] static Result<Datagram> open(Loop& loop, const Address& address);
-  Datagram(Datagram&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
+  Datagram(Datagram&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
   Datagram& operator=(Datagram&&) = delete;
   ~Datagram() {
-    if (descriptor_ != nullptr) descriptor_->engine->close(*descriptor_);
+    if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
   }
 
   /// The next datagram. Errors: recvmsg(2)'s. After connect(), what became of one sent before comes
@@ -74,7 +75,7 @@ class Datagram {
   Result<> connect(const Address& peer) noexcept;
   /// Where it is bound.
   [[nodiscard]] Address address() const noexcept;
-  [[nodiscard]] int fd() const noexcept { return descriptor_->fd; }
+  [[nodiscard]] int fd() const noexcept { return detail::open_one(descriptor_).fd; }
 
  private:
   explicit Datagram(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}

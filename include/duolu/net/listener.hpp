@@ -35,10 +35,11 @@ class Listener {
  public:
   /// Listens; errors as listen_on() and Engine::open().
   [[nodiscard]] static Result<Listener> open(Loop& loop, const Address& address);
-  Listener(Listener&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
+  Listener(Listener&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
   Listener& operator=(Listener&&) = delete;
   ~Listener() {
-    if (descriptor_ != nullptr) descriptor_->engine->close(*descriptor_);
+    if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
   }
 
   /// The next connection, as a Stream. Errors are accept(2)'s, or StreamError::refused if the
@@ -49,7 +50,9 @@ class Listener {
   }
   /// Where it listens, with the port that the system chose.
   [[nodiscard]] Address address() const noexcept;
-  [[nodiscard]] Kernel& kernel() const noexcept { return descriptor_->engine->kernel(); }
+  [[nodiscard]] Kernel& kernel() const noexcept {
+    return detail::open_one(descriptor_).engine->kernel();
+  }
 
  private:
   explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}

@@ -131,11 +131,12 @@ class Stream {
   /// `fd` is closed on failure. For standard input and output, which others share, see
   /// standard.hpp. Errors: as fcntl(2) and Engine::open().
   [[nodiscard]] static Result<Stream> open(Loop& loop, Fd fd);
-  Stream(Stream&& other) noexcept : descriptor_(std::exchange(other.descriptor_, nullptr)) {}
+  Stream(Stream&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
   Stream& operator=(Stream&& other) noexcept {
     if (this != &other) {
       close();
-      descriptor_ = std::exchange(other.descriptor_, nullptr);
+      descriptor_ = std::exchange(other.descriptor_, &detail::no_descriptor);
     }
     return *this;
   }
@@ -192,30 +193,36 @@ class Stream {
   // [/write]
 
   /// How much of the last write_all() has gone out: while it is awaited, or after it has failed.
-  [[nodiscard]] std::size_t sent() const noexcept { return descriptor_->out.moved; }
+  [[nodiscard]] std::size_t sent() const noexcept {
+    return detail::open_one(descriptor_).out.moved;
+  }
 
   /// Half-close: tells the peer that nothing more comes; reading goes on. Errors: shutdown(2)'s;
   /// ENOTSOCK for what is no socket, whose end is told by close().
   Result<> close_writing() noexcept;
   void close() noexcept {
-    if (descriptor_ != nullptr) descriptor_->engine->close(*std::exchange(descriptor_, nullptr));
+    if (*this) descriptor_->engine->close(*std::exchange(descriptor_, &detail::no_descriptor));
   }
-  [[nodiscard]] explicit operator bool() const noexcept { return descriptor_ != nullptr; }
+  [[nodiscard]] explicit operator bool() const noexcept {
+    return descriptor_ != &detail::no_descriptor;
+  }
 
   /// Who is at the other end, and where this end is; an Address of family AF_UNSPEC if that cannot
   /// be told (no socket, or reset).
   [[nodiscard]] Address peer() const noexcept;
   [[nodiscard]] Address address() const noexcept;
   /// The descriptor's number, for setsockopt(2) and the like; still this stream's.
-  [[nodiscard]] int fd() const noexcept { return descriptor_->fd; }
-  [[nodiscard]] Kernel& kernel() const noexcept { return descriptor_->engine->kernel(); }
+  [[nodiscard]] int fd() const noexcept { return detail::open_one(descriptor_).fd; }
+  [[nodiscard]] Kernel& kernel() const noexcept {
+    return detail::open_one(descriptor_).engine->kernel();
+  }
 
  private:
   static iovec part(std::string_view bytes) noexcept {
     return {.iov_base = const_cast<char*>(bytes.data()), .iov_len = bytes.size()};
   }
 
-  Descriptor* descriptor_ = nullptr;
+  Descriptor* descriptor_ = &detail::no_descriptor;
 };
 
 }  // namespace duolu

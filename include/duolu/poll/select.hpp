@@ -29,7 +29,7 @@ struct Selected {
 /// EMFILE (not Linux) a number at or over FD_SETSIZE.
 [[nodiscard]] Result<Selected> select(std::span<const int> readable, std::span<const int> writable,
                                       std::span<const int> exceptional,
-                                      std::optional<Duration> timeout = std::nullopt,
+                                      std::optional<AnyDuration> timeout = std::nullopt,
                                       Kernel& kernel = real_kernel());
 
 }  // namespace duolu

@@ -33,7 +33,9 @@ namespace duolu {
 /// A bounded queue of T. See the top of this file.
 template <class T>
 class Channel {
-  static_assert(std::is_nothrow_move_constructible_v<T>);
+  static_assert(std::is_nothrow_move_constructible_v<T>,
+                "Channel<T>: a move of T may throw, and then a value would be lost between two "
+                "tasks; send a std::unique_ptr to it (std::deque's move takes memory)");
 
   struct Sender : detail::Parked {
     static constexpr const char* what = "for room in a channel";
@@ -41,7 +43,7 @@ class Channel {
     bool begin() noexcept { return channel->accept(*this); }
     void park() noexcept { channel->senders_.push(*this); }
     Result<> value() const noexcept {
-      if (error) return fail(error);
+      if (failed) return fail(error);
       return {};
     }
     Channel* channel;
@@ -68,7 +70,7 @@ class Channel {
     bool begin() noexcept { return channel->supply(*this); }
     void park() noexcept { channel->receivers_.push(*this); }
     Result<T> value() noexcept {
-      if (error) return fail(error);
+      if (failed) return fail(error);
       DUOLU_CHECK(received.has_value());
       return *std::move(received);
     }
@@ -98,7 +100,7 @@ class Channel {
   /// Sends `value` if that is possible now. Whether it was sent, and so moved from.
   [[nodiscard]] bool try_send(T&& value) noexcept {
     Sender sender(this, &value);
-    return accept(sender) && !sender.error;
+    return accept(sender) && !sender.failed;
   }
   /// The same with a copy.
   [[nodiscard]] bool try_send(const T& value)
@@ -132,7 +134,7 @@ class Channel {
   /// Takes the sender's value. False: it has to wait.
   bool accept(Sender& sender) noexcept {
     if (closed_) {
-      sender.error = errno_code(EPIPE);
+      sender.fail_with(errno_code(EPIPE));
     } else if (!receivers_.empty()) {
       auto& receiver = static_cast<Receiver&>(receivers_.front());
       receiver.received.emplace(std::move(*sender.from));
@@ -158,7 +160,7 @@ class Channel {
     } else if (!senders_.empty()) {
       receiver.received.emplace(std::move(*next_sender().from));
     } else if (closed_) {
-      receiver.error = errno_code(EPIPE);
+      receiver.fail_with(errno_code(EPIPE));
     } else {
       return false;
     }

@@ -22,7 +22,7 @@ class Flag {
     explicit Wait(Flag* of) noexcept : flag(of) {}
     bool begin() const noexcept { return flag->set_; }
     void park() noexcept { flag->line_.push(*this); }
-    [[nodiscard]] bool value() const noexcept { return !error; }
+    [[nodiscard]] bool value() const noexcept { return !failed; }
     Flag* flag;
   };
 

@@ -60,15 +60,21 @@ struct Parked {
   Line* line = nullptr;  ///< Where it stands; null once it was woken.
   Parked* next = nullptr;
   Parked* previous = nullptr;
-  std::error_code error;    ///< What the wait ended with.
+  std::error_code error;  ///< What the wait ended with, if it failed.
+  bool failed = false;
   bool propagates = false;  ///< An error ends the task, instead of going on (try_).
 
   Parked() = default;
   Parked(const Parked&) = delete;
   Parked& operator=(const Parked&) = delete;
 
-  /// Puts it into the queue of its strand, with `with` as its error.
-  inline void wake(std::error_code with = {}) noexcept;
+  /// It ends with an error.
+  void fail_with(std::error_code with) noexcept {
+    error = with;
+    failed = true;
+  }
+  /// Puts it into the queue of its strand.
+  inline void wake() noexcept;
   /// The strand is cancelled: it does not wait any longer.
   inline void abandon() noexcept;
 };
@@ -84,7 +90,7 @@ class alignas(8) ReadyQueue {
   ReadyQueue(const ReadyQueue&) = delete;
   ReadyQueue& operator=(const ReadyQueue&) = delete;
   /// Nobody is in it any more, or it aborts.
-  ~ReadyQueue() { DUOLU_CHECK(empty()); }
+  ~ReadyQueue() { DUOLU_CHECK_UNLESS_EXITING(empty()); }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
   [[nodiscard]] void* owner() const noexcept { return owner_; }
@@ -105,13 +111,27 @@ class alignas(8) ReadyQueue {
     last_ = &one;
   }
 
+  /// For awaiters that end at once since `strand` is cancelled. A task that awaits again and again
+  /// all the same would hold the loop for ever: it aborts after most_refused times in one turn,
+  /// and says who it was.
+  void refuse(const Strand& strand) noexcept {
+    if (++refused_ == most_refused) [[unlikely]]
+      spins(strand);
+  }
+  /// A new turn begins: see refuse().
+  void begin_turn() noexcept { refused_ = 0; }
+  /// Some 50 ms, and more than any queue that a task could have to empty.
+  static constexpr std::uint32_t most_refused = 1U << 24;
+
  private:
   friend detail::Group;
+  [[noreturn]] static void spins(const Strand& strand) noexcept;
 
   detail::Parked* first_ = nullptr;
   detail::Parked* last_ = nullptr;
   void* owner_;
   detail::Group* groups_ = nullptr;
+  std::uint32_t refused_ = 0;
 };
 
 namespace detail {
@@ -143,7 +163,7 @@ class Line {
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
   /// Nobody stands in it any more, or it aborts: they would wait for ever.
-  ~Line() { DUOLU_CHECK(empty()); }
+  ~Line() { DUOLU_CHECK_UNLESS_EXITING(empty()); }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
   /// Who has waited longest, if not empty().
@@ -160,8 +180,15 @@ class Line {
     (one.next == nullptr ? last_ : one.next->previous) = one.previous;
     one.line = nullptr;
   }
-  void wake_all(std::error_code with = {}) noexcept {
-    while (!empty()) front().wake(with);
+  void wake_all() noexcept {
+    while (!empty()) front().wake();
+  }
+  /// The same with an error.
+  void wake_all(std::error_code with) noexcept {
+    while (!empty()) {
+      front().fail_with(with);
+      front().wake();
+    }
   }
 
  private:
@@ -169,15 +196,16 @@ class Line {
   Parked* last_ = nullptr;
 };
 
-inline void Parked::wake(std::error_code with) noexcept {
+inline void Parked::wake() noexcept {
   if (line != nullptr) line->remove(*this);
-  error = with;
   strand->ready()->push(*this);
 }
 
 inline void Parked::abandon() noexcept {
   // One that was woken is about to go on, with what it was woken for.
-  if (line != nullptr) wake(errno_code(ECANCELED));
+  if (line == nullptr) return;
+  fail_with(errno_code(ECANCELED));
+  wake();
 }
 
 /// "for a flag": `what` it is that `wait` stands in line for.
@@ -200,13 +228,14 @@ class ParkAwaiter {
   void await_suspend(std::coroutine_handle<Promise> waiter) {
     park(waiter.promise(), false);
   }
-  auto await_resume() { return wait_.value(); }
+  [[nodiscard]] auto await_resume() { return wait_.value(); }
 
  protected:
   bool begin() {
     if (wait_.strand->cancelled()) {
-      wait_.error = errno_code(ECANCELED);
+      wait_.fail_with(errno_code(ECANCELED));
       over_ = true;
+      if (ReadyQueue* const queue = wait_.strand->ready()) queue->refuse(*wait_.strand);
     } else {
       over_ = wait_.begin();
     }
@@ -225,6 +254,7 @@ class ParkAwaiter {
     wait_.park();
   }
   [[nodiscard]] bool over() const noexcept { return over_; }
+  [[nodiscard]] bool failed() const noexcept { return wait_.failed; }
   [[nodiscard]] std::error_code error() const noexcept { return wait_.error; }
 
  private:
@@ -237,7 +267,7 @@ template <class Wait>
 class TryParkAwaiter : public ParkAwaiter<Wait> {
  public:
   using ParkAwaiter<Wait>::ParkAwaiter;
-  bool await_ready() { return this->begin() && !this->error(); }
+  bool await_ready() { return this->begin() && !this->failed(); }
   template <Fallible Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) {
     if (this->over())

@@ -54,7 +54,7 @@ class Semaphore {
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
   /// All permits have been given back, or it aborts.
-  ~Semaphore() { DUOLU_CHECK(available_ == permits_); }
+  ~Semaphore() { DUOLU_CHECK_UNLESS_EXITING(available_ == permits_); }
 
   /// `Result<Semaphore::Permit> permit = co_await semaphore.acquire();`
   auto acquire() noexcept { return detail::Parking<Wait, Semaphore*>(this); }
@@ -73,7 +73,7 @@ class Semaphore {
     bool begin() const noexcept { return semaphore->take(); }
     void park() noexcept { semaphore->line_.push(*this); }
     Result<Permit> value() const noexcept {
-      if (error) return fail(error);
+      if (failed) return fail(error);
       return Permit(semaphore);
     }
     Semaphore* semaphore;

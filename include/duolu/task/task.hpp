@@ -8,7 +8,8 @@
 //   TA4  co_await try_(task), of a Task<Result<T>>, gives the T. If there is an error instead, the
 //       awaiting task, which must return a Result too, ends there with that error, as if it had
 //       said `return fail(error)`: what is in scope is destroyed when its owner destroys it.
-//       try_(result) does the same with a Result that is there already.
+//       try_(result) does the same with a Result that is there already. An error is a Result
+//       without a value, also if the value of its error_code is 0.
 //   TA5  A task that is destroyed after it began and before it has ended aborts. Scopes end
 //       first.
 //   TA6  Awaiting takes no stack that grows: neither with the number of tasks that one awaits after
@@ -23,6 +24,7 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -49,6 +51,11 @@ template <class T>
 inline constexpr bool is_result = false;
 template <class T>
 inline constexpr bool is_result<Result<T>> = true;
+
+template <class T>
+inline constexpr bool is_task = false;
+template <class T>
+inline constexpr bool is_task<Task<T>> = true;
 
 /// An awaiter of somebody else's, where it is.
 template <class Awaiter>
@@ -140,10 +147,10 @@ class TaskPromise {
   /// Whether it has ended: returned, thrown, or been ended by try_.
   [[nodiscard]] bool done() const noexcept { return done_; }
 
-  /// The error it returned; none if it returned something else, or threw.
-  [[nodiscard]] std::error_code failure() const noexcept {
-    return exception_ ? std::error_code() : error();
-  }
+  /// Whether it returned an error: a Result without a value.
+  [[nodiscard]] bool failed() const noexcept { return has_error() && !exception_; }
+  /// The error it returned, if it failed().
+  [[nodiscard]] std::error_code failure() const noexcept { return error(); }
 
   /// Rethrows what it threw, if it did.
   void rethrow() const {
@@ -182,12 +189,18 @@ class TaskPromise {
   TaskPromise() = default;
   ~TaskPromise() = default;
 
+  /// try_ does not compile in a task that returns no Result.
+  [[noreturn]] static void no_result(std::error_code) noexcept {
+    check_failed("a task that returns no Result was ended with an error");
+  }
+
   /// See note_time(); once it has ended, for TaskResult<Result<>>, the value of its error.
   std::uint32_t time_or_error_ = 0;
 
  private:
   static constexpr std::uintptr_t is_end = 1;  ///< In next_: it is a TaskEnd.
 
+  [[nodiscard]] virtual bool has_error() const noexcept = 0;
   [[nodiscard]] virtual std::error_code error() const noexcept = 0;
   virtual void take_error(std::error_code error) noexcept = 0;
 
@@ -208,9 +221,8 @@ class TaskPromise {
       auto* const waiter = reinterpret_cast<TaskPromise*>(next);
       // NOLINTEND(performance-no-int-to-ptr)
       if (waiter == nullptr) return;
-      const std::error_code error = task->propagates_ ? task->failure() : std::error_code();
-      if (!error) return waiter->resume();
-      waiter->take_error(error);
+      if (!task->propagates_ || !task->failed()) return waiter->resume();
+      waiter->take_error(task->failure());
       task = waiter;
     }
   }
@@ -241,17 +253,23 @@ class TaskResult : public TaskPromise {
   }
 
  private:
+  bool has_error() const noexcept final {
+    if constexpr (is_result<T>)
+      return value_ && !value_->has_value();
+    else
+      return false;
+  }
   std::error_code error() const noexcept final {
-    if constexpr (is_result<T>) {
-      if (value_ && !value_->has_value()) return value_->error();
-    }
-    return {};
+    if constexpr (is_result<T>)
+      return value_->error();
+    else
+      return {};
   }
   void take_error(std::error_code error) noexcept final {
     if constexpr (is_result<T>)
       value_.emplace(std::unexpected(error));
     else
-      DUOLU_CHECK(error == std::error_code());  // try_ does not compile there
+      no_result(error);
   }
 
   std::optional<T> value_;
@@ -266,13 +284,13 @@ class TaskResult<Result<>> : public TaskPromise {
   }
   Result<> take() const {
     rethrow();
-    if (category_ != nullptr) return fail(error());
+    if (category_ != nullptr) return std::unexpected(error());
     return {};
   }
 
  private:
+  bool has_error() const noexcept final { return category_ != nullptr; }
   std::error_code error() const noexcept final {
-    if (category_ == nullptr) return {};
     return {static_cast<int>(time_or_error_), *category_};
   }
   void take_error(std::error_code error) noexcept final {
@@ -290,8 +308,27 @@ class TaskResult<void> : public TaskPromise {
   void take() const { rethrow(); }
 
  private:
+  bool has_error() const noexcept final { return false; }
   std::error_code error() const noexcept final { return {}; }
-  void take_error(std::error_code error) noexcept final { DUOLU_CHECK(error == std::error_code()); }
+  void take_error(std::error_code error) noexcept final { no_result(error); }
+};
+
+template <class T>
+class TaskResult<T&> : public TaskPromise {
+ public:
+  void return_value(T& value) noexcept { value_ = &value; }
+  T& take() const {
+    rethrow();
+    DUOLU_CHECK(value_ != nullptr);
+    return *value_;
+  }
+
+ private:
+  bool has_error() const noexcept final { return false; }
+  std::error_code error() const noexcept final { return {}; }
+  void take_error(std::error_code error) noexcept final { no_result(error); }
+
+  T* value_ = nullptr;
 };
 
 /// A promise whose coroutine try_ may end.
@@ -303,6 +340,9 @@ concept Fallible = std::is_base_of_v<TaskPromise, P> && P::returns_result;
 /// A coroutine that returns a T. Move-only. See the top of this file.
 template <class T = void>
 class [[nodiscard]] Task {
+  static_assert(!std::is_rvalue_reference_v<T>,
+                "Task<T&&>: what it refers to would not outlive the coroutine; return a T");
+
  public:
   class promise_type final : public detail::TaskResult<T> {
    public:
@@ -340,6 +380,12 @@ class [[nodiscard]] Task {
     void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
       task_->wait_in(waiter.promise(), false);
     }
+    /// clang reports one that ignores an error; g++ 12 does not look at co_await (docs/gcc12.md).
+    [[nodiscard]] T await_resume() const
+      requires detail::is_result<T>
+    {
+      return task_->take();
+    }
     T await_resume() const { return task_->take(); }
 
    private:
@@ -354,13 +400,16 @@ class [[nodiscard]] Task {
  private:
   explicit Task(promise_type* promise) noexcept : promise_(promise) {
     // So that the address of the TaskPromise alone gives the coroutine.
-    static_assert(alignof(promise_type) <= 2 * sizeof(void*));
+    static_assert(alignof(promise_type) <= 2 * sizeof(void*),
+                  "Task<T>: memory for frames is aligned to 16 bytes, and T wants more; return a "
+                  "std::unique_ptr to it");
     DUOLU_CHECK(static_cast<detail::TaskPromise*>(promise) == static_cast<void*>(promise));
   }
   void destroy() noexcept {
     if (promise_ == nullptr) return;
-    DUOLU_CHECK(!promise_->started() || promise_->done());  // TA5
-    release()->destroy();
+    const bool waits = promise_->started() && !promise_->done();
+    DUOLU_CHECK_UNLESS_EXITING(!waits);  // TA5
+    if (!waits) release()->destroy();
   }
 
   promise_type* promise_ = nullptr;
@@ -377,7 +426,7 @@ class TryTask {
     task_->enter(strand);
     return *this;
   }
-  bool await_ready() const { return task_->run() && !task_->failure(); }
+  bool await_ready() const { return task_->run() && !task_->failed(); }
   template <Fallible Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
     if (task_->done())
@@ -424,6 +473,28 @@ template <class T>
 template <class T>
 [[nodiscard]] detail::TryResult<T> try_(Result<T>&& result) noexcept {
   return detail::TryResult<T>(std::move(result));
+}
+
+namespace detail {
+
+/// What gives a task when it is called without arguments: a lambda that is a coroutine.
+template <class Make>
+concept MakesTask = std::invocable<Make&> && is_task<std::invoke_result_t<Make&>>;
+
+}  // namespace detail
+
+/// A task that does what the task of `make()` does, and keeps `make` until that has ended.
+///
+/// The coroutine of a lambda refers to the lambda's captures, not to copies of them. So
+/// `auto task = [copy]() -> Task<> { … }();` refers to a closure that is gone at the semicolon, and
+/// no compiler says so. `task_of([copy]() -> Task<> { … })`, without the call, is right; so are
+/// Scope::spawn(), Loop::run() and with_scope(), which take the lambda itself.
+template <detail::MakesTask Make>
+[[nodiscard]] std::invoke_result_t<Make&> task_of(Make make) {
+  if constexpr (std::is_void_v<decltype(make().promise().take())>)
+    co_await make();
+  else
+    co_return co_await make();
 }
 
 }  // namespace duolu

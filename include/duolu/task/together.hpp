@@ -2,8 +2,8 @@
 // that cancellation does not reach.
 //
 //   TO1  when_all(tasks...) ends when all of them have. It gives a tuple of what they returned, in
-//       their order, with std::monostate for void; of a vector of tasks a vector, or nothing for
-//       tasks of void.
+//       their order, with std::monostate for void and std::reference_wrapper for references; of a
+//       vector of tasks a vector, or nothing for tasks of void.
 //   TO2  When a task throws, the others are cancelled, and the first exception comes out when all
 //       have ended. A Result that is an error is a value like any other: it cancels nobody.
 //   TO3  first_of(tasks...): the first to end wins, and the others are cancelled. When all have
@@ -25,6 +25,7 @@
 #include <coroutine>
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <span>
 #include <tuple>
@@ -127,7 +128,19 @@ inline Siblings::Join Siblings::join() noexcept { return Join(*this, false, null
 inline Siblings::Join Siblings::join_shielded() noexcept { return Join(*this, true, nullptr); }
 
 template <class T>
-using Value = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
+struct ValueOf {
+  using type = T;
+};
+template <>
+struct ValueOf<void> {
+  using type = std::monostate;
+};
+template <class T>
+struct ValueOf<T&> {
+  using type = std::reference_wrapper<T>;  // as variants and vectors hold references
+};
+template <class T>
+using Value = typename ValueOf<T>::type;
 
 template <class T>
 Value<T> value_of(const Task<T>& task) {
@@ -197,9 +210,9 @@ when_all(std::vector<Task<T>> tasks) {
   co_await siblings.join();
   siblings.rethrow();
   if constexpr (!std::is_void_v<T>) {
-    std::vector<T> values;
+    std::vector<detail::Value<T>> values;
     values.reserve(tasks.size());
-    for (const Task<T>& each : tasks) values.push_back(each.promise().take());
+    for (const Task<T>& each : tasks) values.push_back(detail::value_of(each));
     co_return values;
   }
 }

@@ -1,0 +1,113 @@
+// Clause LO13: exit(3) in a task, with everything static.
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+
+#include "duolu/loop/offload.hpp"
+#include "duolu/loop/signals.hpp"
+#include "duolu/loop/within.hpp"
+#include "duolu/task/channel.hpp"
+#include "duolu/task/flag.hpp"
+#include "duolu/task/semaphore.hpp"
+#include "support/loop_fixture.hpp"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
+
+namespace duolu::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct World {
+  explicit World(const Backend& backend)
+      : poller(backend.make(real_kernel(), {}).value()),
+        engine(make_readiness_engine(*poller)),
+        loop(*engine),
+        pool(OffloadPool::start(real_kernel(), 1).value()),
+        signals(loop, {SIGUSR1}) {}
+  std::unique_ptr<Poller> poller;
+  std::unique_ptr<Engine> engine;
+  Loop loop;
+  std::unique_ptr<OffloadPool> pool;
+  Signals signals;
+  Flag flag;
+  Semaphore permits{1};
+  Channel<int> channel{1};
+  Task<Result<int>> begun_by_hand;
+  Strand strand;
+};
+
+Task<Result<int>> sleeps(World* in) {
+  const bool slept = co_await in->loop.sleep_for(1h);
+  co_return slept ? 1 : 0;
+}
+
+/// One of everything there is to wait for.
+Task<> wait_for_everything(World* in) {
+  co_await with_scope([in](Scope& scope) -> Task<> {
+    Result<Semaphore::Permit> permit = co_await in->permits.acquire();
+    scope.spawn([in]() -> Task<> { (void)co_await in->flag.wait(); });
+    scope.spawn([in]() -> Task<> { (void)co_await in->permits.acquire(); });
+    scope.spawn([in]() -> Task<> { (void)co_await in->channel.receive(); });
+    scope.spawn([in]() -> Task<> { (void)co_await in->signals.next(); });
+    scope.spawn([in]() -> Task<> { (void)co_await within(in->loop, 1h, sleeps(in)); });
+    scope.spawn([in]() -> Task<> {  // runs until then
+      (void)co_await offload(*in->pool, [] {
+        while (!exiting()) std::this_thread::yield();
+      });
+    });
+    scope.spawn([in]() -> Task<> {  // and this never begins
+      (void)co_await offload(*in->pool, [] {});
+    });
+    in->begun_by_hand = sleeps(in);
+    in->loop.start(in->begun_by_hand, in->strand);
+    const bool slept = co_await in->loop.sleep_for(1ms);
+    in->flag.set();  // who waited for it is about to go on
+    std::exit(slept ? 3 : 4);
+  });
+}
+
+void exit_in_a_task(const Backend& backend) {
+#ifdef __SANITIZE_ADDRESS__
+  __lsan_disable();  // what waits is left
+#endif
+  static World world(backend);
+  world.loop.run(wait_for_everything(&world));
+}
+
+class ExitDeathTest : public LoopFixture {};
+DUOLU_EVERY_BACKEND(ExitDeathTest);
+
+TEST_P(ExitDeathTest, LO13_a_task_exits_with_everything_static) {
+  EXPECT_EXIT(exit_in_a_task(*GetParam().backend), testing::ExitedWithCode(3), "^$");
+}
+
+TEST_P(ExitDeathTest, LO13_and_so_does_posted_work) {
+  EXPECT_EXIT(
+      {
+        static World world(*GetParam().backend);
+        world.loop.post([] { std::exit(3); });
+        (void)world.loop.run(sleeps(&world));
+      },
+      testing::ExitedWithCode(3), "^$");
+}
+
+TEST_P(ExitDeathTest, a_loop_is_not_destroyed_with_tasks_otherwise) {
+  EXPECT_DEATH(
+      {
+        auto world = std::make_unique<World>(*GetParam().backend);
+        world->begun_by_hand = sleeps(world.get());
+        world->loop.start(world->begun_by_hand, world->strand);
+        world.reset();
+      },
+      "check failed");
+}
+
+}  // namespace
+}  // namespace duolu::test
