@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# install_test.sh find_package|pkg_config|add_subdirectory|fetch_content|shared|guide:
+# install_test.sh find_package|pkg_config|add_subdirectory|fetch_content|shared|guide|old_standard:
 # builds and runs the consumer beside this file in that way (guide: a program of the tutorial, by the
-# command that the guide gives). The
+# command that the guide gives; old_standard: what a compiler says that is not told C++23). The
 # environment comes from CMakeLists.txt.
 set -euo pipefail
 
@@ -79,6 +79,14 @@ case $1 in
     quietly "$CXX" -std=c++23 "${cxxflags[@]}" "$consumer/main.cpp" "${flags[@]}" \
       -Wl,-rpath,"$(pkg-config --variable=libdir duolu)" -o "$work/program"
     "$work/program"
+    # With what users may have as errors; templates are instantiated by the examples.
+    strict=(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
+      -Wold-style-cast -Wcast-qual -Woverloaded-virtual -Wundef -Wdouble-promotion -Wformat=2
+      -Wredundant-decls -Werror)
+    "$CXX" --version | grep -q clang || strict+=(-Wuseless-cast -Wduplicated-cond -Wlogical-op)
+    for program in 05_coroutine_echo 07_cancellation 08_offload; do
+      quietly "$CXX" -std=c++23 -fsyntax-only "${strict[@]}" "${flags[@]}" "$SOURCE/examples/$program.cpp"
+    done
     if [[ -f $pc/duolu_c.pc ]]; then
       read -ra flags < <(pkg-config --cflags --libs duolu_c)
       read -ra cflags <<<"$CFLAGS"
@@ -114,6 +122,16 @@ case $1 in
     server=$!
     until grep -q '^starting up' "$work/said"; do kill -0 $server; done
     kill $server
+    ;;
+
+  old_standard)
+    # The first error says it, and the second ends the compilation.
+    for header in "$SOURCE"/include/duolu/*/*.hpp; do
+      "$CXX" -std=c++20 -fsyntax-only -I"$SOURCE/include" -x c++ "$header" 2>"$work/log" &&
+        fail "C++20 is accepted by $header"
+      [[ $(grep -c 'error: ' "$work/log") == 2 ]] && grep -q 'duolu needs -std=c++23' "$work/log" ||
+        { head -20 "$work/log"; fail "something else is said of $header"; }
+    done
     ;;
 
   shared)

@@ -320,6 +320,12 @@ def public_include(tree):
                     "a forward declaration, and the include in src/"
 
 
+# What users may have as errors: the headers are clean under all of it.
+STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wsign-conversion",
+          "-Wundef", "-Wcast-qual", "-Wdouble-promotion", "-Wformat=2", "-Wredundant-decls")
+STRICT_CXX = ("-Wnon-virtual-dtor", "-Wold-style-cast", "-Woverloaded-virtual")
+
+
 @rule("self-contained")
 def self_contained(tree):
     options = tree.options
@@ -334,7 +340,8 @@ def self_contained(tree):
             languages.append(("c", options.cc, "c11"))
         for language, compiler, standard in languages:
             done = subprocess.run(
-                [*compiler.split(), f"-std={standard}", "-fsyntax-only", "-Wall", "-Wextra",
+                [*compiler.split(), f"-std={standard}", "-fsyntax-only",
+                 *STRICT, *(STRICT_CXX if language == "c++" else ()),
                  "-Werror", *defines, f"-I{tree.root / 'include'}", "-x", language, "-include",
                  str(source.file), "/dev/null"],
                 capture_output=True, text=True, check=False)

@@ -1,6 +1,8 @@
 // Public. Layer: base. Invariants, always on.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <source_location>
 
 namespace duolu {
@@ -20,10 +22,10 @@ void notice_exit() noexcept;
 
 /// Aborts with file and line when `condition` is false: a mistake of the program, in every build.
 #define DUOLU_CHECK(condition) \
-  (__builtin_expect(static_cast<bool>(condition), 1) ? void() : ::duolu::check_failed(#condition))
+  (__builtin_expect((condition) ? 1 : 0, 1) ? void() : ::duolu::check_failed(#condition))
 
 /// The same in a destructor: what a process that exits leaves behind is no mistake.
-#define DUOLU_CHECK_UNLESS_EXITING(condition)                              \
-  (__builtin_expect(static_cast<bool>(condition), 1) || ::duolu::exiting() \
-       ? void()                                                            \
+#define DUOLU_CHECK_UNLESS_EXITING(condition)                     \
+  (__builtin_expect((condition) ? 1 : 0, 1) || ::duolu::exiting() \
+       ? void()                                                   \
        : ::duolu::check_failed(#condition))

@@ -1,6 +1,8 @@
 // Public. Layer: base. Outcomes of the world, as values.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <expected>
 #include <source_location>
 #include <system_error>

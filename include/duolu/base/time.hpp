@@ -1,6 +1,8 @@
 // Public. Layer: base. Points in time and spans of it. No clock is read here: ask a Kernel.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <chrono>
 #include <concepts>
 #include <cstdint>

@@ -6,6 +6,8 @@
 // and recording is an index and an increment.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <optional>

@@ -42,6 +42,8 @@
 //        in it aborts (see Poller). A child makes its own.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <atomic>
 #include <coroutine>
 #include <cstdint>

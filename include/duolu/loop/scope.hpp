@@ -15,6 +15,8 @@
 //        refers.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <coroutine>
 #include <exception>
 #include <functional>

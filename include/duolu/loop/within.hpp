@@ -17,6 +17,8 @@
 // deadline that does not pass costs no turn of the loop. try_(within(...)) works as with a task.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <coroutine>
 #include <optional>
 #include <system_error>

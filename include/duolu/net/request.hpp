@@ -5,6 +5,8 @@
 // is awaited, which must be next. Awaiting takes one pointer in the frame of the task.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <sys/socket.h>
 
 #include <cerrno>

@@ -1,6 +1,8 @@
 // Public. Layer: poll. The words of readiness: what one waits for, and what one is told.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <cstdint>
 #include <string>
 #include <type_traits>

@@ -10,6 +10,8 @@
 // sees use after free.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <cstddef>
 
 namespace duolu {

@@ -11,6 +11,8 @@
 // channel.hpp do. One thread.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <cerrno>
 #include <coroutine>
 #include <cstdint>

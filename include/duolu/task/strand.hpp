@@ -1,6 +1,8 @@
 // Public. Layer: task. A strand: one line of execution, and how it is cancelled.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <coroutine>
 #include <cstdint>
 #include <source_location>

@@ -23,6 +23,8 @@
 // Frames come from frames.hpp. A task belongs to one thread at a time.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <bit>
 #include <concepts>
 #include <coroutine>
@@ -252,6 +254,9 @@ class TaskResult : public TaskPromise {
     return *std::move(value_);
   }
 
+ protected:
+  ~TaskResult() = default;
+
  private:
   bool has_error() const noexcept final {
     if constexpr (is_result<T>)
@@ -288,6 +293,9 @@ class TaskResult<Result<>> : public TaskPromise {
     return {};
   }
 
+ protected:
+  ~TaskResult() = default;
+
  private:
   bool has_error() const noexcept final { return category_ != nullptr; }
   std::error_code error() const noexcept final {
@@ -306,6 +314,9 @@ class TaskResult<void> : public TaskPromise {
  public:
   void return_void() const noexcept {}
   void take() const { rethrow(); }
+
+ protected:
+  ~TaskResult() = default;
 
  private:
   bool has_error() const noexcept final { return false; }

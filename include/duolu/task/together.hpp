@@ -21,6 +21,8 @@
 // awaited once (TA1, TA2). Vectors take memory for each task, the rest is in the frame.
 #pragma once
 
+#include "duolu/base/standard.hpp"
+
 #include <array>
 #include <coroutine>
 #include <cstddef>
