@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "duolu/base/result.hpp"
@@ -44,11 +45,32 @@ Duration read_clock(clockid_t clock) noexcept {
   return std::chrono::seconds(ts.tv_sec) + std::chrono::nanoseconds(ts.tv_nsec);
 }
 
+/// K7: `fd`, or the same file under a number above standard error's.
+int above_standard(int fd) noexcept {
+  if (fd < 0 || fd > STDERR_FILENO) [[likely]]
+    return fd;
+  const int moved = outcome(::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  ::close(fd);
+  return moved == -EINVAL ? -EMFILE : moved;  // RLIMIT_NOFILE leaves no other number
+}
+
+/// The same for a call that made two; closes both on failure.
+[[maybe_unused]] int above_standard(int (&fds)[2]) noexcept {
+  fds[0] = above_standard(fds[0]);
+  fds[1] = above_standard(fds[1]);
+  if (fds[0] >= 0 && fds[1] >= 0) return 0;
+  const int error = std::min(fds[0], fds[1]);
+  for (const int fd : fds)
+    if (fd >= 0) ::close(fd);
+  return error;
+}
+
 #ifdef DUOLU_POSIX_ONLY
 /// What SOCK_NONBLOCK and SOCK_CLOEXEC do elsewhere, two calls later.
 int nonblocking_cloexec(int fd) noexcept {
   if (fd < 0) return -errno;
-  if (::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd, F_SETFL, O_NONBLOCK) == 0) return fd;
+  if (::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
+    return above_standard(fd);
   const int error = errno;
   ::close(fd);
   return -error;
@@ -83,7 +105,9 @@ class RealKernel final : public Kernel {
   }
   int pthread_join(pthread_t thread) noexcept override { return -::pthread_join(thread, nullptr); }
 
-  int open(const char* path, int flags) noexcept override { return outcome(::open(path, flags)); }
+  int open(const char* path, int flags) noexcept override {
+    return above_standard(outcome(::open(path, flags)));
+  }
   int close(int fd) noexcept override { return outcome(::close(fd)); }
   int fcntl(int fd, int command, long argument) noexcept override {
     return outcome(::fcntl(fd, command, argument));
@@ -198,18 +222,28 @@ class RealKernel final : public Kernel {
   ssize_t getrandom(void* buffer, std::size_t size) noexcept override {
     return outcome(::getrandom(buffer, size, 0));
   }
-  int pipe(int fds[2]) noexcept override { return outcome(::pipe2(fds, O_NONBLOCK | O_CLOEXEC)); }
+  int pipe(int fds[2]) noexcept override {
+    int made[2];
+    int result = outcome(::pipe2(made, O_NONBLOCK | O_CLOEXEC));
+    if (result == 0) result = above_standard(made);
+    if (result == 0) std::copy_n(made, 2, fds);
+    return result;
+  }
   int socket(int domain, int type, int protocol) noexcept override {
-    return outcome(::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
+    return above_standard(outcome(::socket(domain, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol)));
   }
   int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
-    return outcome(::accept4(fd, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    return above_standard(outcome(::accept4(fd, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC)));
   }
   int prctl(int option, unsigned long argument) noexcept override {
     return outcome(::prctl(option, argument, 0, 0, 0));
   }
-  int eventfd() noexcept override { return outcome(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)); }
-  int epoll_create() noexcept override { return outcome(::epoll_create1(EPOLL_CLOEXEC)); }
+  int eventfd() noexcept override {
+    return above_standard(outcome(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)));
+  }
+  int epoll_create() noexcept override {
+    return above_standard(outcome(::epoll_create1(EPOLL_CLOEXEC)));
+  }
   int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept override {
 #if DUOLU_RAW_SYSCALL
     return static_cast<int>(

@@ -1,4 +1,4 @@
-// The conventions K1 to K6 of kernel.hpp, on the operating system itself.
+// The conventions K1 to K7 of kernel.hpp, on the operating system itself.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <netdb.h>
@@ -15,6 +15,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "duolu/kernel/kernel.hpp"
 #include "support/conformance.hpp"
@@ -57,6 +58,65 @@ bool wait_for(int fd, short events) {
   pollfd one{.fd = fd, .events = events, .revents = 0};
   const timespec guard{.tv_sec = 30, .tv_nsec = 0};
   return kernel().ppoll(&one, 1, &guard) == 1;
+}
+
+/// In a process without standard descriptors: how many of those it makes are one.
+int made_as_standard(const Listener& listener) {
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd) ::close(fd);
+  std::vector<int> made{kernel().open("/", O_RDONLY), kernel().socket(AF_INET, SOCK_STREAM, 0)};
+  int ends[2] = {-1, -1};
+  if (kernel().pipe(ends) != 0) return 100;
+  made.insert(made.end(), {ends[0], ends[1]});
+  kernel().connect(made[1], reinterpret_cast<const sockaddr*>(&listener.address),
+                   sizeof listener.address);
+  if (!wait_for(listener.fd.get(), POLLIN)) return 101;
+  made.push_back(kernel().accept(listener.fd.get(), nullptr, nullptr));
+#ifndef DUOLU_POSIX_ONLY
+  made.insert(made.end(), {kernel().eventfd(), kernel().epoll_create()});
+#endif
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd)
+    if (is_open(fd)) return 102;
+  for (const int fd : made)
+    if (fd <= STDERR_FILENO || (::fcntl(fd, F_GETFD) & FD_CLOEXEC) == 0) return 103;
+  for (std::size_t i = 1; i < 5; ++i)  // of sockets and pipes
+    if ((::fcntl(made[i], F_GETFL) & O_NONBLOCK) == 0) return 104;
+  return 0;
+}
+
+/// The same where no other number is left.
+int fails_without_other_numbers(const Listener& listener) {
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd) ::close(fd);
+  const rlimit none{.rlim_cur = STDERR_FILENO + 1, .rlim_max = STDERR_FILENO + 1};
+  if (::setrlimit(RLIMIT_NOFILE, &none) != 0) return 100;
+  int ends[2] = {-1, -1};
+  if (kernel().pipe(ends) != -EMFILE) return 101;
+  if (ends[0] != -1 || ends[1] != -1) return 102;
+  if (kernel().socket(AF_INET, SOCK_STREAM, 0) != -EMFILE) return 103;
+  if (kernel().open("/", O_RDONLY) != -EMFILE) return 104;
+  if (kernel().accept(listener.fd.get(), nullptr, nullptr) != -EAGAIN) return 105;
+  for (int fd = 0; fd <= STDERR_FILENO; ++fd)
+    if (is_open(fd)) return 106;
+  return 0;
+}
+
+/// The same where one number is left, and a pipe needs two.
+int closes_both_ends(const Listener& listener) {
+  ::close(STDIN_FILENO);
+  const int free = ::fcntl(listener.fd.get(), F_DUPFD, STDERR_FILENO + 1);
+  ::close(free);
+  const rlimit one{.rlim_cur = static_cast<rlim_t>(free) + 1,
+                   .rlim_max = static_cast<rlim_t>(free) + 1};
+  if (::setrlimit(RLIMIT_NOFILE, &one) != 0) return 100;
+  int ends[2] = {-1, -1};
+  if (kernel().pipe(ends) != -EMFILE) return 101;
+  return is_open(STDIN_FILENO) || is_open(free) ? 102 : 0;
+}
+
+TEST(RealKernel, K7_no_descriptor_is_a_standard_one) {
+  const Listener listener;
+  EXPECT_EXIT(::_exit(made_as_standard(listener)), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(::_exit(fails_without_other_numbers(listener)), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(::_exit(closes_both_ends(listener)), testing::ExitedWithCode(0), "");
 }
 
 TEST(RealKernel, K1_transfers_what_the_system_call_does) {

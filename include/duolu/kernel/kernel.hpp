@@ -17,6 +17,9 @@
 //       no longer held at that moment, and the next change is reported by the multiplexers. An
 //       implementation that invents short transfers must see to that report itself.
 //   K6  Calls may be made from any thread, and `write` and `getpid` from a signal handler.
+//   K7  No descriptor that a Kernel makes is numbered 0, 1 or 2, even if those are closed: other
+//       code would take it for standard input or write its messages into it. Where no other number
+//       is left the call fails with -EMFILE (what accept took out of the backlog is closed then).
 #pragma once
 
 #include <sys/socket.h>
@@ -109,7 +112,8 @@ class Kernel {
   virtual ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept = 0;
   virtual ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept = 0;
   virtual ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept = 0;
-  /// getaddrinfo(3): blocks. Returns its EAI_ code (not an errno), 0 for success.
+  /// getaddrinfo(3): blocks. Returns its EAI_ code (not an errno), 0 for success. For
+  /// EAI_SYSTEM, and only then, `errno` says why (in spite of K2).
   virtual int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                           addrinfo** found) noexcept = 0;
   virtual void freeaddrinfo(addrinfo* found) noexcept = 0;
