@@ -3,11 +3,30 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 namespace duolu {
+
+/// O_NONBLOCK belongs to the open file description, which several descriptors can share and which
+/// the system does not name (kcmp(2) is not everywhere). The same device and inode, and already
+/// non-blocking, is taken for the same one. For a socket that is exact: it has one description. If
+/// it is another description of the same file, nothing is done to that: it was non-blocking before.
+struct detail::SwitchedFile {
+  int fd;  ///< Of our own: the number that was opened may have been closed before the last use
+           ///< ends.
+  dev_t device;
+  ino_t inode;
+  int process;
+  std::size_t users;
+  SwitchedFile* next;
+};
+
 namespace {
 
 /// The same file, opened once more for us alone; a negative errno if that cannot be.
@@ -21,29 +40,68 @@ int open_again(Kernel& kernel, int fd, int flags) noexcept {
   return kernel.open(path.c_str(), (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 }
 
+std::mutex switched_lock;  ///< Of the list, what is in it, and of switching.
+detail::SwitchedFile* first_switched = nullptr;
+
+/// Makes the file of `fd` non-blocking; the use is of none if it was so before and not by us.
+Result<detail::SwitchedUse> switch_to_nonblocking(Kernel& kernel, int fd) {
+  struct stat status{};
+  if (const int result = kernel.fstat(fd, &status); result < 0) return fail(-result);
+  const std::scoped_lock guard(switched_lock);
+  const int flags = kernel.fcntl(fd, F_GETFL, 0);
+  if (flags < 0) return fail(-flags);
+  if ((flags & O_NONBLOCK) != 0) {
+    detail::SwitchedFile* file = first_switched;
+    while (file != nullptr && (file->device != status.st_dev || file->inode != status.st_ino))
+      file = file->next;
+    if (file == nullptr) return detail::SwitchedUse();
+    ++file->users;
+    return detail::SwitchedUse(kernel, *file);
+  }
+  Fd own(kernel, kernel.fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!own) return fail(-own.get());
+  auto file = std::make_unique<detail::SwitchedFile>(detail::SwitchedFile{
+      own.get(), status.st_dev, status.st_ino, kernel.getpid(), 1, first_switched});
+  if (const int result = kernel.fcntl(fd, F_SETFL, flags | O_NONBLOCK); result < 0)
+    return fail(-result);
+  (void)own.release();
+  first_switched = file.release();
+  return detail::SwitchedUse(kernel, *first_switched);
+}
+
 }  // namespace
+
+detail::SwitchedUse::~SwitchedUse() {
+  if (file_ == nullptr) return;
+  const std::scoped_lock guard(switched_lock);
+  if (--file_->users > 0) return;
+  SwitchedFile** link = &first_switched;
+  while (*link != file_) link = &(*link)->next;
+  *link = file_->next;
+  const std::unique_ptr<SwitchedFile> file(file_);
+  const Fd own(*kernel_, file->fd);
+  // After fork(2) the description is the parent's too, which may be using it.
+  if (file->process != kernel_->getpid()) return;
+  const int flags = kernel_->fcntl(file->fd, F_GETFL, 0);
+  if (flags >= 0) (void)kernel_->fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK);
+}
+
+Result<StandardStream> StandardStream::combine(Result<Stream> stream, detail::SwitchedUse use) {
+  if (!stream) return fail(stream.error());
+  return StandardStream(std::move(*stream), std::move(use));
+}
 
 Result<StandardStream> StandardStream::open(Loop& loop, int fd) {
   Kernel& kernel = loop.kernel();
   const int flags = kernel.fcntl(fd, F_GETFL, 0);
   if (flags < 0) return fail(-flags);
-  int restore_fd = -1;
-  int ours = open_again(kernel, fd, flags);
-  if (ours < 0) {
-    ours = kernel.fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (ours < 0) return fail(-ours);
-    if ((flags & O_NONBLOCK) == 0) restore_fd = fd;
-  }
-  Result<Stream> stream = Stream::open(loop, Fd(kernel, ours));
-  if (!stream) {
-    if (restore_fd >= 0) (void)kernel.fcntl(restore_fd, F_SETFL, flags);
-    return fail(stream.error());
-  }
-  return StandardStream(kernel, std::move(*stream), restore_fd, flags);
-}
-
-StandardStream::~StandardStream() {
-  if (restore_fd_ >= 0) (void)kernel_->fcntl(restore_fd_, F_SETFL, flags_);
+  if (Fd again(kernel, open_again(kernel, fd, flags)); again)
+    return combine(Stream::open(loop, std::move(again)), {});
+  Fd ours(kernel, kernel.fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  if (!ours) return fail(-ours.get());
+  Result<detail::SwitchedUse> use = switch_to_nonblocking(kernel, ours.get());
+  if (!use) return fail(use.error());
+  return combine(Stream::open(loop, std::move(ours)), std::move(*use));
 }
 
 }  // namespace duolu

@@ -7,36 +7,54 @@
 
 namespace duolu {
 
+namespace detail {
+
+/// An open file that was switched to non-blocking, and how many use it.
+struct SwitchedFile;
+
+/// One use of a SwitchedFile, or of none. Move-only.
+class SwitchedUse {
+ public:
+  SwitchedUse() = default;
+  SwitchedUse(Kernel& kernel, SwitchedFile& file) noexcept : kernel_(&kernel), file_(&file) {}
+  SwitchedUse(SwitchedUse&& other) noexcept
+      : kernel_(other.kernel_), file_(std::exchange(other.file_, nullptr)) {}
+  SwitchedUse& operator=(SwitchedUse&&) = delete;
+  /// The last one switches back.
+  ~SwitchedUse();
+
+ private:
+  Kernel* kernel_ = nullptr;
+  SwitchedFile* file_ = nullptr;
+};
+
+}  // namespace detail
+
 /// Standard input, output or error as a Stream: a terminal, a pipe, a socket or a file, whatever it
 /// is. Move-only.
 ///
 /// Non-blocking is a property of the open file, which other programs share: the shell, or the next
 /// one in the pipeline, would suddenly meet EAGAIN. So a terminal or a pipe is opened once more for
-/// us alone, where /proc allows it; what cannot be is switched, and switched back at the end.
+/// us alone, where /proc allows it; what cannot be is switched, and switched back when the last
+/// StandardStream of that open file is destroyed: of a process whose standard input and output are
+/// one socket, too. Between processes nobody counts: two that switch one socket restore it under
+/// each other, and a forked child restores nothing, since its parent may be using it.
 class StandardStream {
  public:
-  /// `fd`: 0, 1 or 2, which stays open. Errors: as open(2), fcntl(2) and Engine::open().
+  /// `fd`: 0, 1 or 2, which stays open. Errors: as open(2), fcntl(2) and Engine::open(); EBADF if
+  /// the program was started with `fd` closed.
   [[nodiscard]] static Result<StandardStream> open(Loop& loop, int fd);
-  StandardStream(StandardStream&& other) noexcept
-      : kernel_(other.kernel_),
-        stream_(std::move(other.stream_)),
-        restore_fd_(std::exchange(other.restore_fd_, -1)),
-        flags_(other.flags_) {}
-  StandardStream& operator=(StandardStream&&) = delete;
-  /// Restores what was switched.
-  ~StandardStream();
 
   Stream& operator*() noexcept { return stream_; }
   Stream* operator->() noexcept { return &stream_; }
 
  private:
-  StandardStream(Kernel& kernel, Stream stream, int restore_fd, int flags) noexcept
-      : kernel_(&kernel), stream_(std::move(stream)), restore_fd_(restore_fd), flags_(flags) {}
+  StandardStream(Stream stream, detail::SwitchedUse use) noexcept
+      : stream_(std::move(stream)), use_(std::move(use)) {}
+  static Result<StandardStream> combine(Result<Stream> stream, detail::SwitchedUse use);
 
-  Kernel* kernel_;
   Stream stream_;
-  int restore_fd_;  ///< Whose flags are to be restored; -1 for none.
-  int flags_;
+  detail::SwitchedUse use_;
 };
 
 }  // namespace duolu
