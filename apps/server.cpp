@@ -58,9 +58,8 @@ struct Server::Door {
       : listener(std::make_unique<Listener>(std::move(socket))),
         acceptor(std::make_unique<Acceptor>(loop, *listener)),
         text(bound.to_string()),
-        task("accept " + text) {
-    constexpr std::string_view unix_scheme = "unix://";
-    if (text.starts_with(unix_scheme)) path = text.substr(unix_scheme.size());
+        task("accept " + text),
+        path(bound.path()) {
     file = id_of(loop.kernel(), path);
   }
   Door(const Door&) = delete;

@@ -17,9 +17,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool is_tcp = endpoint->scheme == Scheme::tcp;
   DUOLU_CHECK(is_tcp ? !endpoint->host.empty() : !endpoint->path.empty());
   DUOLU_CHECK(is_tcp ? endpoint->path.empty() : endpoint->host.empty() && endpoint->port == 0);
-  DUOLU_CHECK((endpoint->host + endpoint->path).find('\0') == std::string::npos);
+  const bool abstract = endpoint->path.starts_with('\0');
+  DUOLU_CHECK((endpoint->host + endpoint->path).rfind('\0') == (abstract ? 0 : std::string::npos));
   if (!is_tcp)
     DUOLU_CHECK(duolu::resolve(duolu::real_kernel(), *endpoint).has_value() ==
-                (endpoint->path.size() < 108));
+                (endpoint->path.size() < (abstract ? 109 : 108)));
   return 0;
 }

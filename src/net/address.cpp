@@ -15,6 +15,8 @@
 namespace duolu {
 namespace {
 
+using namespace std::string_view_literals;
+
 class ResolverCategory final : public std::error_category {
  public:
   const char* name() const noexcept override { return "resolver"; }
@@ -32,22 +34,25 @@ std::unexpected<std::string> wrong(std::string_view text, std::string_view why) 
   return std::unexpected(sentence.append("; write HOST:PORT, tcp://HOST:PORT or unix:///PATH"));
 }
 
-/// Whether an address is the file-system kind of Unix address, and its path.
-std::string_view path_of(const Address& address) noexcept {
-  const auto* un = reinterpret_cast<const sockaddr_un*>(address.data());
-  const std::size_t start = offsetof(sockaddr_un, sun_path);
+/// What is behind the family of a Unix address.
+std::string_view unix_name(const Address& address) noexcept {
+  constexpr std::size_t start = offsetof(sockaddr_un, sun_path);
   if (address.family() != AF_UNIX || address.size() <= start) return {};
-  const std::size_t room = std::min<std::size_t>(address.size() - start, sizeof un->sun_path);
-  return {un->sun_path, ::strnlen(un->sun_path, room)};
+  const auto* un = reinterpret_cast<const sockaddr_un*>(address.data());
+  return {un->sun_path, std::min<std::size_t>(address.size() - start, sizeof un->sun_path)};
 }
 
-/// After EADDRINUSE: removes a socket file if nobody answers behind it.
+/// After EADDRINUSE: removes a socket file if its socket is gone.
 bool remove_stale_socket(Kernel& kernel, const Address& address) {
-  const std::string path(path_of(address));
+  const std::string path(address.path());
   struct stat status{};
   if (path.empty() || kernel.lstat(path.c_str(), &status) < 0 || !S_ISSOCK(status.st_mode))
     return false;
-  const Fd probe(kernel, kernel.socket(AF_UNIX, SOCK_STREAM, 0));
+  // connect(2) looks for the socket that is bound to the file before anything else: ECONNREFUSED if
+  // there is none, EPROTOTYPE if it is of another type (unix_find_bsd() in net/unix/af_unix.c). A
+  // stream would be refused as well by one that does not listen yet, and would be in the backlog of
+  // one that does.
+  const Fd probe(kernel, kernel.socket(AF_UNIX, SOCK_DGRAM, 0));
   if (!probe || kernel.connect(probe.get(), address.data(), address.size()) != -ECONNREFUSED)
     return false;
   // Who found it stale too may have put its own there meanwhile.
@@ -58,10 +63,15 @@ bool remove_stale_socket(Kernel& kernel, const Address& address) {
   return kernel.unlink(path.c_str()) == 0;
 }
 
-void switch_on(Kernel& kernel, int fd, int level, int option) {
-  const int one = 1;
+void set(Kernel& kernel, int fd, int level, int option, int value) {
   // None of these decides whether the socket works, so a refusal is no reason not to serve.
-  kernel.setsockopt(fd, level, option, &one, sizeof one);
+  kernel.setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/// Whether an address is IPv4's, written as IPv6: ::ffff:127.0.0.1.
+bool is_mapped(const Address& address) noexcept {
+  return address.family() == AF_INET6 &&
+         IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(address.data())->sin6_addr);
 }
 
 }  // namespace
@@ -75,9 +85,16 @@ std::expected<Endpoint, std::string> parse_endpoint(std::string_view text) {
   if (rest.starts_with("unix://")) {
     endpoint.scheme = Endpoint::Scheme::unix_socket;
     endpoint.path = rest.substr(7);
-    if (endpoint.path.empty()) return wrong(text, "a unix address needs a path");
+    const bool abstract = endpoint.path.starts_with('@');
+    if (endpoint.path.size() <= (abstract ? 1U : 0U))
+      return wrong(text, "a unix address needs a path");
+    if (abstract) endpoint.path.front() = '\0';
+    const bool relative = endpoint.path.find_first_of("/.@\0"sv) != 0;
+    if (relative && endpoint.path.find('/') != std::string::npos)
+      return wrong(text, "the path has no / at its front; if that is meant, put ./ there");
     return endpoint;
   }
+  if (rest.starts_with("unix:/")) return wrong(text, "unix: is followed by // and the path");
   if (rest.starts_with("tcp://"))
     rest.remove_prefix(6);
   else if (const std::size_t scheme = rest.find("://"); scheme != std::string_view::npos)
@@ -97,6 +114,8 @@ std::expected<Endpoint, std::string> parse_endpoint(std::string_view text) {
     port = rest.substr(colon + 1);
     if (endpoint.host.find(':') != std::string::npos)
       return wrong(text, "an IPv6 address needs brackets, like [::1]:5000");
+    if (endpoint.host == "*")
+      return wrong(text, "* is no address; 0.0.0.0 and [::] are all of this machine");
     if (endpoint.host.empty()) endpoint.host = "localhost";
   }
   const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), endpoint.port);
@@ -128,33 +147,47 @@ bool Address::is_loopback() const noexcept {
     return in_127(ntohl(reinterpret_cast<const sockaddr_in*>(data())->sin_addr.s_addr));
   if (family() != AF_INET6) return false;
   const in6_addr& address = reinterpret_cast<const sockaddr_in6*>(data())->sin6_addr;
-  if (!IN6_IS_ADDR_V4MAPPED(&address)) return IN6_IS_ADDR_LOOPBACK(&address);
+  if (!is_mapped(*this)) return IN6_IS_ADDR_LOOPBACK(&address);
   std::uint32_t host = 0;
   std::memcpy(&host, &address.s6_addr[12], sizeof host);
   return in_127(ntohl(host));
 }
 
+std::string_view Address::path() const noexcept {
+  const std::string_view name = unix_name(*this);
+  return name.substr(0, name.find('\0'));
+}
+
 std::string Address::to_string() const {
   if (family() == AF_UNIX) {
-    const std::string_view path = path_of(*this);
-    return path.empty() ? "unix:" : "unix://" + std::string(path);
+    const std::string_view name = unix_name(*this);
+    if (name.empty()) return "unix:";
+    if (name.front() == '\0') return "unix://@" + std::string(name.substr(1));
+    const bool plain = name.front() == '/' || name.front() == '.';
+    return std::string(plain ? "unix://" : "unix://./").append(path());
   }
   char host[NI_MAXHOST];
   if (::getnameinfo(data(), size_, host, sizeof host, nullptr, 0, NI_NUMERICHOST) != 0)
     return "unknown";
   const bool v6 = family() == AF_INET6;
-  std::string text = v6 ? "tcp://[" : "tcp://";
-  return text.append(host).append(v6 ? "]:" : ":").append(std::to_string(port()));
+  std::string text = datagram_ ? "udp://" : "tcp://";
+  return text.append(v6 ? "[" : "")
+      .append(host)
+      .append(v6 ? "]:" : ":")
+      .append(std::to_string(port()));
 }
 
 Result<std::vector<Address>> resolve(Kernel& kernel, const Endpoint& endpoint) {
   std::vector<Address> addresses;
   if (endpoint.scheme == Endpoint::Scheme::unix_socket) {
+    if (endpoint.path.empty()) return fail(EINVAL);
     sockaddr_un un{};
     un.sun_family = AF_UNIX;
-    if (endpoint.path.size() >= sizeof un.sun_path) return fail(ENAMETOOLONG);
-    std::memcpy(un.sun_path, endpoint.path.c_str(), endpoint.path.size() + 1);
-    const std::size_t size = offsetof(sockaddr_un, sun_path) + endpoint.path.size() + 1;
+    // unix(7): the name of an abstract socket is all its bytes, so none may follow.
+    const std::size_t room = endpoint.path.size() + (endpoint.path.starts_with('\0') ? 0 : 1);
+    if (room > sizeof un.sun_path) return fail(ENAMETOOLONG);
+    std::memcpy(un.sun_path, endpoint.path.c_str(), room);
+    const std::size_t size = offsetof(sockaddr_un, sun_path) + room;
     addresses.emplace_back(reinterpret_cast<const sockaddr*>(&un), static_cast<socklen_t>(size));
     return addresses;
   }
@@ -165,6 +198,7 @@ Result<std::vector<Address>> resolve(Kernel& kernel, const Endpoint& endpoint) {
   addrinfo* found = nullptr;
   const std::string port = std::to_string(endpoint.port);
   const int error = kernel.getaddrinfo(endpoint.host.c_str(), port.c_str(), &hints, &found);
+  if (error == EAI_SYSTEM) return fail(errno != 0 ? errno : EIO);
   if (error != 0) return std::unexpected(std::error_code(error, resolver_category()));
   for (const addrinfo* each = found; each != nullptr; each = each->ai_next) {
     const Address address(each->ai_addr, each->ai_addrlen);
@@ -183,9 +217,11 @@ Result<Fd> listen_on(Kernel& kernel, const Address& address, int backlog) {
   if (made < 0) return fail(-made);
   Fd fd(kernel, made);
   if (address.family() != AF_UNIX) {
-    switch_on(kernel, made, SOL_SOCKET, SO_REUSEADDR);
-    switch_on(kernel, made, IPPROTO_TCP, TCP_NODELAY);
-    if (address.family() == AF_INET6) switch_on(kernel, made, IPPROTO_IPV6, IPV6_V6ONLY);
+    set(kernel, made, SOL_SOCKET, SO_REUSEADDR, 1);
+    set(kernel, made, IPPROTO_TCP, TCP_NODELAY, 1);
+    // bind(2) refuses an address of IPv4 on a socket that is IPv6 only.
+    if (address.family() == AF_INET6)
+      set(kernel, made, IPPROTO_IPV6, IPV6_V6ONLY, is_mapped(address) ? 0 : 1);
   }
   int result = kernel.bind(made, address.data(), address.size());
   if (result == -EADDRINUSE && remove_stale_socket(kernel, address))

@@ -28,6 +28,7 @@ Received detail::ReceiveRequest::value(const Descriptor& descriptor) const noexc
   Received received{.size = std::min(size, part.iov_len),
                     .truncated = (message.msg_flags & MSG_TRUNC) != 0};
   if (message.msg_namelen > 0) received.from = Address(from.data(), message.msg_namelen);
+  received.from.set_datagram();
   return received;
 }
 
@@ -65,6 +66,7 @@ Result<> Datagram::connect(const Address& peer) noexcept {
 
 Address Datagram::address() const noexcept {
   Address bound;
+  bound.set_datagram();
   (void)detail::open_one(descriptor_)
       .engine->kernel()
       .getsockname(descriptor_->fd, bound.data(), bound.size_slot());

@@ -1,6 +1,8 @@
 #include "duolu/net/reader.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <utility>
 
 #include "duolu/base/check.hpp"
 
@@ -12,27 +14,36 @@ std::string_view Reader::give(std::size_t size) noexcept {
   return text;
 }
 
+/// Makes room behind `end_`. What is unread is the beginning of one piece then: it is moved to the
+/// front once, and copied when the buffer doubles. So the cost of a byte does not depend on how
+/// much is in front of it.
+void Reader::make_room() {
+  if (begin_ > 0) {
+    std::copy(buffer_.data() + begin_, buffer_.data() + end_, buffer_.data());
+    end_ -= std::exchange(begin_, 0);
+  }
+  const std::size_t most = limit_ == SIZE_MAX ? limit_ : limit_ + 1;
+  constexpr std::size_t least = 4096;
+  if (end_ == buffer_.size()) buffer_.resize(std::min(std::max(least, end_ * 2), most));
+}
+
 Task<Result<bool>> Reader::fill() {
-  buffer_.erase(0, std::exchange(begin_, 0));
-  const std::size_t before = buffer_.size();
-  if (before >= limit_) co_return fail(make_error_code(StreamError::too_long));
-  constexpr std::size_t step = 4096;
-  // No try_: the buffer must have its true size again whatever happens.
-  buffer_.resize(before + std::min(std::max(step, before), limit_ - before));
-  const Result<std::size_t> got =
-      co_await stream_->read(buffer_.data() + before, buffer_.size() - before);
-  buffer_.resize(before + got.value_or(0));
-  if (!got) co_return fail(got.error());
-  co_return *got != 0;
+  make_room();
+  const std::size_t got =
+      co_await try_(stream_->read(buffer_.data() + end_, buffer_.size() - end_));
+  end_ += got;
+  co_return got != 0;
 }
 
 Task<Result<std::string_view>> Reader::read_until(std::string_view delimiter) {
   DUOLU_CHECK(!delimiter.empty());
   std::size_t searched = 0;  // no delimiter begins before
   for (;;) {
-    const std::size_t found = unread().find(delimiter, searched);
+    const std::string_view within_limit = unread().substr(0, limit_);
+    const std::size_t found = within_limit.find(delimiter, searched);
     if (found != std::string_view::npos) co_return give(found + delimiter.size());
-    searched = unread().size() - std::min(unread().size(), delimiter.size() - 1);
+    if (unread().size() > limit_) co_return fail(make_error_code(StreamError::too_long));
+    searched = within_limit.size() - std::min(within_limit.size(), delimiter.size() - 1);
     const bool more = co_await try_(fill());
     if (!more) co_return give(unread().size());
   }

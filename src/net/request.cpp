@@ -10,12 +10,9 @@ namespace duolu::detail {
 namespace {
 
 /// "tcp://127.0.0.1:5000 (descriptor 7)".
-std::string name_of(const Descriptor& descriptor, const Address& address) {
-  std::string name = address.to_string();
-  constexpr std::string_view tcp = "tcp://";
-  if (descriptor.kind == DescriptorKind::datagram && name.starts_with(tcp))
-    name.replace(0, tcp.size(), "udp://");
-  return name + " (descriptor " + std::to_string(descriptor.fd) + ")";
+std::string name_of(const Descriptor& descriptor, Address address) {
+  if (descriptor.kind == DescriptorKind::datagram) address.set_datagram();
+  return address.to_string() + " (descriptor " + std::to_string(descriptor.fd) + ")";
 }
 
 /// The same of one of its ends; of what is no socket, "descriptor 7".

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -10,13 +11,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "duolu/base/prng.hpp"
+#include "duolu/kernel/fault.hpp"
+#include "support/forwarding_kernel.hpp"
 
 namespace duolu {
 namespace {
@@ -111,12 +117,59 @@ TEST(AddressTest, tcp_endpoints) {
 
 TEST(AddressTest, unix_endpoints) {
   for (const std::string_view path :
-       {"/tmp/x", "relative", "/a:b", "/with space", "/\xff", "://"}) {
+       {"/tmp/x", "relative", "/a:b", "/with space", "/\xff", "./:/", "../x", "./@file", "/@"}) {
     const auto endpoint = parse_endpoint("unix://" + std::string(path));
     ASSERT_TRUE(endpoint) << endpoint.error();
     EXPECT_EQ(endpoint->scheme, Endpoint::Scheme::unix_socket);
     EXPECT_EQ(endpoint->path, path);
   }
+}
+
+TEST(AddressTest, abstract_endpoints) {
+  for (const std::string name : {"name", "@", "a/b", "/", "."}) {
+    const auto endpoint = parse_endpoint("unix://@" + name);
+    ASSERT_TRUE(endpoint) << endpoint.error();
+    EXPECT_EQ(endpoint->scheme, Endpoint::Scheme::unix_socket);
+    EXPECT_EQ(endpoint->path, '\0' + name);
+    EXPECT_EQ(one_address("unix://@" + name).to_string(), "unix://@" + name);
+    EXPECT_EQ(one_address("unix://@" + name).path(), "");
+  }
+}
+
+// What others bind without a NUL at the end, and what they print.
+TEST(AddressTest, an_abstract_socket_has_all_its_bytes_and_no_more) {
+  const std::string name = "duolu-test-" + std::to_string(::getpid());
+  sockaddr_un un{};
+  un.sun_family = AF_UNIX;
+  name.copy(un.sun_path + 1, name.size());
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const Address exact(reinterpret_cast<const sockaddr*>(&un), size);
+  EXPECT_EQ(exact.to_string(), "unix://@" + name);
+  const Address resolved = one_address("unix://@" + name);
+  EXPECT_EQ(resolved.size(), size);
+  const auto fd = listen_on(real_kernel(), resolved);
+  ASSERT_TRUE(fd) << fd.error().message();
+  EXPECT_EQ(connect_to(exact), 0);
+  EXPECT_EQ(bound_to(*fd).to_string(), "unix://@" + name);
+  EXPECT_EQ(listen_on(real_kernel(), exact).error(), std::errc::address_in_use);
+  EXPECT_FALSE(std::filesystem::exists("@" + name));
+}
+
+TEST(AddressTest, the_longest_abstract_name) {
+  const std::string name(sizeof(sockaddr_un::sun_path) - 1, 'n');
+  const Address longest = one_address("unix://@" + name);
+  EXPECT_EQ(longest.to_string(), "unix://@" + name);
+  EXPECT_TRUE(listen_on(real_kernel(), longest));
+  const auto longer = resolve(real_kernel(), parse_endpoint("unix://@n" + name).value());
+  EXPECT_EQ(longer.error(), std::errc::filename_too_long);
+}
+
+TEST(AddressTest, a_path_is_one_of_the_file_system) {
+  EXPECT_EQ(one_address("unix:///tmp/x").path(), "/tmp/x");
+  EXPECT_EQ(one_address("unix://./@x").path(), "./@x");
+  EXPECT_EQ(one_address("127.0.0.1:1").path(), "");
+  EXPECT_EQ(resolve(real_kernel(), Endpoint{.scheme = Endpoint::Scheme::unix_socket}).error(),
+            std::errc::invalid_argument);
 }
 
 TEST(AddressTest, what_is_no_endpoint_and_what_would_be) {
@@ -155,7 +208,12 @@ TEST(AddressTest, what_is_no_endpoint_and_what_would_be) {
       {"TCP://localhost:1", "unknown scheme TCP://"},
       {"://localhost:1", "unknown scheme"},
       {"unix://", "needs a path"},
-      {"unix:/tmp/x", ""},
+      {"unix://@", "needs a path"},
+      {"unix:/tmp/x", "followed by //"},
+      {"unix://tmp/x", "put ./ there"},
+      {"unix://a/", "put ./ there"},
+      {"*:5000", "0.0.0.0 and [::]"},
+      {"tcp://*:0", "0.0.0.0 and [::]"},
       {"unix:///a\0b"s, "no NUL"},
   };
   for (const Row& row : rows) {
@@ -180,15 +238,40 @@ TEST(AddressTest, nothing_makes_the_parser_fall_over) {
     }
     ++good;
     ASSERT_TRUE(!endpoint->host.empty() || !endpoint->path.empty()) << text;
-    ASSERT_EQ((endpoint->host + endpoint->path).find('\0'), std::string::npos) << text;
+    ASSERT_EQ((endpoint->host + endpoint->path).rfind('\0') + 1,
+              text.starts_with("unix://@") ? 1U : 0U)
+        << text;
   }
   EXPECT_GT(good, 300U);
 }
 
 TEST(AddressTest, addresses_read_back_as_they_were_written) {
-  for (const std::string_view text : {"tcp://127.0.0.1:5000", "tcp://[::1]:1", "tcp://0.0.0.0:0",
-                                      "tcp://[::]:65535", "unix:///tmp/some where"})
+  for (const std::string_view text :
+       {"tcp://127.0.0.1:5000", "tcp://[::1]:1", "tcp://0.0.0.0:0", "tcp://[::]:65535",
+        "unix:///tmp/some where", "unix://@name", "unix://./@name", "unix://./a/b", "unix://.x/y"})
     EXPECT_EQ(one_address(text).to_string(), text);
+}
+
+TEST(AddressTest, what_is_printed_is_read_back) {
+  for (const std::string_view path : {"relative", "@name", "a/b", ".hidden/x", "./x", "/x"}) {
+    const Endpoint endpoint{.scheme = Endpoint::Scheme::unix_socket, .path = std::string(path)};
+    // The first is shown to be the same file, if not by the same name.
+    const std::string text = resolve(real_kernel(), endpoint).value().front().to_string();
+    const std::string back = parse_endpoint(text).value().path;
+    EXPECT_TRUE(back == path || back == "./" + std::string(path)) << back;
+    EXPECT_EQ(one_address(text).to_string(), text);
+  }
+}
+
+TEST(AddressTest, those_of_datagrams_print_as_such) {
+  for (const std::string authority : {"127.0.0.1:5000", "[::1]:1"}) {
+    Address address = one_address(authority);
+    address.set_datagram();
+    EXPECT_EQ(address.to_string(), "udp://" + authority);
+  }
+  Address local = one_address("unix:///x");
+  local.set_datagram();
+  EXPECT_EQ(local.to_string(), "unix:///x");
 }
 
 TEST(AddressTest, an_unnamed_unix_peer_has_a_name) {
@@ -227,11 +310,51 @@ TEST(AddressTest, localhost_is_this_machine_each_address_once) {
   }
 }
 
+/// A resolver that gives everything twice.
+class StutteringKernel final : public test::ForwardingKernel {
+ public:
+  int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
+                  addrinfo** found) noexcept override {
+    const int error = ForwardingKernel::getaddrinfo(host, service, hints, found);
+    if (error != 0) return error;
+    addrinfo* last = *found;
+    while (last->ai_next != nullptr) last = last->ai_next;
+    return ForwardingKernel::getaddrinfo(host, service, hints, &last->ai_next);
+  }
+};
+
+TEST(AddressTest, what_the_resolver_gives_twice_comes_once) {
+  StutteringKernel kernel;
+  EXPECT_EQ(resolve(kernel, *parse_endpoint("127.0.0.1:80"))->size(), 1U);
+}
+
+TEST(AddressTest, more_bytes_than_an_address_can_have_are_left_out) {
+  sockaddr_storage twice[2]{};
+  twice[0].ss_family = AF_INET;
+  std::memset(&twice[1], 0xff, sizeof twice[1]);
+  const Address address(reinterpret_cast<const sockaddr*>(twice), sizeof twice);
+  EXPECT_EQ(address.size(), sizeof(sockaddr_storage));
+  EXPECT_EQ(address.to_string(), "tcp://0.0.0.0:0");
+}
+
 TEST(AddressTest, an_unknown_name_says_so_in_words) {
   const auto found = resolve(real_kernel(), Endpoint{.host = "no such host!", .port = 1});
   ASSERT_FALSE(found);
   EXPECT_STREQ(found.error().category().name(), "resolver");
   EXPECT_FALSE(found.error().message().empty());
+}
+
+TEST(AddressTest, an_error_of_a_system_call_is_that_error) {
+  FaultKernel kernel(real_kernel());
+  kernel.fail_always(Call::getaddrinfo, EAI_SYSTEM);
+  errno = EMFILE;
+  EXPECT_EQ(resolve(kernel, Endpoint{.host = "x", .port = 1}).error(),
+            std::errc::too_many_files_open);
+  kernel.clear();
+  kernel.fail_always(Call::getaddrinfo, EAI_AGAIN);
+  const auto later = resolve(kernel, Endpoint{.host = "x", .port = 1});
+  EXPECT_STREQ(later.error().category().name(), "resolver");
+  EXPECT_EQ(later.error().value(), EAI_AGAIN);
 }
 
 TEST(AddressTest, a_path_that_does_not_fit_is_refused_and_the_longest_works) {
@@ -335,6 +458,16 @@ TEST(AddressTest, ipv6_answers) {
   EXPECT_EQ(connect_to(bound_to(*fd)), 0);
 }
 
+TEST(AddressTest, an_ipv4_address_written_as_ipv6_is_listened_on) {
+  SKIP_WITHOUT_IPV6();
+  const auto fd = listen_on(real_kernel(), one_address("[::ffff:127.0.0.1]:0"));
+  ASSERT_TRUE(fd) << fd.error().message();
+  Address four = one_address("127.0.0.1:0");
+  four.set_port(bound_to(*fd).port());
+  EXPECT_EQ(connect_to(four), 0);
+  EXPECT_TRUE(bound_to(*fd).is_loopback());
+}
+
 TEST(AddressTest, a_socket_file_nobody_listens_on_is_replaced) {
   const Directory directory;
   const Address address = one_address("unix://" + directory / "socket");
@@ -372,6 +505,63 @@ TEST(AddressTest, a_socket_file_with_a_full_backlog_is_not) {
   const auto second = listen_on(real_kernel(), address);
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error(), std::errc::address_in_use);
+}
+
+// Between bind(2) and listen(2) it refuses connections, as one that is gone.
+TEST(AddressTest, a_socket_file_whose_owner_does_not_listen_yet_is_not) {
+  const Directory directory;
+  const Address address = one_address("unix://" + directory / "socket");
+  for (const int type : {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET}) {
+    SCOPED_TRACE(type);
+    const Fd owner(real_kernel(), real_kernel().socket(AF_UNIX, type, 0));
+    ASSERT_EQ(real_kernel().bind(owner.get(), address.data(), address.size()), 0);
+    const auto second = listen_on(real_kernel(), address);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.error(), std::errc::address_in_use);
+    EXPECT_TRUE(std::filesystem::exists(directory / "socket"));
+    std::filesystem::remove(directory / "socket");
+  }
+}
+
+TEST(AddressTest, who_listens_does_not_notice_that_another_wants_to) {
+  const Directory directory;
+  const Address address = one_address("unix://" + directory / "socket");
+  const auto first = listen_on(real_kernel(), address);
+  ASSERT_TRUE(first);
+  EXPECT_FALSE(listen_on(real_kernel(), address));
+  EXPECT_EQ(real_kernel().accept(first->get(), nullptr, nullptr), -EAGAIN);
+}
+
+/// Does something after the probe of a socket file has been refused.
+class MeddlingKernel final : public test::ForwardingKernel {
+ public:
+  std::function<void()> meddle;
+  int connect(int fd, const sockaddr* address, socklen_t size) noexcept override {
+    const int result = ForwardingKernel::connect(fd, address, size);
+    meddle();
+    return result;
+  }
+};
+
+TEST(AddressTest, a_socket_file_that_was_replaced_meanwhile_is_left_alone) {
+  const Directory directory;
+  const Address address = one_address("unix://" + directory / "socket");
+  // Held, so that the new file has another inode.
+  std::filesystem::path old = directory / "old";
+  {
+    ASSERT_TRUE(listen_on(real_kernel(), address));
+  }
+  Result<Fd> quicker = fail(ENOENT);
+  MeddlingKernel kernel;
+  kernel.meddle = [&] {
+    std::filesystem::rename(directory / "socket", old);
+    quicker = listen_on(real_kernel(), address);
+  };
+  const auto slower = listen_on(kernel, address);
+  ASSERT_TRUE(quicker);
+  ASSERT_FALSE(slower);
+  EXPECT_EQ(slower.error(), std::errc::address_in_use);
+  EXPECT_EQ(connect_to(address), 0);
 }
 
 TEST(AddressTest, other_files_are_left_alone) {

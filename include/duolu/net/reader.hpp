@@ -11,7 +11,9 @@ namespace duolu {
 
 /// Reads lines, messages, whatever ends with a delimiter or has a known size. What arrives behind
 /// it stays in here for the next call, and so does everything when a call is cancelled: nothing is
-/// lost. Takes memory as it is needed, `limit` bytes at most.
+/// lost. Takes memory as it is needed, `limit` bytes and one at most: the byte behind a piece of
+/// that size tells whether the stream ends there. What a byte costs does not grow with how much
+/// came before it.
 class Reader {
  public:
   /// `stream` outlives this, and is read by nobody else. `limit`: the longest piece, its delimiter
@@ -32,8 +34,9 @@ class Reader {
 
  private:
   [[nodiscard]] std::string_view unread() const noexcept {
-    return std::string_view(buffer_).substr(begin_);
+    return {buffer_.data() + begin_, end_ - begin_};
   }
+  void make_room();
   /// Receives more; false at the end of the stream.
   Task<Result<bool>> fill();
   std::string_view give(std::size_t size) noexcept;
@@ -41,7 +44,8 @@ class Reader {
   Stream* stream_;
   std::size_t limit_;
   std::string buffer_;
-  std::size_t begin_ = 0;  ///< Of what has not been given out.
+  std::size_t begin_ = 0;  ///< Of what has not been given out, in buffer_.
+  std::size_t end_ = 0;
 };
 
 }  // namespace duolu
