@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "duolu/loop/scope.hpp"
+#include "duolu/loop/within.hpp"
+#include "duolu/task/flag.hpp"
 #include "open_descriptor.hpp"
 
 namespace duolu {
@@ -41,6 +43,13 @@ Task<Result<Stream>> attempt(Loop* loop, Address address) {
   Stream stream(**opened);
   const detail::MessageAwaitable<ConnectRequest> connecting{*opened, {{}, address}};
   co_await try_(connecting);
+  if (is_connected_to_itself(kernel, made, address)) {
+    // By a reset, or else the port would be taken for a while (TIME_WAIT), and the server could not
+    // have it.
+    const linger none{.l_onoff = 1, .l_linger = 0};
+    (void)kernel.setsockopt(made, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+    co_return fail(ECONNREFUSED);
+  }
   co_return stream;
 }
 
@@ -62,44 +71,45 @@ struct Race {
   std::vector<Address> addresses;
   Duration stagger;
   Scope* scope = nullptr;
-  std::size_t begun = 0;
-  std::size_t ended = 0;
+  std::size_t failed = 0;
+  Flag changed{};  ///< An attempt has failed, or one has won.
   std::optional<Stream> winner{};
   std::error_code last = errno_code(EADDRNOTAVAIL);
 };
 
-void begin_next(Race* race);
-
 Task<> run_attempt(Race* race, Address address) {
   Result<Stream> stream = co_await connect_one(race->loop, address);
-  ++race->ended;
   if (!stream) {
     race->last = stream.error();
-    if (race->last != std::errc::operation_canceled) begin_next(race);
+    ++race->failed;
   } else if (!race->winner) {
     race->winner = std::move(*stream);
+    race->scope->cancel();
   }
-  // Nobody waits for a turn that never comes.
-  if (race->winner || race->ended == race->addresses.size()) race->scope->cancel();
+  race->changed.set();
 }
 
-/// Begins the next attempt in time, unless a failure has done so before.
-Task<> wait_for_turn(Race* race, std::size_t begun) {
-  const bool waited = co_await race->loop->sleep_for(race->stagger);
-  if (waited && race->begun == begun) begin_next(race);
+Task<Result<>> until_changed(Race* race) {
+  const bool changed = co_await race->changed.wait();
+  if (!changed) co_return fail(ECANCELED);
+  co_return Result<>();
 }
 
-void begin_next(Race* race) {
-  if (race->begun == race->addresses.size() || race->winner) return;
-  const Address& address = race->addresses[race->begun++];
-  race->scope->spawn(wait_for_turn(race, race->begun));
-  race->scope->spawn(run_attempt(race, address));
-}
-
-Task<> begin(Race* race, Scope* scope) {
+/// Begins one attempt after the other: each failure begins one more, and so does the time that
+/// passes without. A loop: attempts that fail at once take no stack.
+Task<> begin_attempts(Race* race, Scope* scope) {
   race->scope = scope;
-  begin_next(race);
-  co_return;
+  std::size_t answered = 0;  // failures that have begun another one
+  for (const Address& address : race->addresses) {
+    race->changed.reset();
+    scope->spawn(run_attempt(race, address));
+    if (answered == race->failed) {
+      const Result<> changed = co_await within(*race->loop, race->stagger, until_changed(race));
+      if (!changed && changed.error() == std::errc::operation_canceled) co_return;
+    }
+    if (race->winner) co_return;
+    if (answered < race->failed) ++answered;
+  }
 }
 
 /// The addresses of the first one's family and those of the other by turns (RFC 8305, section 4).
@@ -119,7 +129,7 @@ std::vector<Address> by_turns(const std::vector<Address>& addresses) {
 
 Task<Result<Stream>> connect_any(Loop* loop, std::vector<Address> addresses, Duration stagger) {
   Race race{.loop = loop, .addresses = by_turns(addresses), .stagger = stagger};
-  co_await with_scope([&race](Scope& scope) { return begin(&race, &scope); });
+  co_await with_scope([&race](Scope& scope) { return begin_attempts(&race, &scope); });
   if (!race.winner) co_return fail(race.last);
   co_return *std::move(race.winner);
 }
@@ -137,6 +147,15 @@ Task<Result<Stream>> connect_endpoint(Loop* loop, OffloadPool* pool, Endpoint en
 }
 
 }  // namespace
+
+bool is_connected_to_itself(Kernel& kernel, int fd, const Address& target) {
+  Address own;
+  Address peer;
+  if (target.port() == 0 || kernel.getsockname(fd, own.data(), own.size_slot()) < 0 ||
+      own.port() != target.port() || kernel.getpeername(fd, peer.data(), peer.size_slot()) < 0)
+    return false;
+  return own.to_string() == peer.to_string();
+}
 
 Task<Result<std::vector<Address>>> resolve(OffloadPool& pool, Kernel& kernel, Endpoint endpoint) {
   return look_up(&pool, &kernel, std::move(endpoint));

@@ -11,8 +11,17 @@ namespace duolu {
 
 /// Connects to a TCP or Unix address; TCP with TCP_NODELAY. Errors: socket(2)'s, connect(2)'s
 /// (ECONNREFUSED, ETIMEDOUT, ENOENT ...) and Engine::open()'s. A Unix listener whose backlog is
-/// full is tried again until there is room. Cancelled: ECANCELED, and the socket is closed.
+/// full is tried again until there is room. Where nobody listens, TCP can connect a socket to
+/// itself, see is_connected_to_itself(): that is ECONNREFUSED, too. Cancelled: ECANCELED, and the
+/// socket is closed.
 [[nodiscard]] Task<Result<Stream>> connect(Loop& loop, Address address);
+
+/// Whether a socket that was connected to `target` has met itself: connect(2) may choose, for its
+/// own end, the very port that it connects to, if that is of this machine, in the range of those it
+/// chooses from (ip_local_port_range, ip(7)), and nobody listens there. Both ends are then the same
+/// (simultaneous open, RFC 9293, section 3.5), and what is written comes back. For those who call
+/// connect(2) themselves.
+[[nodiscard]] bool is_connected_to_itself(Kernel& kernel, int fd, const Address& target);
 
 /// The addresses of an endpoint, as resolve(); looked up on a thread of `pool`, since that blocks.
 /// Cancelled: ECANCELED, at once if it has not begun, else when it has ended (OF3).
