@@ -65,18 +65,21 @@ std::size_t size_of(const msghdr& message) noexcept {
   return size;
 }
 
-/// A message of at most `size` bytes: of a shorter one, its first parts only.
+/// A message of at most `size` bytes: of a longer one, as many of its first parts as there is room
+/// for. Makes `size` what it has then.
 struct Clipped {
-  Clipped(const msghdr& whole, std::size_t size) noexcept : message(whole) {
+  Clipped(const msghdr& whole, std::size_t& size) noexcept : message(whole) {
     if (size >= size_of(whole)) return;
     message.msg_iov = parts.data();
     message.msg_iovlen = 0;
-    for (std::size_t i = 0; i < parts.size() && size > 0; ++i) {
+    std::size_t left = size;
+    for (std::size_t i = 0; i < parts.size() && left > 0; ++i) {
       parts[i] = whole.msg_iov[i];
-      parts[i].iov_len = std::min(parts[i].iov_len, size);
-      size -= parts[i].iov_len;
+      parts[i].iov_len = std::min(parts[i].iov_len, left);
+      left -= parts[i].iov_len;
       ++message.msg_iovlen;
     }
+    size -= left;
   }
   Clipped(const Clipped&) = delete;
   Clipped& operator=(const Clipped&) = delete;
@@ -480,7 +483,7 @@ ssize_t FaultKernel::send(int fd, const void* buffer, std::size_t size, int flag
 }
 
 ssize_t FaultKernel::recvmsg(int fd, msghdr* message, int flags) noexcept {
-  return transfer(Call::recvmsg, fd, size_of(*message), flags, [&](std::size_t part) {
+  return transfer(Call::recvmsg, fd, size_of(*message), flags, [&](std::size_t& part) {
     Clipped clipped(*message, part);
     const ssize_t got = inner_.recvmsg(fd, &clipped.message, flags);
     message->msg_namelen = clipped.message.msg_namelen;
@@ -491,7 +494,7 @@ ssize_t FaultKernel::recvmsg(int fd, msghdr* message, int flags) noexcept {
 }
 
 ssize_t FaultKernel::sendmsg(int fd, const msghdr* message, int flags) noexcept {
-  return transfer(Call::sendmsg, fd, size_of(*message), flags, [&](std::size_t part) {
+  return transfer(Call::sendmsg, fd, size_of(*message), flags, [&](std::size_t& part) {
     const Clipped clipped(*message, part);
     return inner_.sendmsg(fd, &clipped.message, flags);
   });
@@ -584,7 +587,7 @@ ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Re
     return -EAGAIN;
   }
   if (!dice.shortens || !file.stream || size < 2) return real(size);
-  const std::size_t part = dice.cut(size);
+  std::size_t part = dice.cut(size);
   const ssize_t moved = real(part);
   if (moved == static_cast<ssize_t>(part)) {  // less is the inner kernel's own, and true
     ++injected_;

@@ -31,5 +31,20 @@ TEST(Prng, StaysWithinItsLimitsAndReachesThem) {
   EXPECT_TRUE(prng.chance(5, 5));
 }
 
+TEST(Prng, DrawsFromEveryIntervalThereIs) {
+  Prng prng(1);
+  Prng same(1);
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(prng.between(0, UINT64_MAX), same.next());
+  EXPECT_EQ(prng.between(UINT64_MAX, UINT64_MAX), UINT64_MAX);
+  EXPECT_EQ(prng.between(0, 0), 0U);
+  EXPECT_GE(prng.between(1, UINT64_MAX), 1U);
+}
+
+TEST(PrngDeathTest, AnIntervalWithoutANumberIsAMistake) {
+  Prng prng(1);
+  EXPECT_DEATH((void)prng.between(2, 1), "low <= high");
+  EXPECT_DEATH((void)prng.below(0), "n > 0");
+}
+
 }  // namespace
 }  // namespace duolu::test

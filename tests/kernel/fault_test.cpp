@@ -713,6 +713,36 @@ TEST_F(FaultEpollTest, F2_a_short_transfer_is_followed_by_a_new_edge_if_it_was_i
   EXPECT_EQ(look().count(2), 1U);
 }
 
+TEST_F(FaultEpollTest, F2_messages_of_many_parts_are_cut_like_any_other) {
+  std::array<iovec, 100> parts{};
+  std::array<char, 1000> bytes{};
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    parts[i] = {.iov_base = bytes.data() + i * 10, .iov_len = 10};
+  msghdr message{};
+  message.msg_iov = parts.data();
+  message.msg_iovlen = parts.size();
+  for (int round = 0; round < 30; ++round) {
+    const Pair pair = unix_pair();
+    watch(pair.a.get(), EPOLLIN | EPOLLET);
+    watch(pair.b.get(), EPOLLOUT | EPOLLET, 2);
+    look();
+    kernel.set_rates({.short_transfers = 1000});
+    const ssize_t sent = kernel.sendmsg(pair.b.get(), &message, 0);
+    EXPECT_LT(sent, 1000);
+    EXPECT_EQ(look(), (Events{{1, EPOLLIN}, {2, EPOLLOUT}})) << sent;
+    kernel.clear();
+    ASSERT_GE(::write(pair.b.get(), bytes.data(), bytes.size()), 0);
+    look();
+    kernel.set_rates({.short_transfers = 1000});
+    const ssize_t got = kernel.recvmsg(pair.a.get(), &message, 0);
+    EXPECT_LT(got, 1000);
+    EXPECT_EQ(look().count(1), 1U) << got;
+    kernel.clear();
+    kernel.epoll_ctl(epoll.get(), EPOLL_CTL_DEL, pair.a.get(), nullptr);
+    kernel.epoll_ctl(epoll.get(), EPOLL_CTL_DEL, pair.b.get(), nullptr);
+  }
+}
+
 TEST_F(FaultEpollTest, F2_pipes_too) {
   const Pair pipe = pipe_pair();
   watch(pipe.a.get(), EPOLLIN | EPOLLET);

@@ -28,9 +28,11 @@ class Prng {
     return next() % n;
   }
 
-  /// A number in [low, high], both included.
+  /// A number in [low, high], both included; low <= high.
   constexpr std::uint64_t between(std::uint64_t low, std::uint64_t high) noexcept {
-    return low + below(high - low + 1);
+    DUOLU_CHECK(low <= high);
+    const std::uint64_t count = high - low + 1;
+    return count == 0 ? next() : low + below(count);  // 0: all 2^64 of them
   }
 
   /// True in `numerator` of `denominator` cases.
