@@ -32,6 +32,7 @@ static_assert(DUOLU_READ_CLOSED == static_cast<std::uint32_t>(Ready::read_closed
 static_assert(DUOLU_LEVEL == static_cast<std::uint32_t>(Trigger::level));
 static_assert(DUOLU_EDGE == static_cast<std::uint32_t>(Trigger::edge));
 static_assert(DUOLU_ONESHOT == static_cast<std::uint32_t>(Trigger::oneshot));
+static_assert(DUOLU_BATCH_MAX == duolu::PollerOptions::max_batch);
 
 struct duolu_poller {
   std::unique_ptr<duolu::Poller> poller;

@@ -199,7 +199,7 @@ class ReadinessEngine final : public Engine {
     // Interrupted, it goes on in the background, and its end is reported as of one in progress.
     if (op.result != -EINPROGRESS && op.result != -EINTR) return end_now(op);
     op.state = Op::State::parked;
-    return drained(descriptor, op, Interest::writable);
+    return drained(descriptor, op, Interest::writable) && end_now(op);
   }
 
   /// A send that did not go out at once and whole: `took` is what the first attempt gave.
@@ -323,7 +323,19 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
+  /// P7: nothing is reported of it any more, so nobody may wait for that (drained()).
+  [[gnu::noinline, gnu::cold]] void lose(Descriptor& descriptor) {
+    (void)poller_.remove(token_of(descriptor));
+    descriptor.token = no_token;
+    Op& out = descriptor.out;  // a connect under way has no attempt that would say "not yet"
+    if (out.state == Op::State::parked && out.code == Op::Code::connect) end_later(out, -EBADF);
+    revive(descriptor, descriptor.in);
+    revive(descriptor, descriptor.out);
+  }
+
   void look_at(Descriptor& descriptor, const Event& event) {
+    if (event.invalid()) [[unlikely]]
+      return lose(descriptor);
     const bool in = any(event.ready, Ready::readable | Ready::priority | Ready::read_closed);
     const bool out = event.writable();
     if (trigger_ == Trigger::edge) {
@@ -554,8 +566,8 @@ class ReadinessEngine final : public Engine {
   }
   /// After EAGAIN: whether an error is told instead, of a message sent before.
   bool nothing_there(Descriptor& descriptor, Op& op) noexcept {
-    drained(descriptor, op, Interest::readable);
-    if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return false;
+    const bool lost = drained(descriptor, op, Interest::readable);
+    if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return lost;
     return ended_with(op, -std::exchange(descriptor.error, 0));
   }
 
@@ -607,8 +619,13 @@ class ReadinessEngine final : public Engine {
     (void)kernel().setsockopt(fd, SOL_SOCKET, SO_LINGER, &set, sizeof set);
   }
 
-  /// False, for whoever has nothing to show for it.
+  /// False, for whoever has nothing to show for it. Of what the poller has lost no report comes to
+  /// wait for: true, and the request ends with an error.
   bool drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
+    if (descriptor.token == no_token) [[unlikely]] {
+      op.result = -EBADF;
+      return true;
+    }
     op.chance = Op::Chance::none;
     if (trigger_ == Trigger::edge)
       poller_.drained(token_of(descriptor), direction);

@@ -88,7 +88,9 @@ void Loop::ride_out(std::error_code error) {
   if (error == std::errc::interrupted) return;
   DUOLU_CHECK(error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
               error == std::errc::too_many_files_open ||
-              error == std::errc::too_many_files_open_in_system);
+              error == std::errc::too_many_files_open_in_system ||
+              // poll(2) with an RLIMIT_NOFILE of 0, which others may set: see prlimit(2)
+              error == std::errc::invalid_argument);
   (void)duolu::sleep_until(kernel(), after(kernel().now(), pause_after_failure));
 }
 

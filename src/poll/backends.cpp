@@ -12,8 +12,15 @@ namespace duolu {
 
 namespace {
 
+template <auto make>
+Result<std::unique_ptr<Poller>> checked(Kernel& kernel, PollerOptions options) {
+  if (options.batch == 0 || options.batch > PollerOptions::max_batch) return fail(EINVAL);
+  return make(kernel, options);
+}
+
 constexpr Backend table[] = {
-#define DUOLU_POLLER(name, summary) {#name, summary, probe_##name##_poller, make_##name##_poller},
+#define DUOLU_POLLER(name, summary) \
+  {#name, summary, probe_##name##_poller, checked<make_##name##_poller>},
 #include "backends.def"
 #undef DUOLU_POLLER
 };
@@ -44,7 +51,6 @@ BackendChoice choose_backend(Kernel& kernel) {
 
 Result<std::unique_ptr<Poller>> make_poller(Kernel& kernel, std::string_view backend,
                                             PollerOptions options) {
-  if (options.batch == 0) return fail(EINVAL);
   const Backend* chosen =
       backend == "auto" ? choose_backend(kernel).backend : find_backend(backend);
   if (chosen == nullptr) return fail(backend == "auto" ? ENOSYS : EINVAL);

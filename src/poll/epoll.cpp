@@ -4,6 +4,10 @@
 //   - A registration belongs to (number, open file description). Closing the number does not end it
 //     while a dup or a forked child holds the description, and then nothing can name it any more to
 //     delete it. Such an event carries a token whose generation is over; rebuild() makes a new set.
+//     And when its file comes back under the number, EEXIST and MOD mean the old registration. So
+//     from the moment one may have been left behind (haunted_) the file of every new registration
+//     is noted, until there is a new set. What the old set does not know by its number was closed:
+//     the new one is not told of it, whatever has the number now.
 //   - Hang-up and error cannot be masked: ADD and MOD force both bits. Only a oneshot registration
 //     that has fired is silent. So a paused slot is armed as oneshot without any direction: a
 //     hang-up costs at most one wake-up, which wait() swallows, and then the kernel is quiet. The
@@ -28,6 +32,7 @@
 #include <utility>
 
 #include "duolu/poll/backends.hpp"
+#include "identity.hpp"
 
 namespace duolu {
 namespace {
@@ -121,12 +126,27 @@ class EpollPoller final : public Poller {
 
   Result<> attach(std::uint32_t index, std::uint32_t twin) override {
     if (!set_) return fail(EMFILE);  // of a rebuild that failed: the next wait tries again
+    note_file(index, haunted_ || twin != 0);
     int result = control(EPOLL_CTL_ADD, index);
     // The kernel has this very file, but no slot does: removed after its number was closed, while a
     // dup lived, and now back under the same number. Take the registration over.
-    if (result == -EEXIST && twin == 0) result = control(EPOLL_CTL_MOD, index);
+    if (result == -EEXIST && (twin == 0 || is_replaced(twin)))
+      result = control(EPOLL_CTL_MOD, index);
     if (result < 0) return fail(-result);
     return {};
+  }
+
+  void note_file(std::uint32_t index, bool needed) {
+    if (needed && index >= files_.size()) files_.resize(slot_count());
+    if (index >= files_.size()) return;
+    files_[index] =
+        needed ? identify(kernel(), slot(index).fd).value_or(FileIdentity{}) : FileIdentity{};
+  }
+  /// Whether the number of a slot is known to stand for another file than it was added for.
+  bool is_replaced(std::uint32_t index) noexcept {
+    if (index >= files_.size() || files_[index] == FileIdentity{}) return false;
+    const Result<FileIdentity> now = identify(kernel(), slot(index).fd);
+    return now && *now != files_[index];
   }
 
   void update(std::uint32_t index) noexcept override {
@@ -135,19 +155,29 @@ class EpollPoller final : public Poller {
   }
 
   [[gnu::noinline]] void tell(std::uint32_t index) noexcept {
-    if (control(EPOLL_CTL_MOD, index) >= 0) return;
-    // EBADF, ENOENT: closed under us. While a dup lives the kernel goes on about the old file, so a
-    // pause needs a new set; what was closed is told when it ends (P5).
-    if (wanted(slot(index), false) == Interest::none)
-      needs_rebuild();
-    else
+    const int result = control(EPOLL_CTL_MOD, index);
+    if (result >= 0) return;
+    const bool closed = is_closed(result);
+    haunted_ = haunted_ || closed;
+    // While a dup lives the kernel goes on about the old file, so a pause needs a new set; what was
+    // closed is told when it ends (P5). A change that the kernel has no memory for is not to be
+    // forgotten: a new set has it, or the wait says why there is none.
+    if (closed && wanted(slot(index), false) != Interest::none)
       invalidate(index);
+    else
+      needs_rebuild();
+  }
+  /// What a MOD gives when the number is closed, or stands for another file: for one that cannot be
+  /// watched (EPERM), or for the set itself (EINVAL), too.
+  static bool is_closed(int result) noexcept {
+    return result == -EBADF || result == -ENOENT || result == -EPERM || result == -EINVAL;
   }
 
   void detach(std::uint32_t index, bool replaced) noexcept override {
     // Failure means that the descriptor was closed before: then the kernel has forgotten it, or
     // rebuild() will see to it.
-    if (!replaced) kernel().epoll_ctl(set_.get(), EPOLL_CTL_DEL, slot(index).fd, nullptr);
+    if (replaced || kernel().epoll_ctl(set_.get(), EPOLL_CTL_DEL, slot(index).fd, nullptr) < 0)
+      haunted_ = true;
   }
 
   int harvest(std::span<RawEvent> out, const timespec* timeout) noexcept override {
@@ -199,30 +229,56 @@ class EpollPoller final : public Poller {
       }
       Slot& s = slot(slot_of(token));
       if (token_of(slot_of(token)) != token || s.trigger != Trigger::oneshot) continue;
-      if (s.fired) raw.ready = EPOLLONESHOT;  // a bit nobody waits for
+      if (s.fired) {
+        // It is silent in the kernel, so what tells of more than an end is another's.
+        if ((raw.ready & (EPOLLIN | EPOLLPRI | EPOLLOUT)) != 0) needs_rebuild();
+        raw.ready = EPOLLONESHOT;  // a bit nobody waits for
+      }
       s.fired = true;
       s.backend = EPOLLONESHOT;
     }
   }
 
   Result<> rebuild() override {
+    if (set_) find_closed();
     if (Result<> opened = open_set(); !opened) return opened;
     for (std::uint32_t index = 1; index < slot_count(); ++index) {
       const Slot& s = slot(index);
-      if (s.fd < 0 || s.dead) continue;
+      if (s.fd < 0 || s.dead || s.backend == gone) continue;
       const int result = control(EPOLL_CTL_ADD, index);
-      if (result == -ENOMEM || result == -ENOSPC)  // it is there, but the kernel has no room
+      // It is there, but the kernel has no room. Half a set would call the other half closed.
+      if (result == -ENOMEM || result == -ENOSPC) {
+        close_set();
         return fail(-result);
+      }
       if (result < 0 && wanted(s, false) != Interest::none) invalidate(index);
     }
+    haunted_ = false;
+    files_.clear();
     return {};
   }
+
+  /// Notes which numbers do not stand any more for what the set knows under them.
+  void find_closed() noexcept {
+    for (std::uint32_t index = 1; index < slot_count(); ++index) {
+      Slot& s = slot(index);
+      if (s.fd < 0 || s.dead) continue;
+      if (!is_replaced(index) && !is_closed(control(EPOLL_CTL_MOD, index))) continue;
+      s.backend = gone;
+      if (wanted(s, false) != Interest::none) invalidate(index);
+    }
+  }
+
+  /// In a slot's `backend`: not in the set, and the next change finds out that it was closed.
+  static constexpr std::uint32_t gone = ~0U;
 
   Fd set_;
   mutable Fd front_;  ///< What fd() gives; only there when it was asked for.
   bool has_pwait2_ = true;
   bool has_oneshot_ = false;  ///< There was a oneshot registration: events are looked through.
   bool wakes_by_pipe_ = false;
+  bool haunted_ = false;             ///< The kernel may hold a registration that no slot has.
+  std::vector<FileIdentity> files_;  ///< By slot, of those that were added since; else zero.
 };
 
 }  // namespace

@@ -21,7 +21,18 @@ bool is_never_waiting_device([[maybe_unused]] const struct stat& status) {
 #endif
 }
 
+FileIdentity identity_of(const struct stat& status) {
+  return {.device = static_cast<std::uint64_t>(status.st_dev),
+          .inode = static_cast<std::uint64_t>(status.st_ino)};
+}
+
 }  // namespace
+
+Result<FileIdentity> identify(Kernel& kernel, int fd) {
+  struct stat status{};
+  if (const int result = kernel.fstat(fd, &status); result < 0) return fail(-result);
+  return identity_of(status);
+}
 
 Result<FileIdentity> identify_pollable(Kernel& kernel, int fd) {
   struct stat status{};
@@ -29,8 +40,7 @@ Result<FileIdentity> identify_pollable(Kernel& kernel, int fd) {
   if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode) || S_ISBLK(status.st_mode) ||
       is_never_waiting_device(status))
     return fail(EPERM);
-  return FileIdentity{.device = static_cast<std::uint64_t>(status.st_dev),
-                      .inode = static_cast<std::uint64_t>(status.st_ino)};
+  return identity_of(status);
 }
 
 }  // namespace duolu

@@ -1,4 +1,5 @@
-// Private. What epoll_ctl(ADD) checks by itself, for the backends without a kernel set.
+// Private. Which file a number stands for, and what epoll_ctl(ADD) checks by itself, for the
+// backends without a kernel set.
 #pragma once
 
 #include "duolu/base/result.hpp"
@@ -16,6 +17,9 @@ struct FileIdentity {
 
   friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
 };
+
+/// The identity of any descriptor. Errors: EBADF not open.
+Result<FileIdentity> identify(Kernel& kernel, int fd);
 
 /// The identity of a descriptor that can be watched. Errors, as epoll's: EBADF not open; EPERM a
 /// file that has no readiness (regular, directory, block device, /dev/null and its like).

@@ -5,14 +5,19 @@
 //     fired, silent until drained) keeps its place under a negative number, which the kernel skips.
 //   - A closed descriptor is reported as POLLNVAL again in every call: it is reported once as
 //     invalid, and then skipped.
-//   - The result is a count; who is ready has to be looked for. The search goes on where the last
-//     one stopped, and places are kept while a registration lives: it is the order of turns when
-//     more is ready than a batch holds (P34).
-//   - An array longer than RLIMIT_NOFILE is EINVAL: wait() returns it.
+//   - The result is a count; who is ready has to be looked for. The search begins where the last
+//     one stopped, and the array keeps its order, which is that of turns when more is ready than a
+//     batch holds (P34): a removal leaves a hole, and before one is added at the end, behind all
+//     others, the array is turned so that it begins where the search does. Both cost a wait no more
+//     than the kernel's own walk through the array.
+//   - An array longer than RLIMIT_NOFILE is EINVAL. Then it is shown in parts, and while nothing is
+//     ready only the first is waited for: what the others have is found 10 ms later (D7).
 
 #include <poll.h>
+#include <sys/resource.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 
@@ -22,6 +27,8 @@
 
 namespace duolu {
 namespace {
+
+constexpr long part_wait_ns = 10'000'000;
 
 class PollPoller final : public Poller {
  public:
@@ -45,6 +52,7 @@ class PollPoller final : public Poller {
     identities_[index] = *identity;
     fds_.reserve(identities_.capacity());
     slots_of_.reserve(identities_.capacity());
+    turn();
     slot(index).backend = static_cast<std::uint32_t>(fds_.size());
     fds_.push_back({.fd = -1, .events = 0, .revents = 0});
     slots_of_.push_back(index);
@@ -62,17 +70,46 @@ class PollPoller final : public Poller {
 
   void detach(std::uint32_t index, bool) noexcept override {
     const std::uint32_t place = slot(index).backend;
-    fds_[place] = fds_.back();
-    slots_of_[place] = slots_of_.back();
-    slot(slots_of_[place]).backend = place;
-    fds_.pop_back();
-    slots_of_.pop_back();
+    fds_[place] = {.fd = -1, .events = 0, .revents = 0};
+    slots_of_[place] = 0;
+    if (++holes_ > fds_.size() / 2) close_holes();
+  }
+
+  /// Has the array begin, behind the wake-up descriptor, where the next search does.
+  void turn() noexcept {
+    if (next_ < fds_.size() && next_ > 1) {
+      const auto by = static_cast<std::ptrdiff_t>(next_);
+      std::rotate(fds_.begin() + 1, fds_.begin() + by, fds_.end());
+      std::rotate(slots_of_.begin() + 1, slots_of_.begin() + by, slots_of_.end());
+      for (std::uint32_t place = 1; place < fds_.size(); ++place) note_place(place);
+    }
+    next_ = 1;
+  }
+  void close_holes() noexcept {
+    std::uint32_t end = 1;
+    std::size_t next = 1;
+    for (std::size_t place = 1; place < fds_.size(); ++place) {
+      if (place == next_) next = end;
+      if (slots_of_[place] == 0) continue;
+      fds_[end] = fds_[place];
+      slots_of_[end] = slots_of_[place];
+      note_place(end++);
+    }
+    fds_.resize(end);
+    slots_of_.resize(end);
+    next_ = next;
+    holes_ = 0;
+  }
+  void note_place(std::uint32_t place) noexcept {
+    if (slots_of_[place] != 0) slot(slots_of_[place]).backend = place;
   }
 
   int harvest(std::span<RawEvent> out, const timespec* timeout) noexcept override {
     int ready = kernel().ppoll(fds_.data(), fds_.size(), timeout);
+    if (ready == -EINVAL) ready = ask_in_parts(timeout);
     if (ready <= 0) return ready;
     if (fds_[0].revents != 0) {
+      if ((fds_[0].revents & POLLNVAL) != 0) return -EBADF;  // it would say so for ever
       drain_waker();
       --ready;
     }
@@ -87,6 +124,37 @@ class PollPoller final : public Poller {
     }
     next_ = at;
     return settle(out.first(found));
+  }
+
+  /// ppoll of an array that is longer than the limit; 0 also before the timeout has passed.
+  int ask_in_parts(const timespec* timeout) noexcept {
+    close_holes();
+    rlimit limit{};
+    if (const int result = kernel().getrlimit(RLIMIT_NOFILE, &limit); result < 0) return result;
+    if (limit.rlim_cur == 0) return sleep(timeout);
+    const std::size_t part = std::min<rlim_t>(limit.rlim_cur, fds_.size());
+    const timespec zero{};
+    int ready = 0;
+    for (std::size_t at = 0; at < fds_.size(); at += part) {
+      const int found = kernel().ppoll(&fds_[at], std::min(part, fds_.size() - at), &zero);
+      if (found < 0) return found;
+      ready += found;
+    }
+    if (ready != 0) return ready;
+    const timespec wait = a_little(timeout);
+    return wait.tv_nsec == 0 ? 0 : kernel().ppoll(fds_.data(), part, &wait);
+  }
+  /// Where poll(2) takes no list at all: time passes, and wake() counts without its descriptor.
+  int sleep(const timespec* timeout) noexcept {
+    if (const timespec wait = a_little(timeout); wait.tv_nsec != 0)
+      (void)sleep_until(kernel(), after(kernel().now(), Duration(wait.tv_nsec)));
+    return 0;
+  }
+  static timespec a_little(const timespec* timeout) noexcept {
+    timespec wait{.tv_sec = 0, .tv_nsec = part_wait_ns};
+    if (timeout != nullptr && timeout->tv_sec == 0)
+      wait.tv_nsec = std::min(wait.tv_nsec, timeout->tv_nsec);
+    return wait;
   }
 
   /// Turns (revents, slot) into reports.
@@ -105,9 +173,10 @@ class PollPoller final : public Poller {
   }
 
   std::vector<pollfd> fds_;               ///< [0] is the wake-up descriptor.
-  std::vector<std::uint32_t> slots_of_;   ///< The slot of each place in fds_.
+  std::vector<std::uint32_t> slots_of_;   ///< The slot of each place in fds_; 0 for a hole.
   std::vector<FileIdentity> identities_;  ///< By slot.
   std::size_t next_ = 1;                  ///< Where the next search begins.
+  std::size_t holes_ = 0;                 ///< Places of registrations that were removed.
 };
 
 }  // namespace

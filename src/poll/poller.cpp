@@ -21,6 +21,7 @@
 #include <new>
 #include <utility>
 
+#include "duolu/base/check.hpp"
 #include "time_left.hpp"
 
 namespace duolu {
@@ -32,6 +33,10 @@ constexpr auto invalid_bit = static_cast<std::uint32_t>(Ready::invalid);
 constexpr std::uint32_t all_terminal =
     static_cast<std::uint32_t>(Ready::error | Ready::hangup | Ready::invalid);
 constexpr auto both = static_cast<std::uint32_t>(Ready::readable | Ready::writable);
+constexpr std::uint32_t directions = both | static_cast<std::uint32_t>(Ready::priority);
+
+/// A look that does not wait is hardly ever interrupted, and this often only by a fault.
+constexpr std::size_t most_interrupts = 16;
 
 bool valid(Interest interest, Trigger trigger) noexcept {
   constexpr Interest all = Interest::readable | Interest::priority | Interest::writable;
@@ -54,6 +59,12 @@ std::uint32_t accepted(const detail::Slot& slot) noexcept {
   const std::uint32_t bits = accepted_for[static_cast<std::uint8_t>(slot.interest)];
   // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
   return slot.dead ? bits & invalid_bit : bits;
+}
+
+/// Whether an event of a live registration speaks of a direction that the kernel was not asked for:
+/// it was found by another registration, which has the same token.
+bool is_foreign(const detail::Slot& slot, std::uint32_t ready) noexcept {
+  return (ready & ~accepted(slot) & directions) != 0;
 }
 
 /// What an event of a live registration must not have to be handed out as it is.
@@ -128,6 +139,7 @@ void Poller::free_slot(std::uint32_t index) noexcept {
 }
 
 Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint64_t data) {
+  check_process();
   if (!valid(interest, trigger)) return fail(EINVAL);
   if (fd < 0) return fail(EBADF);
   if (fd == wake_in_.get() || fd == wake_out_.get() || owns(fd)) return fail(EINVAL);
@@ -212,7 +224,8 @@ Result<> Poller::remove(Token token) {
   const Slot* known = lookup(token);
   if (known == nullptr) return fail(ENOENT);
   const std::uint32_t index = slot_of(token);
-  detach(index, false);
+  // In a forked child the kernel's registrations are the parent's, who goes on with them (P37).
+  detach(index, forks_ != fork_count());
   by_fd_[static_cast<std::size_t>(known->fd)] = 0;
   free_slot(index);
   --size_;
@@ -287,16 +300,29 @@ Poller::Sight Poller::look(std::size_t count) noexcept {
   Sight sight;
   for (std::size_t i = 0; i < count && (suspect_ || !sight.live); ++i) {
     const std::uint64_t token = raw_[i].token;
+    const std::uint32_t ready = raw_[i].ready;
     const Slot& s = slots_[static_cast<std::uint32_t>(token)];
-    if (s.token != token)
+    if (s.token != token) {
       sight.stale = sight.stale || token != 0;
-    else if ((raw_[i].ready & accepted(s)) != 0)
+      continue;
+    }
+    if ((ready & accepted(s)) != 0)
       sight.live = true;
     else
-      sight.stale = sight.stale || (s.dead && (raw_[i].ready & invalid_bit) == 0);
+      sight.stale = sight.stale || (s.dead && (ready & invalid_bit) == 0);
+    sight.stale = sight.stale || (!s.dead && is_foreign(s, ready));
   }
   suspect_ = false;
   return sight;
+}
+
+std::size_t Poller::keep_live(std::size_t count) noexcept {
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const Slot& s = slots_[static_cast<std::uint32_t>(raw_[i].token)];
+    if (s.token == raw_[i].token && (raw_[i].ready & accepted(s)) != 0) raw_[kept++] = raw_[i];
+  }
+  return kept;
 }
 
 std::uint32_t Poller::second_look(const RawEvent& raw) noexcept {
@@ -306,18 +332,26 @@ std::uint32_t Poller::second_look(const RawEvent& raw) noexcept {
     return 0;
   }
   std::uint32_t ready = raw.ready & accepted(s);
-  if (ready == 0 && s.dead) suspect_ = true;
+  if ((ready == 0 && s.dead) || is_foreign(s, raw.ready)) suspect_ = true;
   // P6: whoever waits in a direction learns of an end by trying it.
   if ((ready & all_terminal) != 0) ready |= static_cast<std::uint32_t>(s.interest) & both;
   return ready;
 }
 
+void Poller::check_process() const noexcept {
+  if (forks_ != fork_count()) [[unlikely]]
+    check_failed("a Poller is used in a forked child, and has to be made anew there (P37)");
+}
+
 Result<Poller::Batch> Poller::wait(Instant deadline) {
+  check_process();
   apply_changes();
-  if (needs_rebuild_)
-    if (Result<> renewed = renew(); !renewed) return fail(renewed.error());
   const std::span<RawEvent> all = raw_;
+  std::size_t in_vain = 0;
+  bool renewed_in_vain = false;
   for (;;) {
+    if (needs_rebuild_)
+      if (Result<> renewed = renew(); !renewed) return fail(renewed.error());
     timespec storage;
     const timespec* timeout = nullptr;
     const bool passed = time_left(kernel_, deadline, storage, timeout);
@@ -340,15 +374,25 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
       // With something to tell, the next wait tries again: what is found may not come twice.
       if (!renewed && !sight.live && !wake_pending_.load(std::memory_order_relaxed))
         return fail(renewed.error());
-      if (sight.live) count = report_invalid(count);  // a new set notices what was closed
+      // A new set notices what was closed: that is told in the places of what is not any more.
+      if (sight.live) count = report_invalid(keep_live(count));
     }
     const bool woken = wake_pending_.load(std::memory_order_relaxed) &&
                        wake_pending_.exchange(false, std::memory_order_acq_rel);
     if (sight.live || woken) return Batch(this, count, woken);
     if (found == -EINTR && return_on_signal_) return fail(EINTR);
     // What was found and is not told (paused, removed) has left the kernel's list by now; what it
-    // stood in front of is told by another look.
-    if (found != 0 || invalid != 0 || !invalid_.empty()) continue;
+    // stood in front of is told by another look. Each does so once, besides interruptions: a kernel
+    // that goes on is one that holds what nothing names, and a new set may be rid of it. Whatever
+    // it does then, the deadline counts (P31).
+    if (found != 0 || invalid != 0 || !invalid_.empty()) {
+      if (++in_vain <= 2 * size_ + most_interrupts) continue;
+      if (found > 0 && !renewed_in_vain) {
+        renewed_in_vain = needs_rebuild_ = true;
+        in_vain = 0;
+        continue;
+      }
+    }
     if (passed || kernel_.now() >= deadline) return Batch(this, 0, false);
   }
 }

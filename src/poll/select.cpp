@@ -138,14 +138,22 @@ class SelectPoller final : public Poller {
   }
 
   /// One call, unless RLIMIT_NOFILE was lowered below what was found: then poll(2) takes no list
-  /// that long, and each is asked for alone.
+  /// that long, and each is asked for alone; where it takes none at all, the bitmaps have to do.
   int ask_poll() noexcept {
     const timespec zero{};
     int result = kernel().ppoll(asked_.data(), asked_.size(), &zero);
     if (result != -EINVAL) return result;
-    for (pollfd& one : asked_)
-      if (result = kernel().ppoll(&one, 1, &zero); result < 0) return result;
+    for (pollfd& one : asked_) {
+      result = kernel().ppoll(&one, 1, &zero);
+      if (result == -EINVAL) one.revents = from_bitmaps(one);
+      if (result < 0 && result != -EINVAL) return result;
+    }
     return 0;
+  }
+  [[nodiscard]] short from_bitmaps(const pollfd& one) const noexcept {
+    const int found = (found_[0].has(one.fd) ? POLLIN : 0) | (found_[1].has(one.fd) ? POLLOUT : 0) |
+                      (found_[2].has(one.fd) ? POLLPRI : 0);
+    return static_cast<short>(found & one.events);
   }
 
   /// Asks poll(2) what exactly is true of the collected ones, and reports it.
@@ -163,8 +171,9 @@ class SelectPoller final : public Poller {
     return static_cast<int>(kept);
   }
 
-  /// After EBADF: finds who it was.
+  /// After EBADF: finds who it was. Without the wake-up descriptor it would be EBADF for ever.
   int drop_closed() noexcept {
+    if (kernel().fcntl(wake_fd(), F_GETFD, 0) == -EBADF) return -EBADF;
     for (std::uint32_t index = 1; index < slot_count(); ++index) {
       const Slot& s = slot(index);
       if (s.fd < 0 || wanted(s, true) == Interest::none) continue;

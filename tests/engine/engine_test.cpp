@@ -509,6 +509,37 @@ TEST_P(EngineTest, EN11_what_nobody_waits_for_lets_it_sleep) {
   EXPECT_LE(early, 8);
 }
 
+TEST_P(EngineTest, EN1_what_the_poller_has_lost_ends_with_an_error) {
+  FaultKernel faults(real_kernel());
+  start(faults);
+  Pair pair = unix_pair();
+  Descriptor& descriptor = open(std::move(pair.a), DescriptorKind::socket);
+  std::string got(8, ' ');
+  const std::string much(4 * 1024 * 1024, 'x');
+  ASSERT_FALSE(engine->recv(descriptor, got.data(), got.size()));
+  ASSERT_FALSE(engine->send(descriptor, much.data(), much.size()));
+  // Of its own accord epoll notices nothing; a change that fails tells it that the file is closed.
+  const bool tells = GetParam().backend->name == "epoll" && GetParam().trigger != Trigger::edge;
+  faults.fail(Call::epoll_ctl, 1, EBADF);
+  ASSERT_TRUE(engine->wait(immediately));
+  std::map<const Op*, int> ended;
+  while (const Op* const op = take()) ended[op] = op->result;
+  if (!tells) {
+    EXPECT_TRUE(ended.empty());
+    engine->cancel(descriptor.in);
+    engine->cancel(descriptor.out);
+    while (take() != nullptr) {
+    }
+    return stop();
+  }
+  EXPECT_EQ(ended, (std::map<const Op*, int>{{&descriptor.in, -EBADF}, {&descriptor.out, -EBADF}}));
+  EXPECT_EQ(transmit(descriptor, much), -EBADF);
+  put(pair.b.get(), "rest");
+  EXPECT_EQ(receive(descriptor, got), 4);  // trying still tells what is there
+  EXPECT_EQ(receive(descriptor, got), -EBADF);
+  stop();
+}
+
 // Changes of what is asked for are system calls with epoll. In the steady state there are none but
 // oneshot's.
 TEST_P(EngineTest, messages_change_nothing_that_is_asked_for) {

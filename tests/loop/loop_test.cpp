@@ -62,7 +62,7 @@ TEST_P(LoopTest, a_failure_to_wait_that_passes_is_waited_for) {
   const auto failing = GetParam().backend->make(kernel, {.return_on_signal = true}).value();
   const auto over_it = make_readiness_engine(*failing);
   Loop on(*over_it);
-  for (const int error : {ENOMEM, ENOSPC, EMFILE, ENFILE, EINTR}) {
+  for (const int error : {ENOMEM, ENOSPC, EMFILE, ENFILE, EINVAL, EINTR}) {
     for (const Call call : {Call::ppoll, Call::pselect, Call::epoll_pwait2})
       kernel.fail(call, 1, error, 3);
     const std::uint64_t turns = on.statistics().turns;

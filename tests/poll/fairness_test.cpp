@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <set>
 
+#include "duolu/base/prng.hpp"
 #include "support/descriptors.hpp"
 #include "support/scenario.hpp"
 
@@ -148,6 +149,82 @@ TEST_P(FairnessTest, P34_F04_a_storm_of_connections_and_the_established_ones_do_
   }
   EXPECT_GE(accepted, rounds);
   for (std::size_t i = 0; i < established; ++i) EXPECT_GE(turns[i], rounds) << i;
+}
+
+TEST_P(FairnessTest, P34_who_is_removed_and_added_again_costs_the_others_no_turn) {
+  open(kernel, {.batch = 1});
+  for (const std::size_t count : {5U, 20U}) {
+    Prng random(3);
+    std::vector<Fd> fds;
+    std::vector<Token> tokens;
+    for (std::size_t i = 0; i < count; ++i) {
+      fds.push_back(ready_fd());
+      tokens.push_back(watch(fds[i].get(), Interest::readable, i));
+    }
+    std::vector<std::size_t> turn(count);
+    for (std::size_t wait = 1; wait <= 2000; ++wait) {
+      const std::vector<Event> found = look();
+      ASSERT_EQ(found.size(), 1U);
+      const auto which = static_cast<std::size_t>(found[0].data);
+      turn[which] = wait;
+      for (std::size_t i = 0; i < count; ++i) ASSERT_LE(wait - turn[i], count) << i;
+      if (random.chance(1, 2)) {
+        ASSERT_TRUE(poller->remove(tokens[which]));
+        tokens[which] = watch(fds[which].get(), Interest::readable, which);
+      } else {
+        rearm(tokens[which], Interest::readable);
+      }
+    }
+    for (const Token token : tokens) ASSERT_TRUE(poller->remove(token));
+  }
+}
+
+TEST_P(FairnessTest, P34_those_that_come_and_go_cost_the_others_no_turn) {
+  // Whoever is reported is removed, and another one is added, which gets another number.
+  open(kernel, {.batch = 1});
+  constexpr std::size_t count = 8;
+  std::map<Token, std::size_t> last;  // of the live ones: the wait of the last turn, or of add
+  std::map<Token, Fd> fds;
+  const auto begin = [&](std::size_t wait) {
+    Fd fd = ready_fd();
+    const Token token = watch(fd.get(), Interest::readable);
+    last[token] = wait;
+    fds.emplace(token, std::move(fd));
+  };
+  for (std::size_t i = 0; i < count; ++i) begin(0);
+  for (std::size_t wait = 1; wait <= 500; ++wait) {
+    const std::vector<Event> found = look();
+    ASSERT_EQ(found.size(), 1U);
+    const Token token = found[0].token;
+    begin(wait);
+    ASSERT_TRUE(poller->remove(token));
+    fds.erase(token);
+    last.erase(token);
+    for (const auto& [other, turn] : last) ASSERT_LE(wait - turn, count + 1) << slot_of(other);
+  }
+}
+
+TEST_P(FairnessTest, P34_removals_in_between_cost_nobody_a_turn) {
+  open(kernel, {.batch = 2});
+  constexpr std::size_t count = 40;
+  std::vector<Fd> fds;
+  std::vector<Token> tokens;
+  for (std::size_t i = 0; i < count; ++i) {
+    fds.push_back(ready_fd());
+    tokens.push_back(watch(fds[i].get(), Interest::readable, i));
+  }
+  // Two have their turn, then a third that had its turn before goes.
+  std::set<std::uint64_t> seen;
+  for (std::size_t wait = 0; wait < count / 2; ++wait) {
+    for (const Event& event : look()) EXPECT_TRUE(seen.insert(event.data).second) << event.data;
+    if (wait % 2 == 1) {
+      ASSERT_TRUE(poller->remove(tokens[*seen.begin()]));
+      tokens[*seen.begin()] = Token{};
+      seen.insert(*seen.begin() + 1000);
+      seen.erase(seen.begin());
+    }
+  }
+  EXPECT_EQ(seen.size(), count);
 }
 
 TEST_P(FairnessTest, P5_P34_F05_without_a_free_descriptor_a_paused_listener_does_not_spin) {

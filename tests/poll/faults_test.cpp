@@ -502,6 +502,26 @@ TEST_P(FaultsTest, R22_a_limit_met_by_add_comes_through_and_the_poller_goes_on) 
   EXPECT_EQ(ready(second), Ready::readable);
 }
 
+TEST_P(FaultsTest, P8_P25_a_change_that_the_kernel_fails_to_take_is_not_forgotten) {
+  for (const int error : {ENOMEM, ENOSPC, EINTR}) {
+    SCOPED_TRACE(error);
+    FaultKernel& kernel = open_faulty(0);
+    const Pair pair = unix_pair();
+    const Token token = watch(pair.a.get(), Interest::readable);
+    EXPECT_TRUE(poller->wait(immediately)->empty());
+    ASSERT_TRUE(poller->modify(token, Interest::readable | Interest::writable));
+    kernel.fail(Call::epoll_ctl, 1, error);
+    Ready seen = Ready::none;
+    for (int round = 0; round < 3 && seen == Ready::none; ++round)
+      if (const Result<Poller::Batch> batch = poller->wait(immediately))
+        for (const Event& event : *batch) seen |= event.ready;
+    EXPECT_EQ(seen, Ready::writable);
+    EXPECT_TRUE(poller->modify(token, Interest::readable));
+    put(pair.b.get(), "x");
+    EXPECT_EQ(ready(token), Ready::readable);
+  }
+}
+
 DUOLU_EVERY_BACKEND_AND_TRIGGER(FaultsTest);
 DUOLU_EVERY_BACKEND_AND_TRIGGER(WakePipeTest);
 
@@ -590,8 +610,8 @@ class FailingRebuild : public testing::Test {
 TEST_F(FailingRebuild, P4_one_that_runs_out_of_memory_is_finished_by_a_later_wait) {
   lose_one();
   for (const int error : {ENOMEM, ENOSPC}) {
-    // The wake-up is the first that a new set is told of, `kept` the second.
-    kernel.fail(Call::epoll_ctl, 2, error);
+    // The old set is asked for both registrations; the new one is told of the wake-up, then `kept`.
+    kernel.fail(Call::epoll_ctl, error == ENOMEM ? 4 : 2, error);  // the second time none is old
     const auto failed = poller->wait(immediately);
     ASSERT_FALSE(failed.has_value());
     EXPECT_EQ(failed.error(), errno_code(error));
@@ -643,7 +663,7 @@ TEST_F(FailingRebuild, P5_a_pause_that_needs_one_is_not_forgotten) {
 
 TEST_F(FailingRebuild, P7_what_is_changed_after_half_of_one_is_not_called_closed) {
   lose_one();
-  kernel.fail(Call::epoll_ctl, 2, ENOSPC);  // the new set's first is the wake-up, then `kept`
+  kernel.fail(Call::epoll_ctl, 4, ENOSPC);  // two are asked for, the wake-up is added, then `kept`
   ASSERT_FALSE(poller->wait(immediately).has_value());
   ASSERT_TRUE(poller->modify(kept, Interest::writable));
   EXPECT_EQ(look(), Ready::writable);

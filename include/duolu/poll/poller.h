@@ -12,6 +12,15 @@
 //              threads and from signal handlers. Different pollers have nothing in common.
 //   Ownership  A poller belongs to whoever made it, until duolu_poller_free(). It never closes,
 //              reads or writes a registered descriptor. Strings that come back are constants.
+//              No call may follow duolu_poller_free(): the pointer is not checked. Where a garbage
+//              collector ends objects in its own order, the one that frees also has to make the
+//              others forget the pointer (tests/selectors/duolu_selectors.py does).
+//   Fork       In a forked child duolu_poller_free(), _remove() and _modify() leave what is the
+//              parent's alone, _wake() does nothing, and _add() and _wait() abort (P37).
+//   Files      Regular files, directories and devices such as /dev/null are always ready, and
+//              cannot be watched (-EPERM), as with epoll. A caller that has to take them (select and
+//              poll do) keeps them in a list of its own; while one on it is waited for, it waits
+//              with timeout 0 and reports those on the list as readable and writable itself.
 //   Time       Nanoseconds of CLOCK_MONOTONIC, in 64 bits.
 //
 //   struct duolu_poller* poller;
@@ -77,7 +86,9 @@ DUOLU_API const char* duolu_backend_name(size_t index);
 
 // Makes a poller and puts it into *made (NULL on failure).
 //   backend  a name from duolu_backend_name(); NULL or "auto": the first that works here
-//   batch    the most events one wait hands out, 1 to DUOLU_BATCH_MAX; 16 bytes each are allocated
+//   batch    the most events one wait hands out, 1 to DUOLU_BATCH_MAX; 16 bytes each are allocated.
+//            Who expects everything that is ready from one wait takes at least as many as there
+//            are registrations: of more, the rest comes with the next waits, in turns (P34)
 //   options  0 or DUOLU_RETURN_ON_SIGNAL
 // Errors: -EINVAL no such backend, batch or option, or `made` is NULL; -ENOSYS no backend works;
 // -EMFILE, -ENFILE no descriptor is left; -ENOMEM.
@@ -99,8 +110,8 @@ DUOLU_API int duolu_poller_fd(const struct duolu_poller* poller);
 // Starts to watch descriptor `fd`. `data` comes back in every event. *token (may be NULL) receives
 // the name of the registration: never 0, and never used again for another one. Its lower 32 bits
 // are small, dense numbers from 1, which are reused.
-// Errors: -EEXIST is registered here; -EBADF no open descriptor; -EPERM has no readiness (regular
-// file, directory, /dev/null); -EINVAL one of the poller's own, unknown interest or trigger;
+// Errors: -EEXIST is registered here; -EBADF no open descriptor; -EPERM is always ready (see Files
+// above); -EINVAL one of the poller's own, unknown interest or trigger;
 // -ENOSPC, -ENOMEM limits; -EMFILE the number is over what select can take (not on Linux).
 DUOLU_API int duolu_poller_add(struct duolu_poller* poller, int fd, uint32_t interest,
                                uint32_t trigger, uint64_t data, uint64_t* token);
@@ -135,8 +146,9 @@ DUOLU_API void duolu_poller_drained(struct duolu_poller* poller, uint64_t token,
 // back when a registration is removed or changed while they are visited: the caller passes over
 // tokens it has removed.
 // Errors: -EINVAL capacity, `events` is NULL, or a negative timeout other than DUOLU_FOREVER;
-// -EINTR with DUOLU_RETURN_ON_SIGNAL; others (-ENOMEM; -EINVAL from poll if RLIMIT_NOFILE was
-// lowered below the number of registrations) mean that the poller cannot wait any more.
+// -EINTR with DUOLU_RETURN_ON_SIGNAL; -ENOMEM, -ENOSPC, -EMFILE, -ENFILE: the kernel lacks memory
+// or descriptors, nothing is lost, and a later wait may succeed; -EBADF: somebody has closed one of
+// the poller's own descriptors, and none will.
 DUOLU_API int duolu_poller_wait(struct duolu_poller* poller, struct duolu_event* events,
                                 size_t capacity, int64_t timeout, int* woken);
 

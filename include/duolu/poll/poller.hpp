@@ -2,9 +2,10 @@
 // now.
 //
 // One thread: the one that calls wait() makes every other call too, except wake(), which any thread
-// and any signal handler may call. The numbered clauses are in docs/contracts.md; every backend
-// (select, poll, epoll) passes the same tests for them. A backend is one file in src/poll and one
-// line in backends.def; backends.hpp lists and makes them.
+// and any signal handler may call. One process: in a forked child remove() and the destructor leave
+// what is the parent's alone, add() and wait() abort (P37). The numbered clauses are in
+// docs/contracts.md; every backend (select, poll, epoll) passes the same tests for them. A backend
+// is one file in src/poll and one line in backends.def; backends.hpp lists and makes them.
 //
 //   auto poller = duolu::make_poller(duolu::real_kernel()).value();
 //   duolu::Token token = poller->add(fd, duolu::Interest::readable).value();
@@ -27,6 +28,7 @@
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/kernel/fd.hpp"
+#include "duolu/kernel/fork.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/poll/event.hpp"
 
@@ -34,7 +36,9 @@ namespace duolu {
 
 /// How a Poller behaves.
 struct PollerOptions {
-  /// The most events one wait() hands out, at least 1. Memory: 12 to 16 bytes each.
+  /// The largest `batch`.
+  static constexpr std::size_t max_batch = 1'048'576;
+  /// The most events one wait() hands out, 1 to max_batch. Memory: 12 to 16 bytes each.
   std::size_t batch = 256;
   /// wait() returns EINTR when a signal handler ran, instead of waiting on for the rest of the
   /// time.
@@ -144,10 +148,10 @@ class Poller {
   /// passed; never shorter, and nothing is reported twice in one batch. `immediately` only looks.
   /// The batch is valid until the next wait(); visit it whole, since an edge or oneshot report that
   /// is not visited is lost.
-  /// Errors: EINTR with `return_on_signal`; otherwise only what means that the poller is broken
-  /// (EINVAL where RLIMIT_NOFILE was lowered under poll's array) or that the kernel lacks memory or
-  /// descriptors (ENOMEM, ENOSPC, EMFILE, ENFILE): registrations are kept, nothing that was to be
-  /// reported is lost, and a later wait() goes on.
+  /// Errors: EINTR with `return_on_signal`; ENOMEM, ENOSPC, EMFILE, ENFILE where the kernel lacks
+  /// memory or descriptors: registrations are kept, nothing that was to be reported is lost, and a
+  /// later wait() may succeed. EBADF: one of the poller's own descriptors was closed by somebody
+  /// else, and no wait() will succeed.
   [[nodiscard]] Result<Batch> wait(Instant deadline);
 
   /// Makes the wait() under way, or else the next one, return. Any thread, any signal handler.
@@ -240,9 +244,13 @@ class Poller {
   std::size_t report_invalid(std::size_t count) noexcept;
   struct Sight {
     bool live = false;   ///< There is something to hand out.
-    bool stale = false;  ///< There is an event of a registration that was removed.
+    bool stale = false;  ///< The kernel holds what is no registration, or another one than ours.
   };
   Sight look(std::size_t count) noexcept;
+  /// Keeps of the first `count` reports those that are to be handed out; how many.
+  std::size_t keep_live(std::size_t count) noexcept;
+  /// Aborts in a forked child (P37).
+  void check_process() const noexcept;
   /// rebuild(), and if it fails, again by the next wait.
   Result<> renew();
   /// What to report of an event that is not to be taken as it is; 0 for nothing.
@@ -261,8 +269,9 @@ class Poller {
   std::vector<std::uint32_t> invalid_;  ///< Slots to report as invalid.
   std::vector<RawEvent> raw_;           ///< One more than a batch, for the wake-up.
   Fd wake_in_;
-  Fd wake_out_;    ///< A pipe's writing end; none with an eventfd.
-  int owner_ = 0;  ///< The process this poller works in.
+  Fd wake_out_;                               ///< A pipe's writing end; none with an eventfd.
+  int owner_ = 0;                             ///< The process this poller works in.
+  const std::uint32_t forks_ = fork_count();  ///< In that process.
   std::atomic<bool> wake_pending_{false};
 };
 
