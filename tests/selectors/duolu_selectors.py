@@ -87,6 +87,16 @@ def interest_of(events):
     )
 
 
+def end(library, poller):
+    """Frees a poller, and makes whoever has this object forget it.
+
+    The garbage collector ends the objects of a cycle in an order of its own: one that unregisters
+    in its __del__ may come after the selector.
+    """
+    pointer, poller.value = poller.value, None
+    library.duolu_poller_free(pointer)
+
+
 class DuoluSelector(selectors._BaseSelectorImpl):
     """One backend's selector; made by classes()."""
 
@@ -109,7 +119,7 @@ class DuoluSelector(selectors._BaseSelectorImpl):
         self._poller = made
         self._tokens = {}  # by descriptor
         self._events = (Event * self.batch)()
-        self._free = weakref.finalize(self, self.library.duolu_poller_free, made)
+        self._free = weakref.finalize(self, end, self.library, made)
 
     def register(self, fileobj, events, data=None):
         key = super().register(fileobj, events, data)
@@ -133,9 +143,9 @@ class DuoluSelector(selectors._BaseSelectorImpl):
 
     def unregister(self, fileobj):
         key = super().unregister(fileobj)
-        check(
-            self.library.duolu_poller_remove(self._poller, self._tokens.pop(key.fd))
-        )
+        token = self._tokens.pop(key.fd)
+        if self._poller:  # or it has been freed, and all registrations with it
+            check(self.library.duolu_poller_remove(self._poller, token))
         return key
 
     def modify(self, fileobj, events, data=None):
