@@ -1,10 +1,14 @@
 #include "duolu/task/frames.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <utility>
+#include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define DUOLU_POOLED_FRAMES 0
@@ -28,44 +32,152 @@ constexpr std::size_t grain = 16;
 constexpr std::size_t largest = 1024;  // what is larger is rare, and malloc's
 constexpr std::size_t chunk_size = 65'536;
 constexpr int most_at_once = 64;  // between a thread and the shared lists
+// Fewer frames than that are half a megabyte: not worth looking for what could be given back.
+constexpr std::ptrdiff_t few = 1024;
 
 struct Free {
   Free* next;
 };
-/// What is left of a chunk whose thread has ended.
-struct Rest {
-  Rest* next;
-  std::size_t size;
-};
-static_assert(sizeof(Rest) <= grain);
+using FreeLists = std::array<Free*, largest / grain + 1>;
 
-/// The lists, and the rest of the newest chunk. Trivial, so that reaching it takes no call.
+/// The front of 64 KiB that frames of any size are cut from.
+struct alignas(grain) Chunk {
+  Chunk* next_left = nullptr;  ///< In Shared::left.
+  std::uint32_t used = sizeof(Chunk);
+  std::uint32_t frames = 0;  ///< That were cut from it.
+  std::uint32_t found = 0;   ///< Of these, free: while collect() counts.
+  bool has_thread = false;   ///< That cuts from it.
+
+  [[nodiscard]] bool fits(std::size_t size) const noexcept { return chunk_size - used >= size; }
+  void* cut(std::size_t size) noexcept {
+    void* const frame = reinterpret_cast<char*>(this) + used;
+    used += static_cast<std::uint32_t>(size);
+    ++frames;
+    return frame;
+  }
+};
+static_assert(alignof(Chunk) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+
+/// The lists, and the chunk that is cut from. Trivial, so that reaching it takes no call.
 struct Lists {
-  std::array<Free*, largest / grain + 1> free;
-  char* rest;
-  std::size_t rest_size;
+  FreeLists free;
+  Chunk* chunk;
 };
 constinit thread_local Lists lists{};
-/// Who has given so many more frames than it took gets them from others, and they get them back.
-constinit thread_local std::ptrdiff_t hand_on_below = 0;
+/// With fewer frames in use than that, there may be something to give back; see look().
+constinit thread_local std::ptrdiff_t look_below = 0;
 
-/// All chunks, so that leak checkers find them, and what no thread has: of those that have ended,
-/// and of those that get the frames of others.
+/// All chunks, and what no thread has: of those that have ended, and of those that get the frames
+/// of others. Everything with the lock.
 struct Shared {
   std::mutex mutex;
-  Free* chunks = nullptr;
-  std::array<Free*, largest / grain + 1> orphans{};
-  Rest* rests = nullptr;
+  std::vector<Chunk*> chunks;  ///< By address.
+  FreeLists orphans{};
+  std::size_t orphaned = 0;         ///< Frames in them.
+  std::size_t collect_above = few;  ///< When there are so many.
+  Chunk* left = nullptr;            ///< Those whose thread has ended.
 
-  /// With the lock.
+  Chunk& chunk_of(const void* frame) noexcept {
+    return **std::prev(std::upper_bound(chunks.begin(), chunks.end(), frame, std::less<>()));
+  }
+
+  /// Gives back the chunks of which every frame is in the lists of this thread or in `orphans`.
+  /// Whether there were any.
+  bool collect() noexcept {
+    for (const FreeLists* all : {&lists.free, &orphans})
+      for (const Free* frame : *all)
+        for (; frame != nullptr; frame = frame->next) ++chunk_of(frame).found;
+    const auto unused = [](const Chunk& chunk) {
+      return chunk.found == chunk.frames && (!chunk.has_thread || &chunk == lists.chunk);
+    };
+    const bool any = std::any_of(chunks.begin(), chunks.end(),
+                                 [&](const Chunk* chunk) { return unused(*chunk); });
+    if (any) {
+      orphaned = 0;
+      for (FreeLists* all : {&lists.free, &orphans})
+        for (Free*& first : *all)
+          for (Free** link = &first; *link != nullptr;) {
+            if (unused(chunk_of(*link))) {
+              *link = (*link)->next;
+            } else {
+              link = &(*link)->next;
+              if (all == &orphans) ++orphaned;
+            }
+          }
+      for (Chunk** link = &left; *link != nullptr;)
+        if (unused(**link))
+          *link = (*link)->next_left;
+        else
+          link = &(*link)->next_left;
+    }
+    auto kept = chunks.begin();
+    Chunk* const own = lists.chunk;
+    for (Chunk* const chunk : chunks) {
+      if (unused(*chunk)) {
+        if (chunk == own) lists.chunk = nullptr;
+        ::operator delete(chunk);
+      } else {
+        chunk->found = 0;
+        *kept++ = chunk;
+      }
+    }
+    chunks.erase(kept, chunks.end());
+    collect_above = std::max<std::size_t>(few, 2 * orphaned);
+    return any;
+  }
+
   void take_lists() noexcept {
     for (std::size_t i = 0; i < lists.free.size(); ++i) {
       while (Free* const frame = lists.free[i]) {
         lists.free[i] = frame->next;
         frame->next = orphans[i];
         orphans[i] = frame;
+        ++orphaned;
       }
     }
+    if (orphaned > collect_above) collect();
+  }
+
+  /// The first of as many as one thread takes at once, linked; null if there is none.
+  Free* give_orphans(std::size_t index) noexcept {
+    Free* const first = orphans[index];
+    if (first == nullptr) return nullptr;
+    Free* last = first;
+    --orphaned;
+    for (int i = 1; i < most_at_once && last->next != nullptr; ++i) {
+      last = last->next;
+      --orphaned;
+    }
+    orphans[index] = std::exchange(last->next, nullptr);
+    return first;
+  }
+
+  /// Has this thread cut from a chunk with room for `size`. What was left of the one before, less
+  /// than a frame, is not used until all of it is free.
+  void change_chunk(std::size_t size) {
+    Chunk** link = &left;
+    while (*link != nullptr && !(*link)->fits(size)) link = &(*link)->next_left;
+    Chunk* next = *link;
+    if (next != nullptr)
+      *link = std::exchange(next->next_left, nullptr);
+    else
+      next = make_chunk();
+    next->has_thread = true;
+    if (lists.chunk != nullptr) lists.chunk->has_thread = false;
+    lists.chunk = next;
+  }
+  Chunk* make_chunk() {
+    if (chunks.size() == chunks.capacity()) chunks.reserve(2 * chunks.size() + 16);
+    auto* const chunk = new (::operator new(chunk_size)) Chunk;
+    chunks.insert(std::upper_bound(chunks.begin(), chunks.end(), chunk, std::less<>()), chunk);
+    return chunk;
+  }
+  /// What is left of the chunk of this thread is for one that runs out.
+  void leave_chunk() noexcept {
+    if (lists.chunk == nullptr) return;
+    lists.chunk->has_thread = false;
+    lists.chunk->next_left = std::exchange(left, lists.chunk);
+    lists.chunk = nullptr;
   }
 };
 Shared& shared() {
@@ -80,52 +192,59 @@ struct Heir {
   Heir& operator=(const Heir&) = delete;
   ~Heir() {
     const std::scoped_lock guard(shared().mutex);
+    shared().leave_chunk();
     shared().take_lists();
-    if (lists.rest_size == 0) return;
-    shared().rests = new (lists.rest) Rest{shared().rests, lists.rest_size};
-    lists.rest_size = 0;
+    if (shared().orphaned > few) shared().collect();
   }
 };
 void leave_to_heirs() { static thread_local const Heir heir; }
+
+/// Without memory for another chunk, a larger frame serves as well.
+void* take_larger(std::size_t index) noexcept {
+  for (FreeLists* all : {&lists.free, &shared().orphans})
+    for (std::size_t i = index; i < all->size(); ++i) {
+      Free*& first = (*all)[i];
+      if (first == nullptr) continue;
+      if (all == &shared().orphans) --shared().orphaned;
+      return std::exchange(first, first->next);
+    }
+  return nullptr;
+}
 
 [[gnu::noinline, gnu::cold]] void* refill(std::size_t index) {
   leave_to_heirs();
   const std::size_t size = index * grain;
   const std::scoped_lock guard(shared().mutex);
-  if (Free* const orphans = shared().orphans[index]) {
-    Free* last = orphans;
-    for (int i = 1; i < most_at_once && last->next != nullptr; ++i) last = last->next;
-    shared().orphans[index] = std::exchange(last->next, nullptr);
+  if (in_use >= few) look_below = std::max(look_below, in_use / 4);
+  if (Free* const orphans = shared().give_orphans(index)) {
     lists.free[index] = orphans->next;
     return orphans;
   }
-  if (lists.rest_size < size) {  // what was left of the last chunk, less than a frame, is given up
-    Rest** found = &shared().rests;
-    while (*found != nullptr && (*found)->size < size) found = &(*found)->next;
-    if (Rest* const rest = *found) {
-      *found = rest->next;
-      lists.rest = reinterpret_cast<char*>(rest);
-      lists.rest_size = rest->size;
-    } else {
-      void* const chunk = ::operator new(chunk_size);
-      shared().chunks = new (chunk) Free{shared().chunks};
-      lists.rest = static_cast<char*>(chunk) + grain;
-      lists.rest_size = chunk_size - grain;
+  if (lists.chunk == nullptr || !lists.chunk->fits(size)) {
+    try {
+      shared().change_chunk(size);
+    } catch (const std::bad_alloc&) {
+      if (void* const frame = take_larger(index)) return frame;
+      if (!shared().collect()) throw;
+      shared().change_chunk(size);
     }
   }
-  void* const frame = lists.rest;
-  lists.rest += size;
-  lists.rest_size -= size;
-  return frame;
+  return lists.chunk->cut(size);
 }
 
-[[gnu::noinline, gnu::cold]] void hand_on() noexcept {
+/// A thread that has given far more frames than it took gets them from others, and they get them
+/// back. In any other a crowd has left: what it took is given back when a quarter of its frames is
+/// in use, and then, with few, as each quarter of them ends, for one frame keeps a whole chunk.
+[[gnu::noinline, gnu::cold]] void look() noexcept {
   leave_to_heirs();
-  if (hand_on_below < 0) {
-    const std::scoped_lock guard(shared().mutex);
-    shared().take_lists();
+  const std::scoped_lock guard(shared().mutex);
+  if (in_use >= 0) {
+    (void)shared().collect();
+    look_below = in_use >= few ? in_use / 4 : in_use - in_use / 4;
+  } else {
+    if (look_below < 0) shared().take_lists();
+    look_below = in_use - most_at_once;
   }
-  hand_on_below = in_use - most_at_once;
 }
 
 #endif
@@ -150,16 +269,23 @@ void* take_frame(std::size_t size) {
 }
 
 void give_frame(void* frame, std::size_t size) noexcept {
-  const bool wandered = --in_use < hand_on_below;
+  const bool looks = --in_use < look_below;
   const std::size_t index = (size + grain - 1) / grain;
   if (index >= lists.free.size()) [[unlikely]]
     return ::operator delete(frame, size);
   lists.free[index] = new (frame) Free{lists.free[index]};
-  if (wandered) [[unlikely]]
-    hand_on();
+  if (looks) [[unlikely]]
+    look();
+}
+
+bool trim_frames() noexcept {
+  const std::scoped_lock guard(shared().mutex);
+  return shared().collect();
 }
 
 #else
+
+bool trim_frames() noexcept { return false; }
 
 void* take_frame(std::size_t size) {
   void* const frame = ::operator new(size);

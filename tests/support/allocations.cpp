@@ -1,6 +1,9 @@
 #include "support/allocations.hpp"
 
+#include <malloc.h>
+
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 
@@ -8,12 +11,35 @@ namespace {
 
 thread_local bool counted = false;
 thread_local bool failing = false;
+thread_local bool limited = false;
+thread_local std::ptrdiff_t left_of_the_limit = 0;
 std::atomic<std::uint64_t> calls{0};
 
+void* take(std::size_t size) noexcept {
+  if (failing) return nullptr;
+  if (limited && left_of_the_limit < static_cast<std::ptrdiff_t>(size)) return nullptr;
+  void* const memory = std::malloc(size != 0 ? size : 1);
+  if (limited) left_of_the_limit -= static_cast<std::ptrdiff_t>(::malloc_usable_size(memory));
+  return memory;
+}
+void release(void* memory) noexcept {
+  if (limited) left_of_the_limit += static_cast<std::ptrdiff_t>(::malloc_usable_size(memory));
+  std::free(memory);
+}
+
+/// As the standard says: while there is a handler, it may find some.
 void* allocate_or_null(std::size_t size) noexcept {
   if (counted) calls.fetch_add(1, std::memory_order_relaxed);
-  if (failing) return nullptr;
-  return std::malloc(size != 0 ? size : 1);
+  for (;;) {
+    if (void* memory = take(size)) return memory;
+    const std::new_handler handler = std::get_new_handler();
+    if (handler == nullptr) return nullptr;
+    try {
+      handler();
+    } catch (const std::bad_alloc&) {
+      return nullptr;
+    }
+  }
 }
 void* allocate(std::size_t size) {
   if (void* memory = allocate_or_null(size)) return memory;
@@ -34,10 +60,10 @@ void* allocate(std::size_t size) {
 [[gnu::noinline]] void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
   return allocate_or_null(size);
 }
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { release(memory); }
+[[gnu::noinline]] void operator delete[](void* memory) noexcept { release(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { release(memory); }
+[[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { release(memory); }
 
 namespace duolu::test {
 
@@ -45,6 +71,12 @@ CountsAllocations::CountsAllocations() noexcept { counted = true; }
 CountsAllocations::~CountsAllocations() { counted = false; }
 FailsAllocations::FailsAllocations() noexcept { failing = true; }
 FailsAllocations::~FailsAllocations() { failing = false; }
+LimitsAllocations::LimitsAllocations(std::size_t bytes) noexcept {
+  left_of_the_limit = static_cast<std::ptrdiff_t>(bytes);
+  limited = true;
+}
+LimitsAllocations::~LimitsAllocations() { limited = false; }
+std::ptrdiff_t LimitsAllocations::left() noexcept { return left_of_the_limit; }
 std::uint64_t allocations() noexcept { return calls.load(); }
 
 }  // namespace duolu::test

@@ -2,6 +2,7 @@
 // in the whole program (allocations.cpp).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace duolu::test {
@@ -22,6 +23,17 @@ class FailsAllocations {
   FailsAllocations(const FailsAllocations&) = delete;
   FailsAllocations& operator=(const FailsAllocations&) = delete;
   ~FailsAllocations();
+};
+
+/// While one lives in a thread, what that thread has may not grow by more than so many bytes.
+class LimitsAllocations {
+ public:
+  explicit LimitsAllocations(std::size_t bytes) noexcept;
+  LimitsAllocations(const LimitsAllocations&) = delete;
+  LimitsAllocations& operator=(const LimitsAllocations&) = delete;
+  ~LimitsAllocations();
+  /// Of them, in this thread.
+  [[nodiscard]] static std::ptrdiff_t left() noexcept;
 };
 
 /// What has been counted so far, in all threads.
