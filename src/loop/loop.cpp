@@ -122,7 +122,7 @@ void Loop::work(bool woken) {
 
 template <bool watched>
 std::uint64_t Loop::run_timers() {
-  if (timers_.size() == 0) return 0;
+  if (timers_.next() == never) return 0;
   const Instant now = watched ? watch_->since : kernel().now();
   // All that are due first: who goes on may arm one that is due at once, and it waits.
   std::uint64_t due = 0;
@@ -195,35 +195,43 @@ void Loop::run_wake_waiters() {
 
 template <bool watched>
 void Loop::run_posted() {
-  std::size_t called = 0;
+  detail::Parked* arrived = nullptr;
+  const bool left = called_ < work_.size();  // an exception has left some, which goes first
+  {
+    const std::scoped_lock guard(mutex_);
+    arrived = std::exchange(first_arrived_, nullptr);
+    if (!left) work_.swap(posted_);
+  }
+  while (arrived != nullptr) ready_.push(*std::exchange(arrived, arrived->next));
+  call_work<watched>();
+  if (!left) return;
+  {
+    const std::scoped_lock guard(mutex_);
+    work_.swap(posted_);
+  }
+  call_work<watched>();
+}
+
+template <bool watched>
+void Loop::call_work() {
   try {
-    detail::Parked* arrived = nullptr;
-    {
-      const std::scoped_lock guard(mutex_);
-      if (!work_.empty()) work_.reserve(work_.size() + posted_.size());  // may throw, and then now
-      arrived = std::exchange(first_arrived_, nullptr);
-      if (work_.empty()) {
-        work_.swap(posted_);
-      } else {  // an exception has left some, which goes first
-        for (auto& each : posted_) work_.push_back(std::move(each));
-        posted_.clear();
-      }
-    }
-    while (arrived != nullptr) ready_.push(*std::exchange(arrived, arrived->next));
-    while (called < work_.size()) {
-      if constexpr (watched) goes_on(Stall::Cause::post, nullptr, work_[called].where);
-      work_[called++].work();
+    while (called_ < work_.size()) {
+      Posted one = std::move(work_[called_++]);
+      ++statistics_.posts;
+      if constexpr (watched) goes_on(Stall::Cause::post, nullptr, one.where);
+      one.work();
       if constexpr (watched) let_go();
     }
-    work_.clear();
-    statistics_.posts += called;
   } catch (...) {
-    statistics_.posts += called;
     if constexpr (watched) let_go();
-    work_.erase(work_.begin(), work_.begin() + static_cast<std::ptrdiff_t>(called));
     engine_.wake();  // for the rest
     throw;
   }
+  called_ = 0;
+  if (work_.capacity() <= most_posts_kept)
+    work_.clear();
+  else
+    work_ = std::vector<Posted>();
 }
 
 template <bool watched>

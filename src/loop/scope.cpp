@@ -98,8 +98,8 @@ void Scope::failed(std::exception_ptr exception) noexcept {
 void Scope::body_ended() noexcept {
   Strand* const strand = std::exchange(body_, nullptr);
   if (!std::exchange(interrupts_, false)) return;
-  strand->end_interrupt();
-  // This one was in the body of others, which may have failed too. (Scopes are the only groups.)
+  if (strand->end_interrupt()) return;
+  // This one was in the body of many that failed too. (Scopes are the only groups.)
   const ReadyQueue* const queue = strand->ready();
   for (const Group* each = queue != nullptr ? queue->groups() : nullptr; each != nullptr;
        each = each->next())

@@ -1,6 +1,7 @@
 // Clauses LO1 to LO7, LO9 and LO10, and SC1 to SC6, on every backend.
 #include "duolu/loop/loop.hpp"
 
+#include <malloc.h>
 #include <poll.h>
 #include <time.h>
 
@@ -419,6 +420,38 @@ TEST_P(LoopTest, LO6_work_that_throws_ends_the_turn_and_the_rest_is_called_in_th
   EXPECT_EQ(order, (std::vector{1, 2, 3}));
 }
 
+/// Counts how often it is moved, and throws when it is called.
+struct Thrower {
+  explicit Thrower(int& of) noexcept : moves(of) {}
+  Thrower(Thrower&& other) noexcept : moves(other.moves) { ++moves; }
+  void operator()() const { throw std::runtime_error("posted"); }
+  int& moves;
+};
+
+TEST_P(LoopTest, LO6_what_waits_behind_work_that_throws_stays_where_it_is) {
+  constexpr int posts = 1000;
+  int moves = 0;
+  for (int i = 0; i < posts; ++i) loop.post(Thrower(moves));
+  const int before = moves;
+  for (int i = 0; i < posts; ++i) EXPECT_THROW((void)loop.turn(immediately), std::runtime_error);
+  EXPECT_LE(moves - before, 4 * posts);
+  EXPECT_EQ(loop.statistics().posts, static_cast<std::uint64_t>(posts));
+}
+
+TEST_P(LoopTest, LO5_room_for_many_posts_is_not_kept) {
+  constexpr int posts = 200'000;
+  const auto allocated = [] {
+    const auto all = ::mallinfo2();
+    return static_cast<std::ptrdiff_t>(all.uordblks + all.hblkhd);
+  };
+  const std::ptrdiff_t before = allocated();
+  int called = 0;
+  for (int i = 0; i < posts; ++i) loop.post([&] { ++called; });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_EQ(called, posts);
+  EXPECT_LT(allocated() - before, 1'000'000);  // it was some 10 MB
+}
+
 TEST_P(LoopTest, LO6_work_that_throws_cancels_the_task_and_run_throws) {
   int cancelled = 0;
   std::string what;
@@ -627,6 +660,84 @@ TEST_P(LoopTest, SC3_scopes_within_the_body_are_cancelled_and_end_no_cancelling_
   })),
                std::runtime_error);
   EXPECT_EQ(cancelled, 6);
+}
+
+/// A scope in the body of a scope, and so on, `depth` in all. All of `fail` fail while the
+/// innermost body waits; each body is cancelled until its own scope, and the failed ones around it,
+/// have ended.
+Task<> nest(Loop* on, std::vector<bool> fail, std::size_t depth, Flag* failed, int* cancelled) {
+  try {
+    co_await with_scope([&](Scope& scope) -> Task<> {
+      if (fail[depth])
+        scope.spawn([](Flag* when) -> Task<> {
+          (void)co_await when->wait();
+          throw std::runtime_error("one of many");
+        }(failed));
+      if (depth + 1 < fail.size()) {
+        co_await nest(on, fail, depth + 1, failed, cancelled);
+      } else {
+        failed->set();
+        (void)co_await sleep(*on, 1h);
+      }
+      bool around = false;
+      for (std::size_t i = 0; i <= depth; ++i) around = around || fail[i];
+      if ((co_await this_strand())->cancelled() != around) co_return;
+      ++*cancelled;
+    });
+  } catch (const std::runtime_error&) {
+  }
+}
+
+TEST_P(LoopTest, SC3_bodies_within_each_other_are_cancelled_as_long_as_one_around_them_has_failed) {
+  constexpr std::size_t depth = 6;
+  for (unsigned which = 1; which < 1U << depth; ++which) {
+    SCOPED_TRACE(which);
+    std::vector<bool> fail;
+    for (std::size_t i = 0; i < depth; ++i) fail.push_back((which >> i & 1U) != 0);
+    Flag failed;
+    int right = 0;
+    loop.run(nest(&loop, fail, 0, &failed, &right));
+    EXPECT_EQ(right, static_cast<int>(depth));
+  }
+}
+
+Task<> fail_when(Flag* flag) {
+  (void)co_await flag->wait();
+  throw std::runtime_error("all at once");
+}
+Task<> have_a_scope_that_fails(Flag* flag) {
+  try {
+    co_await with_scope([flag](Scope& scope) -> Task<> {
+      scope.spawn(fail_when(flag));
+      (void)co_await flag->wait();
+    });
+  } catch (const std::runtime_error&) {
+  }
+}
+
+/// What it costs this thread that so many scopes fail at once.
+Duration cost_of_failing(Loop& loop, int scopes) {
+  Flag flag;
+  timespec before{};
+  loop.run(with_scope([&](Scope& all) -> Task<> {
+    for (int i = 0; i < scopes; ++i) all.spawn(have_a_scope_that_fails(&flag));
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &before);
+    flag.set();
+    co_return;
+  }));
+  timespec now{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return std::chrono::seconds(now.tv_sec - before.tv_sec) +
+         std::chrono::nanoseconds(now.tv_nsec - before.tv_nsec);
+}
+
+// In processor time, which others on the machine change little, and far from either: 8 times as
+// many cost some 8 times as much, or 64 times if each looks at all the others.
+TEST_P(LoopTest, SC3_scopes_that_fail_at_once_do_not_look_at_each_other) {
+  constexpr int few = 2000;
+  Duration cheapest = Duration::max();
+  for (int i = 0; i < 3; ++i) cheapest = std::min(cheapest, cost_of_failing(loop, few));
+  EXPECT_LT(cost_of_failing(loop, 8 * few) / 30, cheapest);
 }
 
 TEST_P(LoopTest, SC3_who_is_cancelled_from_outside_meanwhile_stays_cancelled) {

@@ -274,6 +274,9 @@ class Loop {
   /// little, and few enough that what waits outside does not wait for long.
   static constexpr int most_woken = 256;
 
+  /// Room for how many posts is kept for the next ones.
+  static constexpr std::size_t most_posts_kept = 1024;
+
   struct Posted {
     std::move_only_function<void()> work;
     std::source_location where;
@@ -305,6 +308,8 @@ class Loop {
   void run_ready();
   template <bool watched>
   void run_posted();
+  template <bool watched>
+  void call_work();
   void work_watched(bool woken);
   // Around everybody who goes on, under a watch.
   void goes_on(Stall::Cause cause, detail::TaskPromise* task,
@@ -325,6 +330,7 @@ class Loop {
   std::mutex mutex_;                     ///< Of posted_.
   std::vector<Posted> posted_;
   std::vector<Posted> work_;      ///< Taken from posted_, to be called.
+  std::size_t called_ = 0;        ///< How many of work_ have been.
   std::unique_ptr<Watch> watch_;  ///< Null: nobody watches.
   detail::Parked* first_arrived_ = nullptr;
   detail::Parked* last_arrived_ = nullptr;

@@ -85,7 +85,7 @@ struct Parked {
 
 /// Those that go on next. Belongs to whoever runs the strands that point to it, and outlives their
 /// tasks. (Aligned for what strands keep in the low bits of its address.)
-class alignas(8) ReadyQueue {
+class alignas(16) ReadyQueue {
  public:
   /// `owner` is whose it is, for awaitables that know who runs their strand.
   explicit ReadyQueue(void* owner = nullptr) noexcept : owner_(owner) {}

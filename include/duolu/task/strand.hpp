@@ -40,13 +40,29 @@ class Strand {
   Strand& operator=(const Strand&) = delete;
 
   [[nodiscard]] bool cancelled() const noexcept {
-    return (ready_and_bits_ & (cancelled_bit | interrupted_bit)) != 0;
+    return (ready_and_bits_ & (cancelled_bit | interrupts_bits)) != 0;
   }
-  void cancel() noexcept { cancel_by(cancelled_bit); }
+  void cancel() noexcept {
+    const bool before = cancelled();
+    ready_and_bits_ |= cancelled_bit;
+    if (!before) abandon();
+  }
   /// For scopes, whose body is cancelled and not what comes after it: cancelled until
-  /// end_interrupt(), and after it only if cancel() was called too.
-  void interrupt() noexcept { cancel_by(interrupted_bit); }
-  void end_interrupt() noexcept { ready_and_bits_ &= ~interrupted_bit; }
+  /// end_interrupt(), and after it only if cancel() was called too, or another interrupt() has not
+  /// been ended.
+  void interrupt() noexcept {
+    const bool before = cancelled();
+    if ((ready_and_bits_ & interrupts_bits) != interrupts_bits) ready_and_bits_ += one_interrupt;
+    if (!before) abandon();
+  }
+  /// Ends one interrupt(). False if there were more than are counted: then all are ended, and the
+  /// others are to be made again.
+  [[nodiscard]] bool end_interrupt() noexcept {
+    const std::uintptr_t interrupts = ready_and_bits_ & interrupts_bits;
+    const bool counted = interrupts != interrupts_bits;
+    ready_and_bits_ -= counted ? one_interrupt : interrupts;
+    return counted;
+  }
 
   /// For whoever runs tasks, before the task begins: where it queues when another task wakes it.
   /// With null, or without this call, it must not wait for other tasks in what ready.hpp carries.
@@ -96,13 +112,12 @@ class Strand {
   // In the low bits of the address of the queue, since every connection has a strand.
   static constexpr std::uintptr_t cancelled_bit = 1;
   static constexpr std::uintptr_t named_bit = 2;
-  static constexpr std::uintptr_t interrupted_bit = 4;
-  static constexpr std::uintptr_t all_bits = cancelled_bit | named_bit | interrupted_bit;
+  static constexpr std::uintptr_t one_interrupt = 4;
+  static constexpr std::uintptr_t interrupts_bits = 12;  // how many; 3: more than 2
+  static constexpr std::uintptr_t all_bits = cancelled_bit | named_bit | interrupts_bits;
 
-  void cancel_by(std::uintptr_t bit) noexcept {
-    const bool before = cancelled();
-    ready_and_bits_ |= bit;
-    if (!before && kind_ != nullptr) kind_->abandon(*this, subject_);
+  void abandon() noexcept {
+    if (kind_ != nullptr) kind_->abandon(*this, subject_);
   }
 
   const WaitKind* kind_ = nullptr;
