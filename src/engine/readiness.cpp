@@ -58,9 +58,8 @@ class ReadinessEngine final : public Engine {
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
   ~ReadinessEngine() override {
     DUOLU_CHECK_UNLESS_EXITING(open_ == 0);
-    std::size_t back = 0;
-    for (; spare_ != nullptr; ++back) ::operator delete(std::exchange(spare_, spare_->next));
-    DUOLU_CHECK_UNLESS_EXITING(back == made_);
+    while (spare_ != nullptr) drop_spare();
+    DUOLU_CHECK_UNLESS_EXITING(made_ == 0);
   }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
@@ -97,6 +96,8 @@ class ReadinessEngine final : public Engine {
     kernel().close(std::exchange(descriptor.fd, -1));
     push_free(descriptor);
     --open_;
+    // Those who are left need no more buffers than they are.
+    while (made_ > open_ && spare_ != nullptr) drop_spare();
   }
 
   bool start_send(Descriptor& descriptor) override {
@@ -237,7 +238,9 @@ class ReadinessEngine final : public Engine {
     give_back(buffer);
   }
 
-  [[nodiscard]] bool can_lend() const noexcept { return spare_ != nullptr || made_ < buffers_; }
+  [[nodiscard]] bool can_lend() const noexcept {
+    return spare_ != nullptr || made_ == 0 || (made_ < buffers_ && !no_memory_);
+  }
   /// A buffer to lend; null if all are lent, or there is no memory for one more.
   LentBuffer* lend() noexcept {
     if (spare_ == nullptr) [[unlikely]]
@@ -255,14 +258,21 @@ class ReadinessEngine final : public Engine {
   [[gnu::noinline, gnu::cold]] LentBuffer* make_buffer() noexcept {
     if (made_ == buffers_) return nullptr;
     void* const memory = ::operator new(sizeof(LentBuffer) + buffer_size(), std::nothrow);
-    if (memory == nullptr) return nullptr;
+    no_memory_ = memory == nullptr;
+    if (no_memory_) return nullptr;
     static_assert(alignof(LentBuffer) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
     ++made_;
     return new (memory) LentBuffer{.engine = this, .next = nullptr, .size = 0};
   }
 
+  void drop_spare() noexcept {
+    ::operator delete(std::exchange(spare_, spare_->next));
+    --made_;
+  }
+
   /// Lets those go on who wait for a buffer, as far as there are any.
   [[gnu::noinline, gnu::cold]] void feed() {
+    no_memory_ = false;
     while (starved_ != nullptr && can_lend()) {
       Op& op = *starved_;
       forget_starved(op);
@@ -416,8 +426,13 @@ class ReadinessEngine final : public Engine {
   }
   bool receive_lent(Descriptor& descriptor, Op& op) {
     if (!borrow(op)) {
-      op.result = -ENOMEM;
-      return true;
+      if (made_ == 0) return ended_with(op, -ENOMEM);
+      op.state = Op::State::starved;  // until one of the others comes back; it was the first
+      op.previous = nullptr;
+      op.next = starved_;
+      (starved_ == nullptr ? last_starved_ : starved_->previous) = &op;
+      starved_ = &op;
+      return false;
     }
     const bool ended = advance_recv(descriptor, op);
     if (!ended || op.result <= 0) give_back(LentBuffer::of(op.data));
@@ -641,12 +656,14 @@ class ReadinessEngine final : public Engine {
   bool changed_ = false;            ///< What is asked for, since the last wait.
   const int budget_;
   int left_;
-  std::deque<Descriptor> descriptors_;  ///< Never move.
-  Op* free_ = nullptr;                  ///< Of those that are closed, linked.
-  std::size_t open_ = 0;                ///< How many are not.
-  const std::size_t buffers_;           ///< Most there may be.
-  std::size_t made_ = 0;                ///< There are, but for those that stalled peers have.
-  Op* starved_ = nullptr;               ///< Those who wait for a buffer, in order.
+  // Never move, and are never given back: a strand may look at one it has waited for (Strand).
+  std::deque<Descriptor> descriptors_;
+  Op* free_ = nullptr;         ///< Of those that are closed, linked.
+  std::size_t open_ = 0;       ///< How many are not.
+  const std::size_t buffers_;  ///< Most there may be.
+  std::size_t made_ = 0;       ///< There are, but for those that stalled peers have.
+  bool no_memory_ = false;     ///< For one more, since the last wait.
+  Op* starved_ = nullptr;      ///< Those who wait for a buffer, in order.
   Op* last_starved_ = nullptr;
 };
 

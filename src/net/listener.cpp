@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
-#include "duolu/loop/within.hpp"
+#include "duolu/task/flag.hpp"
 #include "open_descriptor.hpp"
 
 namespace duolu {
@@ -18,6 +19,11 @@ Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexc
   // Not with the same errors as accept(2): this connection is lost, and out of the backlog.
   if (!opened) return fail(make_error_code(StreamError::refused));
   return Stream(**opened);
+}
+
+Result<Fd> detail::AcceptFdRequest::result(const Descriptor& descriptor) noexcept {
+  if (descriptor.in.result < 0) return fail(-descriptor.in.result);
+  return Fd(descriptor.engine->kernel(), descriptor.in.result);
 }
 
 Result<Listener> Listener::open(Loop& loop, const Address& address) {
@@ -41,7 +47,8 @@ AcceptError accept_error(std::error_code error) noexcept {
     case EMFILE:
     case ENFILE:
     case ENOBUFS:
-    case ENOMEM: return AcceptError::resources;
+    case ENOMEM:
+    case ENOSPC: return AcceptError::resources;
     case ECONNABORTED:
     case EPROTO:
     case ENOPROTOOPT:
@@ -55,27 +62,82 @@ AcceptError accept_error(std::error_code error) noexcept {
   }
 }
 
-Task<Result<Stream>> Acceptor::next() {
-  for (;;) {
-    Result<Stream> stream = co_await listener_.accept();
-    if (stream) {
-      pause_ = least_pause;
-      co_return stream;
+struct Acceptor::Pause : Loop::Alarm {
+  explicit Pause(Acceptor& acceptor) : of(acceptor) {
+    ring = [](Loop::Alarm& due) {
+      auto& self = static_cast<Pause&>(due);
+      self.over = true;
+      self.of.freed_.set();
+    };
+    of.loop_.arm(*this, never);
+  }
+  Pause(const Pause&) = delete;
+  Pause& operator=(const Pause&) = delete;
+  ~Pause() { of.loop_.disarm(*this); }
+
+  void begin(Instant until) noexcept {
+    over = false;
+    try {
+      of.loop_.arm(*this, until);
+    } catch (const std::bad_alloc&) {
+      // When it rang, others took its place, and there is no memory for one more: freed() is called
+      // when they give it back.
     }
-    const std::error_code error = stream.error();
-    if (error == std::errc::operation_canceled) co_return stream;
+  }
+
+  Acceptor& of;
+  bool over = false;
+};
+
+Task<Result<Stream>> Acceptor::next() {
+  Pause pause(*this);
+  for (;;) {
+    // First: what is freed while the connection is being accepted may be what it lacked.
+    freed_.reset();
+    std::error_code error;
+    if (!accepted_) {
+      Result<Fd> accepted = co_await listener_.accept_fd();
+      if (accepted)
+        accepted_ = std::move(*accepted);
+      else
+        error = accepted.error();
+    }
+    if (!error && may_) error = may_();
+    if (!error) {
+      Result<Stream> stream = open_accepted();
+      if (stream) {
+        pause_ = least_pause;
+        co_return stream;
+      }
+      error = stream.error();
+    }
+    if (error == std::errc::operation_canceled) co_return fail(error);
     if (report_) report_(error);
     if (accept_error(error) == AcceptError::connection) continue;
-    freed_.reset();
-    (void)co_await within(loop_, pause_, until_freed());
-    pause_ = std::min(pause_ * 2, most_pause);
+    pause.begin(after(loop_.kernel().now(), pause_));
+    const bool woken = co_await freed_.wait();
+    if (!woken) co_return fail(ECANCELED);
+    if (pause.over) pause_ = std::min(pause_ * 2, most_pause);
+    pause.begin(never);
   }
 }
 
-Task<Result<>> Acceptor::until_freed() {
-  const bool freed = co_await freed_.wait();
-  if (!freed) co_return fail(ECANCELED);
-  co_return Result<>();
+/// What the engine has no room for stays accepted_; any other error ends the connection.
+Result<Stream> Acceptor::open_accepted() noexcept {
+  const Descriptor& listener = *listener_.descriptor_;
+  std::error_code error = errno_code(ENOMEM);
+  try {
+    const Result<Descriptor*> opened = listener.engine->open(accepted_.get(), listener.kind);
+    if (opened) {
+      (void)accepted_.release();
+      return Stream(**opened);
+    }
+    error = opened.error();
+  } catch (const std::bad_alloc&) {
+  }
+  if (accept_error(error) == AcceptError::resources) return fail(error);
+  accepted_.reset();
+  return fail(make_error_code(StreamError::refused));
 }
 
 }  // namespace duolu

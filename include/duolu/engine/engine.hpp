@@ -28,7 +28,7 @@
 //   EN9  recv_lent() receives into a buffer of the engine's, which is lent with the result (not
 //        with 0 or an error) until give_back() or send_lent(). There is a limit of buffers; who
 //        would need one more waits for it, in order. Where there is no memory for one that the
-//        limit allows, it ends with -ENOMEM.
+//        limit allows, it waits as well, and ends with -ENOMEM if no other can come back.
 //   EN10 send_lent() takes the buffer back at once, even when the peer does not read: what could
 //        not be sent then waits in memory of its own, as much as a buffer. So peers that stall keep
 //        no buffer from others.

@@ -5,14 +5,21 @@
 //        over.
 //   AC2  Any other error (descriptors or memory are short, a security module says no) leaves the
 //        connection in the backlog, and trying again at once would spin. So it tries again when
-//        freed() was called, or after 100 ms, doubled each time up to 1 s until one is accepted.
+//        freed() is called, by on_error() or earlier in the same turn too, or after 100 ms, doubled
+//        each time up to 1 s until one is accepted.
 //   AC3  on_error() is told of every error but ECANCELED, each time.
+//   AC4  A connection that was accepted and that the engine has no room for (memory, the watches of
+//        epoll) is kept, and tried again as in AC2.
+//   AC5  With only_if(), so is one for which that gives an error.
+//   AC6  Nothing but the call of next() and its beginning takes memory.
 #pragma once
 
 #include <functional>
 #include <system_error>
 #include <utility>
 
+#include "duolu/kernel/fd.hpp"
+#include "duolu/loop/loop.hpp"
 #include "duolu/net/stream.hpp"
 #include "duolu/task/flag.hpp"
 #include "duolu/task/task.hpp"
@@ -25,6 +32,12 @@ struct AcceptRequest : InRequest {
   /// No try_: a connection that the engine refuses has no Stream.
   static void value(const Descriptor& descriptor) = delete;
   static Result<Stream> result(const Descriptor& descriptor) noexcept;
+};
+
+/// The same, and the engine does not see it yet.
+struct AcceptFdRequest : InRequest {
+  static void value(const Descriptor& descriptor) = delete;
+  static Result<Fd> result(const Descriptor& descriptor) noexcept;
 };
 
 }  // namespace detail
@@ -55,7 +68,12 @@ class Listener {
   }
 
  private:
+  friend class Acceptor;
   explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
+  [[nodiscard]] auto* accept_fd() noexcept {
+    Engine::prepare(descriptor_->in, Op::Code::accept);
+    return detail::pending<detail::AcceptFdRequest>(descriptor_);
+  }
 
   Descriptor* descriptor_;
 };
@@ -63,9 +81,9 @@ class Listener {
 /// What an error of accept() is about.
 enum class AcceptError : std::uint8_t {
   connection,  ///< One connection, which is out of the backlog with it: accept the next one.
-  resources,  ///< Descriptors or memory are short (EMFILE, ENFILE, ENOBUFS, ENOMEM): the connection
-              ///< stays in the backlog, and trying again at once would spin. Wait first.
-  listener,   ///< Anything else: the listener is broken, or a security module says no.
+  resources,   ///< Descriptors or memory are short (EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC): the
+              ///< connection stays in the backlog, and trying again at once would spin. Wait first.
+  listener,  ///< Anything else: the listener is broken, or a security module says no.
 };
 [[nodiscard]] AcceptError accept_error(std::error_code error) noexcept;
 
@@ -86,18 +104,26 @@ class Acceptor {
   void on_error(std::move_only_function<void(std::error_code)> report) {
     report_ = std::move(report);
   }
+  /// See AC5. `may` is asked when there is a connection, and again after each pause; it must not
+  /// throw.
+  void only_if(std::move_only_function<std::error_code()> may) { may_ = std::move(may); }
 
  private:
+  /// Rings when a pause is over. Armed for as long as next() waits, mostly for ever, so that
+  /// pausing takes no memory.
+  struct Pause;
   static constexpr Duration least_pause = std::chrono::milliseconds(100);
   static constexpr Duration most_pause = std::chrono::seconds(1);
 
-  Task<Result<>> until_freed();
+  Result<Stream> open_accepted() noexcept;
 
   Loop& loop_;
   Listener& listener_;
+  Fd accepted_;  ///< A connection that is kept (AC4).
   Flag freed_;
   Duration pause_ = least_pause;
   std::move_only_function<void(std::error_code)> report_;
+  std::move_only_function<std::error_code()> may_;
 };
 
 }  // namespace duolu

@@ -1,0 +1,211 @@
+// Clauses AC2 and AC4 to AC6: what lacks while a connection is accepted is waited for, and found in
+// whichever moment it comes back.
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "duolu/kernel/fault.hpp"
+#include "duolu/net/listener.hpp"
+#include "support/allocations.hpp"
+#include "support/endpoints.hpp"
+#include "support/loop_fixture.hpp"
+
+namespace duolu::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+const Address loopback = resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value()).value()[0];
+
+struct HasFaults {
+  FaultKernel kernel{real_kernel(), 1};
+};
+
+/// A listener and an acceptor whose task waits, until a test runs turns.
+class AcceptorTest : protected HasFaults, public LoopFixture {
+ protected:
+  AcceptorTest() : LoopFixture(HasFaults::kernel) {
+    const Address bound = listener.address();
+    std::memcpy(&where, bound.data(), sizeof where);
+    acceptor.on_error([this](std::error_code error) {
+      no_memory.reset();
+      told.push_back(error);
+      if (on_told) on_told();
+    });
+  }
+  ~AcceptorTest() override {
+    if (!accepting) return;
+    strand->cancel();
+    while (!done()) turn();
+  }
+
+  /// Begins next().
+  void begin() {
+    accepting.reset();
+    strand.emplace();
+    accepting.emplace(acceptor.next());
+    loop.start(*accepting, *strand);
+  }
+  [[nodiscard]] bool done() const { return accepting->promise().done(); }
+  void turn(Instant deadline = immediately) { ASSERT_TRUE(loop.turn(deadline)); }
+  /// Turns until next() has ended, or failed once more.
+  void turn_until_told_or_done() {
+    const std::size_t before = told.size();
+    const Instant guard = after(real_kernel().now(), patience);
+    while (!done() && told.size() == before && real_kernel().now() < guard) turn(guard);
+  }
+  /// A client in the backlog, that the next turn finds there.
+  Attempt client() {
+    Attempt made = begin_connect(where);
+    pollfd connected{.fd = made.fd.get(), .events = POLLOUT, .revents = 0};
+    EXPECT_EQ(::poll(&connected, 1, 20'000), 1);
+    return made;
+  }
+  /// Has the engine fail so often to take a descriptor: without memory.
+  void fail_to_open(int times) {
+    acceptor.only_if([this, times]() mutable {
+      if (times-- > 0) no_memory.emplace();
+      return std::error_code();
+    });
+  }
+
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  Acceptor acceptor{loop, listener};
+  sockaddr_in where{};
+  std::vector<std::error_code> told;
+  std::function<void()> on_told;
+  std::optional<FailsAllocations> no_memory;
+  std::optional<Strand> strand;
+  std::optional<Task<Result<Stream>>> accepting;
+};
+DUOLU_EVERY_BACKEND_AND_TRIGGER(AcceptorTest);
+
+TEST_P(AcceptorTest, AC2_what_the_report_frees_is_not_forgotten) {
+  on_told = [this] { acceptor.freed(); };
+  kernel.fail(Call::accept, 1, EMFILE);
+  const Attempt waits = client();
+  begin();
+  while (!done()) turn(after(real_kernel().now(), patience));
+  EXPECT_TRUE(accepting->promise().take());
+  EXPECT_EQ(told.size(), 1U);
+  EXPECT_EQ(loop.statistics().timers, 0U);  // no pause
+}
+
+TEST_P(AcceptorTest, AC2_what_is_freed_in_the_turn_that_lacked_it_is_not_forgotten) {
+  begin();
+  turn();
+  const Attempt waits = client();
+  kernel.fail(Call::accept, 1, EMFILE);
+  Strand other;
+  Task<> frees = [](Loop* in, Acceptor* to) -> Task<> {
+    (void)co_await in->sleep_until(immediately);  // deadlines go before requests
+    to->freed();
+  }(&loop, &acceptor);
+  loop.start(frees, other);
+  while (!done()) turn(after(real_kernel().now(), patience));
+  EXPECT_TRUE(accepting->promise().take());
+  EXPECT_EQ(told.size(), 1U);
+  EXPECT_EQ(loop.statistics().timers, 1U);  // of the other task
+}
+
+TEST_P(AcceptorTest, AC2_what_was_freed_before_does_not_end_each_pause) {
+  kernel.fail_always(Call::accept, ENFILE);
+  const Attempt waits = client();
+  acceptor.freed();
+  begin();
+  while (told.empty()) turn(after(real_kernel().now(), patience));
+  acceptor.freed();
+  const std::uint64_t calls = kernel.calls(Call::accept);
+  for (int i = 0; i < 10; ++i) turn();
+  EXPECT_LE(kernel.calls(Call::accept), calls + 1);
+  kernel.clear();
+}
+
+TEST_P(AcceptorTest, AC2_pauses_double_and_are_short_again_after_an_accept) {
+  for (int round = 0; round < 2; ++round) {
+    kernel.fail_always(Call::accept, EMFILE);
+    const Attempt waits = client();
+    begin();
+    Duration pause = 100ms;
+    for (int i = 0; i < 2; ++i, pause *= 2) {
+      const Instant before = real_kernel().now();
+      turn_until_told_or_done();
+      const std::size_t count = told.size();
+      while (engine->due()) turn();
+      if (told.size() > count) break;  // this machine is very slow
+      EXPECT_GE(loop.deadline(), after(before, pause));
+      EXPECT_LE(loop.deadline(), after(real_kernel().now(), pause));
+    }
+    kernel.clear();
+    acceptor.freed();
+    while (!done()) turn(after(real_kernel().now(), patience));
+    EXPECT_TRUE(accepting->promise().take());
+  }
+}
+
+TEST_P(AcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
+  on_told = [this] { acceptor.freed(); };
+  const Attempt waits = client();
+  fail_to_open(2);
+  begin();
+  while (!done()) turn(after(real_kernel().now(), patience));
+  Result<Stream> stream = accepting->promise().take();
+  ASSERT_TRUE(stream);
+  EXPECT_EQ(told.size(), 2U);
+  EXPECT_EQ(kernel.calls(Call::accept), 1U);
+  put(waits.fd.get(), "here");
+  char bytes[4];
+  EXPECT_TRUE(loop.run([](Stream* from, char* to) -> Task<Result<>> {
+    co_return co_await from->read_exact({to, 4});
+  }(&*stream, bytes)));
+  EXPECT_EQ(std::string_view(bytes, 4), "here");
+}
+
+TEST_P(AcceptorTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_next) {
+  const Attempt waits = client();
+  fail_to_open(1);
+  begin();
+  while (told.empty()) turn(after(real_kernel().now(), patience));
+  strand->cancel();
+  while (!done()) turn(after(real_kernel().now(), patience));
+  EXPECT_EQ(accepting->promise().take().error().value(), ECANCELED);
+  begin();
+  while (!done()) turn(after(real_kernel().now(), patience));
+  EXPECT_TRUE(accepting->promise().take());
+  EXPECT_EQ(kernel.calls(Call::accept), 1U);
+}
+
+TEST_P(AcceptorTest, AC5_a_connection_waits_until_it_may_be_had) {
+  int asked = 0;
+  acceptor.only_if([&] { return ++asked < 3 ? errno_code(ENOMEM) : std::error_code(); });
+  begin();
+  turn();
+  EXPECT_EQ(asked, 0);  // nobody has come
+  on_told = [this] { acceptor.freed(); };
+  const Attempt waits = client();
+  while (!done()) turn(after(real_kernel().now(), patience));
+  EXPECT_TRUE(accepting->promise().take());
+  EXPECT_EQ(told, std::vector(2, errno_code(ENOMEM)));
+}
+
+TEST_P(AcceptorTest, AC6_pausing_takes_no_memory) {
+  const Attempt waits = client();
+  kernel.fail(Call::accept, 1, ENOMEM, 2);
+  told.reserve(10);
+  begin();
+  const FailsAllocations none;
+  for (int i = 0; i < 2; ++i) turn_until_told_or_done();
+  EXPECT_EQ(told.size(), 2U);
+  EXPECT_FALSE(done());
+  EXPECT_GT(loop.deadline(), immediately);
+}
+
+}  // namespace
+}  // namespace duolu::test
