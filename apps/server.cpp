@@ -1,11 +1,13 @@
 #include "apps/server.hpp"
 
 #include <fmt/format.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <exception>
 #include <new>
@@ -17,6 +19,7 @@
 #include "apps/text.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/standard.hpp"
+#include "duolu/task/frames.hpp"
 #include "duolu/task/together.hpp"
 
 namespace duolu::apps {
@@ -30,6 +33,7 @@ constexpr Duration quiet_when_stopping = 200ms;
 /// and a short limit with much traffic costs next to nothing.
 constexpr Duration quiet_tick = 10ms;
 constexpr std::size_t shown_of_a_message = 64;
+constexpr std::size_t crowd = 1024;  // whose memory is worth giving back, when it has left
 
 bool was_cancelled(const Result<>& result) {
   return !result && result.error() == std::errc::operation_canceled;
@@ -43,13 +47,43 @@ std::optional<FileId> id_of(Kernel& kernel, const std::string& path) {
   return FileId(status.st_dev, status.st_ino);
 }
 
-Task<Result<>> read_to_the_end(Stream* stream) {
-  while (Lease unwanted = co_await try_(stream->read_lease())) {
-  }
-  co_return Result<>();
+// Enough to begin a connection (frames come in chunks of 64 KiB), and to end with what there is.
+// Atomic, since any thread may run out of memory.
+constexpr std::size_t reserve_block = 72 * 1024;
+constinit std::array<std::atomic<void*>, 4> reserve{};
+constinit std::atomic<bool> reserve_for_all = false;
+
+/// What `new` calls when it has no memory.
+void use_reserve() {
+  for (std::size_t i = reserve_for_all ? 0 : 1; i < reserve.size(); ++i)
+    if (void* const memory = reserve[i].exchange(nullptr)) return ::operator delete(memory);
+  throw std::bad_alloc();
 }
 
 }  // namespace
+
+Reserve::Reserve() noexcept : before_(std::set_new_handler(use_reserve)) { (void)fill(); }
+
+Reserve::~Reserve() {
+  std::set_new_handler(before_);
+  reserve_for_all = false;
+  for (std::atomic<void*>& block : reserve) ::operator delete(block.exchange(nullptr));
+}
+
+void Reserve::end() noexcept { reserve_for_all = true; }
+
+bool Reserve::fill() noexcept {
+  for (std::atomic<void*>& block : reserve) {
+    if (block.load(std::memory_order_relaxed) != nullptr) continue;
+    std::set_new_handler(nullptr);  // or one block would be made of the others
+    void* memory = ::operator new(reserve_block, std::nothrow);
+    if (memory == nullptr && trim_frames()) memory = ::operator new(reserve_block, std::nothrow);
+    std::set_new_handler(use_reserve);
+    if (memory == nullptr) return false;
+    block = memory;
+  }
+  return true;
+}
 
 /// A listening socket; the file of a Unix one goes with it. What its task goes by stays when it is
 /// closed: a report of who held the loop comes when the loop has it back, and names who has ended.
@@ -92,6 +126,7 @@ struct Server::Connection {
   Connection& operator=(const Connection&) = delete;
   ~Connection() {
     (ending ? server.ending_ : server.active_).erase(place);
+    if (server.count() < server.trim_below_) server.trim();
     server.left_.set();
     stream.close();  // first, so that there is a descriptor
     for (Door& door : server.doors_)
@@ -113,6 +148,8 @@ struct Server::Connection {
   bool finishing = false;    ///< Once all is sent, close.
   bool input_ended = false;  ///< The peer sends nothing more.
   bool ending = false;       ///< On the list of that name.
+  bool told_to_end = false;  ///< Its strand was interrupted.
+  bool in_vain = false;      ///< It waited for the peer's end for too long.
 };
 
 Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions options,
@@ -165,9 +202,9 @@ Task<> Server::serve(Stream* input) {
 Task<> Server::serve_beside(Scope* signals, Stream* input) {
   signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
   signals->spawn(write_the_rest_of_the_log(), "log");
+  signals->spawn(end_the_lingering(), "lingering");
   co_await with_scope([this, input](Scope& all) {
-    // Of a handler that could not even begin (memory).
-    all.on_error([this](const std::exception_ptr&) { ++totals_.failed; });
+    all.on_error([this](const std::exception_ptr&) { tell_not_begun(); });
     return serve_in(&all, input);
   });
   signals->cancel();
@@ -176,6 +213,7 @@ Task<> Server::serve_beside(Scope* signals, Stream* input) {
 Task<> Server::serve_in(Scope* connections, Stream* input) {
   co_await with_scope(
       [this, connections, input](Scope& doors) { return let_in(&doors, connections, input); });
+  reserve_.end();
   for (Door& door : doors_) door.close();
   stopping_ = true;
   quiet_limit_ = quiet_when_stopping;
@@ -234,8 +272,23 @@ void Server::cut_the_rest() {
 // --- accepting
 
 Task<> Server::accept_from(Door* door, Scope* connections) {
-  door->acceptor->on_error([this](std::error_code error) { tell_accept_error(error); });
-  while (Result<Stream> stream = co_await door->acceptor->next()) {
+  Acceptor& acceptor = *door->acceptor;
+  acceptor.on_error([this](std::error_code error) {
+    try {
+      tell_accept_error(error);
+    } catch (const std::bad_alloc&) {
+      accept_tell_again_ = immediately;  // with the next one
+    }
+  });
+  // The only one may use the reserve up: what it leaves behind may be all that there is.
+  acceptor.only_if(
+      [this] { return reserve_.fill() || count() == 0 ? std::error_code() : errno_code(ENOMEM); });
+  Task<Result<Stream>> next = acceptor.next();
+  for (;;) {
+    Result<Stream> stream = co_await std::move(next);
+    if (!stream) co_return;
+    next = {};
+    next = acceptor.next();  // in the same memory, so that waiting for memory takes none
     Semaphore::Permit permit;
     if (room_) {
       Result<Semaphore::Permit> room = co_await room_->acquire();
@@ -245,9 +298,25 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
     try {
       connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
     } catch (const std::bad_alloc&) {
-      ++totals_.failed;  // this one has to go
+      tell_not_begun();
     }
   }
+}
+
+/// A connection whose handler could not begin.
+void Server::tell_not_begun() {
+  ++totals_.failed;
+  say(Verbosity::quiet, "handler_failed", "closed a connection: there is no memory to serve it",
+      {{"error", errno_code(ENOMEM).message()}});
+}
+
+/// Gives the system the memory of those who have left: malloc keeps what lies between pieces that
+/// are in use.
+void Server::trim() {
+  trim_below_ = count() / 4;
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
 }
 
 void Server::tell_accept_error(std::error_code error) {
@@ -273,27 +342,34 @@ void Server::tell_accept_error(std::error_code error) {
 Task<> Server::handle(Stream stream, Semaphore::Permit permit) {
   Strand* const strand = co_await this_strand();
   Connection c(*this, std::move(stream), std::move(permit), strand);
-  admit(c);
-  std::optional<std::string> thrown;
   try {
+    admit(c);
     c.state = service_.open();
     Result<> ended = co_await talk(&c);
     // Unless the peer has closed, or there is no time.
-    if (!c.input_ended && c.reason == nullptr && (ended || was_cancelled(ended)))
-      ended = co_await shielded(linger(&c));
+    if (!c.input_ended && c.reason == nullptr && (ended || was_cancelled(ended))) {
+      begin_to_linger(c);
+      ended = {};
+      for (bool more = true; more;) {
+        const Result<Lease> unwanted = co_await c.stream.read_lease();
+        more = unwanted && *unwanted;
+        if (!unwanted) ended = fail(unwanted.error());
+      }
+      ended = lingered(c, ended);
+    }
     tell_end(c, ended);
   } catch (const std::exception& exception) {
-    thrown = exception.what();
+    tell_thrown(c, exception.what());
   } catch (...) {
-    thrown = "something that is no std::exception";
+    tell_thrown(c, "something that is no std::exception");
   }
-  if (thrown) tell_thrown(c, *thrown);
 }
 
 void Server::admit(Connection& c) {
   if (quiet_limit_ != Duration::zero()) c.last = time_of_turn();
   ++totals_.accepted;
   totals_.peak = std::max(totals_.peak, count());
+  if (count() >= crowd) trim_below_ = std::max(trim_below_, count() / 4);
   if (!journal_.wants(Verbosity::verbose)) return;
   c.peer = escape(c.stream.peer().to_string());
   say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", c.peer),
@@ -355,17 +431,41 @@ Task<Result<>> Server::read_beside(Connection* c) {
 }
 
 /// Everything was sent, and the peer may still be sending: closing with unread input would make TCP
-/// reset the connection and lose what is on its way. So our side is shut down first.
-Task<Result<>> Server::linger(Connection* c) {
-  c->strand = co_await this_strand();
-  put_among_the_ending(*c);
-  (void)c->stream.close_writing();  // ENOTCONN: the peer is gone, reading will tell
-  Result<> ended = co_await within(loop_, linger_time, read_to_the_end(&c->stream));
-  if (c->reason != nullptr) co_return ended;
-  c->reason = "closed by both";
-  if (ended || ended.error() != std::errc::timed_out) co_return ended;
-  c->reason = "did not close in time";
-  co_return Result<>();
+/// reset the connection and lose what is on its way. So our side is shut down first. Takes no
+/// memory: when the server stops, all connections may come here at once.
+void Server::begin_to_linger(Connection& c) {
+  if (std::exchange(c.told_to_end, false)) (void)c.strand->end_interrupt();
+  put_among_the_ending(c);
+  (void)c.stream.close_writing();  // ENOTCONN: the peer is gone, reading will tell
+}
+
+Result<> Server::lingered(Connection& c, Result<> ended) {
+  if (c.reason == nullptr) c.reason = "closed by both";
+  return c.in_vain ? Result<>() : ended;
+}
+
+/// Ends those who have waited for the peer's end for too long, until it is cancelled.
+Task<> Server::end_the_lingering() {
+  for (;;) {
+    const bool woken = co_await lingers_.wait();
+    if (!woken) co_return;
+    while (!ending_.empty()) {
+      const bool slept = co_await loop_.sleep_until(after(ending_.front()->last, linger_time));
+      if (!slept) co_return;
+      while (!ending_.empty() && after(ending_.front()->last, linger_time) <= time_of_turn()) {
+        Connection& c = *ending_.front();
+        if (c.reason == nullptr) {
+          c.reason = "did not close in time";
+          c.in_vain = true;
+        }
+        c.strand->cancel();
+        // It goes later in this turn, or in one of the next.
+        c.last = time_of_turn();
+        ending_.splice(ending_.end(), ending_, c.place);
+      }
+    }
+    lingers_.reset();
+  }
 }
 
 /// Counts a piece of input, tells of it, and looks whether it ends the connection.
@@ -403,7 +503,7 @@ void Server::tell_end(const Connection& c, const Result<>& ended) {
       {{"peer", c.peer}, {"reason", reason}});
 }
 
-void Server::tell_thrown(const Connection& c, const std::string& what) {
+void Server::tell_thrown(const Connection& c, const char* what) {
   ++totals_.failed;
   const std::string peer = escape(c.stream.peer().to_string());
   const std::string shown = escape(what);
@@ -537,7 +637,8 @@ void Server::look_at_quiet(Connection& c) {
   if (moves || (stopping_ && c.sending)) return touch(c);
   if (!stopping_) c.reason = "idle";
   put_among_the_ending(c);
-  c.strand->cancel();
+  c.told_to_end = true;
+  c.strand->interrupt();
 }
 
 /// Moves it behind all that have been quiet for longer.
@@ -549,7 +650,9 @@ void Server::touch(Connection& c) {
 
 void Server::put_among_the_ending(Connection& c) {
   if (std::exchange(c.ending, true)) return;
+  c.last = time_of_turn();
   ending_.splice(ending_.end(), active_, c.place);
+  lingers_.set();
 }
 
 /// The clock, read once a turn: so that noting who was active costs a message next to nothing.

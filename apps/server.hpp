@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <new>
 #include <optional>
 #include <span>
 #include <string>
@@ -62,6 +63,24 @@ struct Totals {
   std::size_t peak = 0;      ///< Most connections at a time.
 };
 
+/// Memory that `new` falls back on when there is no more: so that what has begun goes on, and ends
+/// in good order. Connections that would need it up are not begun: see fill().
+class Reserve {
+ public:
+  Reserve() noexcept;
+  Reserve(const Reserve&) = delete;
+  Reserve& operator=(const Reserve&) = delete;
+  ~Reserve();
+
+  /// Takes back what was used up. Whether it is whole.
+  bool fill() noexcept;
+  /// From now on all of it may be used up. Before, some is kept for what comes after this.
+  void end() noexcept;
+
+ private:
+  std::new_handler before_;
+};
+
 class Server {
  public:
   /// `trigger` is how descriptors are registered with the poller.
@@ -101,6 +120,8 @@ class Server {
   // Accepting.
   Task<> accept_from(Door* door, Scope* connections);
   void tell_accept_error(std::error_code error);
+  void tell_not_begun();
+  void trim();
 
   // One connection.
   Task<> handle(Stream stream, Semaphore::Permit permit);
@@ -111,11 +132,13 @@ class Server {
   Task<Result<>> converse_and_produce(Connection* connection);
   Task<Result<>> produce(Connection* connection);
   Task<Result<>> read_beside(Connection* connection);
-  Task<Result<>> linger(Connection* connection);
+  void begin_to_linger(Connection& connection);
+  static Result<> lingered(Connection& connection, Result<> ended);
+  Task<> end_the_lingering();
   void note_input(Connection& connection, std::string_view input);
   void note_output(Connection& connection, std::size_t size, const Result<>& sent);
   void tell_end(const Connection& connection, const Result<>& ended);
-  void tell_thrown(const Connection& connection, const std::string& what);
+  void tell_thrown(const Connection& connection, const char* what);
 
   // What somebody wants to know.
   void say(Verbosity importance, std::string_view event, const std::string& text,
@@ -134,6 +157,7 @@ class Server {
   void put_among_the_ending(Connection& connection);
   Instant time_of_turn();
 
+  Reserve reserve_;
   Service& service_;
   const ServerOptions options_;
   Journal& journal_;
@@ -145,7 +169,10 @@ class Server {
   Flag left_;                      ///< A connection has ended; to be reset by who waits for it.
   Flag came_;                      ///< A connection has come; to be reset by who waits for it.
   Connections active_;             ///< The least recently active first, if anybody asks.
-  Connections ending_;             ///< They were asked to end, or wait for the peer's end.
+  Connections ending_;             ///< They were asked to end, or wait for the peer's end; those
+                                   ///< that have for longest first.
+  Flag lingers_;                   ///< Somebody is in ending_.
+  std::size_t trim_below_ = 0;     ///< With fewer connections, memory goes back to the system.
   Flag behind_;                    ///< Somebody reads the log slowly: some of it waits.
   std::vector<char> scratch_;      ///< Services compose here.
   Totals totals_;
