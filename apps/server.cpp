@@ -306,8 +306,12 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
 /// A connection whose handler could not begin.
 void Server::tell_not_begun() {
   ++totals_.failed;
-  say(Verbosity::quiet, "handler_failed", "closed a connection: there is no memory to serve it",
-      {{"error", errno_code(ENOMEM).message()}});
+  try {
+    say(Verbosity::quiet, "handler_failed", "closed a connection: there is no memory to serve it",
+        {{"error", errno_code(ENOMEM).message()}});
+  } catch (const std::bad_alloc&) {
+    // Not even for the line: the totals tell.
+  }
 }
 
 /// Gives the system the memory of those who have left: malloc keeps what lies between pieces that
@@ -505,11 +509,15 @@ void Server::tell_end(const Connection& c, const Result<>& ended) {
 
 void Server::tell_thrown(const Connection& c, const char* what) {
   ++totals_.failed;
-  const std::string peer = escape(c.stream.peer().to_string());
-  const std::string shown = escape(what);
-  say(Verbosity::quiet, "handler_failed",
-      fmt::format("closed {}: its handler threw: {}", peer, shown),
-      {{"peer", peer}, {"error", shown}});
+  try {
+    const std::string peer = escape(c.stream.peer().to_string());
+    const std::string shown = escape(what);
+    say(Verbosity::quiet, "handler_failed",
+        fmt::format("closed {}: its handler threw: {}", peer, shown),
+        {{"peer", peer}, {"error", shown}});
+  } catch (const std::bad_alloc&) {
+    // Not even for the line: the totals tell.
+  }
 }
 
 // --- what somebody wants to know

@@ -257,7 +257,11 @@ class ReadinessEngine final : public Engine {
   }
   [[gnu::noinline, gnu::cold]] LentBuffer* make_buffer() noexcept {
     if (made_ == buffers_) return nullptr;
+    // Another one than the first can be waited for: it does not use up what a new handler has kept.
+    const bool may_wait = made_ > 0;
+    const std::new_handler handler = may_wait ? std::set_new_handler(nullptr) : nullptr;
     void* const memory = ::operator new(sizeof(LentBuffer) + buffer_size(), std::nothrow);
+    if (may_wait) std::set_new_handler(handler);
     no_memory_ = memory == nullptr;
     if (no_memory_) return nullptr;
     static_assert(alignof(LentBuffer) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
