@@ -224,6 +224,10 @@ void Loop::call_work() {
     }
   } catch (...) {
     if constexpr (watched) let_go();
+    if (called_ == work_.size()) {  // it was the last one
+      called_ = 0;
+      work_.clear();
+    }
     engine_.wake();  // for the rest
     throw;
   }

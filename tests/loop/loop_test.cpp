@@ -436,6 +436,10 @@ TEST_P(LoopTest, LO6_what_waits_behind_work_that_throws_stays_where_it_is) {
   for (int i = 0; i < posts; ++i) EXPECT_THROW((void)loop.turn(immediately), std::runtime_error);
   EXPECT_LE(moves - before, 4 * posts);
   EXPECT_EQ(loop.statistics().posts, static_cast<std::uint64_t>(posts));
+  bool called = false;  // and what comes after the last that threw
+  loop.post([&] { called = true; });
+  ASSERT_TRUE(loop.turn(immediately));
+  EXPECT_TRUE(called);
 }
 
 TEST_P(LoopTest, LO5_room_for_many_posts_is_not_kept) {
