@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install_test.sh find_package|pkg_config|add_subdirectory|fetch_content|shared|guide|old_standard:
-# builds and runs the consumer beside this file in that way (guide: a program of the tutorial, by the
-# command that the guide gives; old_standard: what a compiler says that is not told C++23). The
+# builds and runs the consumer beside this file in that way (guide: a program of the tutorial, by
+# the command that the guide gives; old_standard: what a compiler says that is not told C++23). The
 # environment comes from CMakeLists.txt.
 set -euo pipefail
 
@@ -85,7 +85,8 @@ case $1 in
       -Wredundant-decls -Werror)
     "$CXX" --version | grep -q clang || strict+=(-Wuseless-cast -Wduplicated-cond -Wlogical-op)
     for program in 05_coroutine_echo 07_cancellation 08_offload; do
-      quietly "$CXX" -std=c++23 -fsyntax-only "${strict[@]}" "${flags[@]}" "$SOURCE/examples/$program.cpp"
+      quietly "$CXX" -std=c++23 -fsyntax-only "${strict[@]}" "${flags[@]}" \
+        "$SOURCE/examples/$program.cpp"
     done
     if [[ -f $pc/duolu_c.pc ]]; then
       read -ra flags < <(pkg-config --cflags --libs duolu_c)
@@ -115,8 +116,9 @@ case $1 in
     read -ra cxxflags <<<"$CXXFLAGS"
     [[ $POSIX_ONLY != ON ]] || cxxflags+=(-DDUOLU_POSIX_ONLY)
     command=("${command[@]/#my_echo/$work/my_echo}")
-    command=("$CXX" "${cxxflags[@]}" "${command[@]/#build\/release/$BUILD}")
-    (cd "$SOURCE" && quietly "${command[@]:0:${#command[@]}-3}" "${command[@]: -3}") || exit 1
+    command=("${command[@]/#build\/release/$BUILD}")
+    # Instead of the compiler that it names, this build's.
+    (cd "$SOURCE" && quietly "$CXX" "${cxxflags[@]}" "${command[@]:1}") || exit 1
     [[ -x $work/my_echo ]] || fail "no program: ${command[*]}"
     timeout 60 "$work/my_echo" --port 0 >"$work/said" &
     server=$!

@@ -162,8 +162,8 @@ TEST_P(AcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
   EXPECT_EQ(kernel.calls(Call::accept), 1U);
   put(waits.fd.get(), "here");
   char bytes[4];
-  EXPECT_TRUE(loop.run([](Stream* from, char* to) -> Task<Result<>> {
-    co_return co_await from->read_exact({to, 4});
+  EXPECT_TRUE(loop.run([](Stream* from, std::span<char> to) -> Task<Result<>> {
+    co_return co_await from->read_exact(to);
   }(&*stream, bytes)));
   EXPECT_EQ(std::string_view(bytes, 4), "here");
 }

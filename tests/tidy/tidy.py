@@ -43,7 +43,7 @@ LAYERS = {
     # Not poll: what net does is the same whichever way readiness or completion is found out.
     "net": {"base", "kernel", "engine", "task", "loop", "net"},
     "server": {"base", "kernel", "engine", "task", "loop", "net", "server"},
-    "load": {"base", "kernel", "poll", "net", "load"},
+    "load": {"base", "kernel", "poll", "engine", "task", "loop", "net", "load"},
     "sim": {"base", "kernel", "poll", "engine", "task", "loop", "net", "sim"},
 }
 
@@ -585,6 +585,8 @@ def statement_expression(tree):
     for source in tree.cxx():
         code = source.code.replace("\\\n", " \n")
         for match in re.finditer(r"\(\s*\{", code):
+            if re.search(r"\b(?:EXPECT|ASSERT)_(?:DEATH|EXIT)$", code[:match.start()]):
+                continue  # a block as an argument of a macro
             start, depth = match.end(), 0
             for position in range(start, len(code)):
                 letter = code[position]
@@ -601,6 +603,23 @@ def statement_expression(tree):
                     break
 
 
+# What takes a closure that gives a task, and keeps it for as long as the task.
+KEEPS_CLOSURE = re.compile(r"\b(?:with_scope|spawn|run|within|task_of)$")
+
+
+def opening_around(code, position):
+    """The position of the bracket around what is at `position`."""
+    depth = 0
+    for at in range(position - 1, -1, -1):
+        if code[at] in OPENING:
+            depth += 1
+        elif code[at] in CLOSING:
+            if depth == 0:
+                return at
+            depth -= 1
+    return 0
+
+
 @rule("coroutine-capture")
 def coroutine_capture(tree):
     # [something](...) ... -> Task<: the closure usually dies before the coroutine ends.
@@ -608,10 +627,13 @@ def coroutine_capture(tree):
     for source in tree.cxx():
         code = source.code
         for match in pattern.finditer(code):
-            if re.search(r"\bwith_scope\(\s*$", code[:match.start()]):
-                continue  # which keeps the closure alive
             end = skip_forward(code, match.end() - 1)
-            if re.match(r"\s*(?:(?:mutable|noexcept|static)\s*)*->\s*(?:\w+::)*Task\b", code[end:]):
+            task = re.match(r"\s*(?:(?:mutable|noexcept|static)\s*)*->\s*(?:\w+::)*Task\b[^{;]*",
+                            code[end:])
+            if task:
+                called = re.match(r"\s*\(", code[skip_forward(code, end + task.end()):])
+                if not called and KEEPS_CLOSURE.search(code[:opening_around(code, match.start())]):
+                    continue
                 yield source, source.line_of(match.start()), \
                     "a coroutine lambda with captures: they die with the closure", \
                     "parameters by value"

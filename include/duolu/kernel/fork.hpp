@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "duolu/base/standard.hpp"
+
 namespace duolu {
 
 namespace detail {

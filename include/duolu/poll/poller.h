@@ -18,9 +18,9 @@
 //   Fork       In a forked child duolu_poller_free(), _remove() and _modify() leave what is the
 //              parent's alone, _wake() does nothing, and _add() and _wait() abort (P37).
 //   Files      Regular files, directories and devices such as /dev/null are always ready, and
-//              cannot be watched (-EPERM), as with epoll. A caller that has to take them (select and
-//              poll do) keeps them in a list of its own; while one on it is waited for, it waits
-//              with timeout 0 and reports those on the list as readable and writable itself.
+//              cannot be watched (-EPERM), as with epoll. A caller that has to take them (select
+//              and poll do) keeps them in a list of its own; while one on it is waited for, it
+//              waits with timeout 0 and reports those on the list as readable and writable itself.
 //   Time       Nanoseconds of CLOCK_MONOTONIC, in 64 bits.
 //
 //   struct duolu_poller* poller;
