@@ -232,11 +232,11 @@ Result<> Poller::remove(Token token) {
   return {};
 }
 
-void Poller::drained_emulated(Token token, Interest directions) noexcept {
+void Poller::drained_emulated(Token token, Interest drained) noexcept {
   Slot* known = lookup(token);
   if (known == nullptr || known->trigger != Trigger::edge) return;
-  if (!any(known->pending, directions)) return;
-  known->pending = known->pending - directions;
+  if (!any(known->pending, drained)) return;
+  known->pending = known->pending - drained;
   change(*known);
 }
 

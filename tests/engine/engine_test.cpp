@@ -330,7 +330,7 @@ TEST_P(EngineTest, EN9_without_memory_for_the_first_buffer_it_ends) {
 TEST_P(EngineTest, buffers_of_those_who_have_left_are_given_back) {
   constexpr std::size_t crowd = 50;
   Descriptor& stays = open(tcp_pair().a);
-  const std::ptrdiff_t before = ::mallinfo2().uordblks;
+  const auto before = static_cast<std::ptrdiff_t>(::mallinfo2().uordblks);
   {
     std::vector<Pair> pairs;
     std::vector<Descriptor*> all;

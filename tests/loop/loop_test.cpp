@@ -123,7 +123,7 @@ TEST_P(LoopTest, LO2_deadlines_pass_in_order_and_never_early) {
 Task<> count_sleeps(Loop* loop, int rounds, int* count) {
   for (; *count < rounds; ++*count) (void)co_await loop->sleep_for(1ms);
 }
-Task<> sleep_far(Loop* loop) { co_await loop->sleep_for(far); }
+Task<> sleep_far(Loop* loop) { (void)co_await loop->sleep_for(far); }
 
 Task<> count_turns(Loop& loop, int rounds, int& count) {
   for (int i = 0; i < rounds; ++i, ++count) (void)co_await loop.sleep_until(immediately);
@@ -217,7 +217,7 @@ TEST_P(LoopTest, LO1_a_turn_wakes_a_sleeper_once_however_many_sleep) {
   Strand strand;
   const Task<> task = with_scope([&](Scope& scope) -> Task<> {
     for (int i = 0; i < 50; ++i)
-      scope.spawn([](Loop* on) -> Task<> { co_await on->sleep_for(far); }(&loop));
+      scope.spawn([](Loop* on) -> Task<> { (void)co_await on->sleep_for(far); }(&loop));
     scope.spawn(count_turns(loop, 20, count));
     co_return;
   });

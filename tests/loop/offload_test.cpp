@@ -156,7 +156,7 @@ TEST_P(OffloadTest, OF2_all_threads_work) {
   std::vector<Task<>> tasks;
   for (int i = 0; i < 3; ++i)
     tasks.push_back([](OffloadPool* on, Barrier* at) -> Task<> {
-      co_await offload(*on, [at] { at->pass(); });
+      (void)co_await offload(*on, [at] { at->pass(); });
     }(pool.get(), &barrier));
   std::jthread opener([&] {
     barrier.await(3);  // all three at a time

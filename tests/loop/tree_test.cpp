@@ -46,7 +46,7 @@ class TreeTest : public LoopFixture {
 };
 DUOLU_EVERY_BACKEND(TreeTest);
 
-Task<> await_flag(Flag* flag) { co_await flag->wait(); }
+Task<> await_flag(Flag* flag) { (void)co_await flag->wait(); }
 Task<int> await_flag_for(Flag* flag, int value) {
   (void)co_await flag->wait();
   co_return value;
@@ -69,8 +69,8 @@ TEST_P(TreeTest, LO12_what_there_is_to_wait_for) {
     scope.spawn([](Semaphore* s) -> Task<> { (void)co_await s->acquire(); }(&none), "semaphore");
     scope.spawn([](Channel<int>* c) -> Task<> { (void)co_await c->send(1); }(&full), "send");
     scope.spawn([](Channel<int>* c) -> Task<> { (void)co_await c->receive(); }(&empty), "receive");
-    scope.spawn([](Loop* l) -> Task<> { co_await l->sleep_for(1h); }(&loop), "sleep");
-    scope.spawn([](Loop* l) -> Task<> { co_await l->sleep_until(never); }(&loop), "for ever");
+    scope.spawn([](Loop* l) -> Task<> { (void)co_await l->sleep_for(1h); }(&loop), "sleep");
+    scope.spawn([](Loop* l) -> Task<> { (void)co_await l->sleep_until(never); }(&loop), "for ever");
     scope.spawn([](Signals* s) -> Task<> { (void)co_await s->next(); }(&signals), "signal");
     scope.spawn(
         [](OffloadPool* p, std::atomic<bool>* here, std::atomic<bool>* done) -> Task<> {
@@ -137,7 +137,7 @@ TEST_P(TreeTest, LO12_what_there_is_to_wait_for) {
   EXPECT_TRUE(loop.tasks().empty());
 }
 
-Task<> innermost(Flag* flag) { co_await flag->wait(); }
+Task<> innermost(Flag* flag) { (void)co_await flag->wait(); }
 Task<> middle(Flag* flag) { co_await innermost(flag); }
 Task<> outermost(Flag* flag) { co_await middle(flag); }
 

@@ -142,7 +142,7 @@ def http_echo_refuses_and_closes():
         for request, status in ((b"GET / HTTP/1.1\r\n\r\n", b"400"),
                                 (b"GET / HTTP/2.0\r\n\r\n", b"505"),
                                 (b"\x16\x03\x01\r\n\r\n", b"400"),
-                                (b"GET /" + b"a" * 70_000, b"431")):
+                                (b"GET /" + b"a" * 70_000, b"414")):
             with server.connect() as client:
                 client.sendall(request)
                 need(receive_all(client).startswith(b"HTTP/1.1 " + status), request[:20])
