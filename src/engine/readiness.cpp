@@ -26,6 +26,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <new>
 #include <type_traits>
@@ -195,10 +196,10 @@ class ReadinessEngine final : public Engine {
 
   bool start_connect(Descriptor& descriptor) {
     Op& op = descriptor.out;
-    op.result = kernel().connect(descriptor.fd, reinterpret_cast<const sockaddr*>(op.data),
-                                 static_cast<socklen_t>(op.size));
+    const int result = kernel().connect(descriptor.fd, reinterpret_cast<const sockaddr*>(op.data),
+                                        static_cast<socklen_t>(op.size));
     // Interrupted, it goes on in the background, and its end is reported as of one in progress.
-    if (op.result != -EINPROGRESS && op.result != -EINTR) return end_now(op);
+    if (result != -EINPROGRESS && result != -EINTR) return ended_with(op, result) && end_now(op);
     op.state = Op::State::parked;
     return drained(descriptor, op, Interest::writable) && end_now(op);
   }
@@ -214,7 +215,7 @@ class ReadinessEngine final : public Engine {
       return end_now(op);
     }
     if (took == -EAGAIN || (took > 0 && descriptor.trusts_short))
-      drained(descriptor, op, Interest::writable);
+      note_drained(descriptor, op, Interest::writable);
     return attempt(descriptor, op);
   }
 
@@ -418,7 +419,7 @@ class ReadinessEngine final : public Engine {
       return ended_with(op, end_of(descriptor, got));
     // A full buffer says nothing about what is behind it, and nor does any other kind of file.
     if (static_cast<std::uint32_t>(got) < op.size && descriptor.trusts_short)
-      drained(descriptor, op, Interest::readable);
+      note_drained(descriptor, op, Interest::readable);
     op.result = static_cast<std::int32_t>(got);
     return true;
   }
@@ -459,7 +460,6 @@ class ReadinessEngine final : public Engine {
   }
 
   bool advance_send(Descriptor& descriptor, Op& op) {
-    op.result = 0;
     while (op.moved < op.size) {
       const std::size_t left = op.size - op.moved;
       const auto call = [&] { return transmit(descriptor, op.data + op.moved, left); };
@@ -470,7 +470,7 @@ class ReadinessEngine final : public Engine {
       if (op.moved < op.size && descriptor.trusts_short)
         return drained(descriptor, op, Interest::writable);
     }
-    return true;
+    return ended_with(op, 0);
   }
 
   bool advance_sendmsg(Descriptor& descriptor, Op& op) {
@@ -554,7 +554,14 @@ class ReadinessEngine final : public Engine {
   }
   static void note_error(Descriptor& descriptor, ssize_t result) noexcept {
     if (is_told_once(result) && descriptor.kind != DescriptorKind::datagram)
-      descriptor.error = static_cast<std::int32_t>(-result);
+      set_error(descriptor, result);
+  }
+  static void set_error(Descriptor& descriptor, ssize_t result) noexcept {
+    // Those of is_told_once(), and the one more that after_error() tells the receiver.
+    static_assert(std::max({ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH,
+                            ENETDOWN, ENETRESET, ENETUNREACH, ENONET, ENOPROTOOPT, EPROTO,
+                            ETIMEDOUT, EMSGSIZE}) <= UINT8_MAX);
+    descriptor.error = static_cast<std::uint8_t>(-result);
   }
   /// What a read ends with that got `got`, no bytes.
   static ssize_t end_of(Descriptor& descriptor, ssize_t got) noexcept {
@@ -580,14 +587,14 @@ class ReadinessEngine final : public Engine {
   void tell_receiver(Descriptor& descriptor, ssize_t result) noexcept {
     Op& op = descriptor.in;
     if (op.state == Op::State::parked) return finish(op, static_cast<std::int32_t>(result));
-    descriptor.error = static_cast<std::int32_t>(-result);
+    set_error(descriptor, result);
     op.chance = chance(descriptor);
   }
   /// After EAGAIN: whether an error is told instead, of a message sent before.
   bool nothing_there(Descriptor& descriptor, Op& op) noexcept {
     const bool lost = drained(descriptor, op, Interest::readable);
     if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return lost;
-    return ended_with(op, -std::exchange(descriptor.error, 0));
+    return ended_with(op, -std::exchange(descriptor.error, std::uint8_t{}));
   }
 
   // --- system calls
@@ -641,16 +648,20 @@ class ReadinessEngine final : public Engine {
   /// False, for whoever has nothing to show for it. Of what the poller has lost no report comes to
   /// wait for: true, and the request ends with an error.
   bool drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
-    if (descriptor.token == no_token) [[unlikely]] {
-      op.result = -EBADF;
-      return true;
-    }
+    if (descriptor.token == no_token) [[unlikely]]
+      return ended_with(op, -EBADF);
+    note_drained(descriptor, op, direction);
+    return false;
+  }
+  /// The same for whoever goes on with what it has: of what is lost, the chance stays.
+  void note_drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
+    if (descriptor.token == no_token) [[unlikely]]
+      return;
     op.chance = Op::Chance::none;
     if (trigger_ == Trigger::edge)
       poller_.drained(token_of(descriptor), direction);
     else
       arm(descriptor, direction);
-    return false;
   }
 
   Poller& poller_;
@@ -673,8 +684,8 @@ class ReadinessEngine final : public Engine {
 
 }  // namespace
 
-void detail::not_idle(const Op& op) noexcept {
-  if (&op == &no_descriptor.in || &op == &no_descriptor.out)
+void detail::not_idle(const void* request) noexcept {
+  if (request == &no_descriptor || request == &no_descriptor.in || request == &no_descriptor.out)
     check_failed("a Stream, Listener or Datagram is used that was closed or moved from");
   check_failed("a direction of a descriptor is used by two at a time (EN2)");
 }

@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 struct ConnectRequest : detail::OutRequest {
   Address address;
   bool start(Descriptor& descriptor) {
-    Engine::prepare(descriptor.out, Op::Code::connect, address.data(), address.size());
+    Engine::prepare_out(descriptor, Op::Code::connect, address.data(), address.size());
     return descriptor.engine->start_out(descriptor);
   }
 };

@@ -19,7 +19,7 @@ void fill(msghdr& message, iovec& part, Address& address, socklen_t size) noexce
 
 bool detail::ReceiveRequest::start(Descriptor& descriptor) {
   fill(message, part, from, from.size());
-  Engine::prepare(descriptor.in, Op::Code::recvmsg, &message, 0);
+  Engine::prepare_in(descriptor, Op::Code::recvmsg, &message, 0);
   return descriptor.engine->start_in(descriptor);
 }
 
@@ -39,7 +39,7 @@ Result<Received> detail::ReceiveRequest::result(const Descriptor& descriptor) co
 
 bool detail::SendToRequest::start(Descriptor& descriptor) {
   fill(message, part, to, to.family() == AF_UNSPEC ? 0 : to.size());
-  Engine::prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
+  Engine::prepare_out(descriptor, Op::Code::sendmsg, &message, 0);
   return descriptor.engine->start_out(descriptor);
 }
 

@@ -88,15 +88,18 @@ struct Op {
     file,    ///< By read and write.
   };
 
+  // Every connection has two: what is not needed at the same time shares its place.
   void* waiter = nullptr;  ///< The caller's own: who is to go on.
   Op* next = nullptr;      ///< The engine's: the list of finished ones, or of starved ones.
-  char* data = nullptr;    ///< Of the request; of recv_lent, once it has ended, what was received.
   union {
-    std::uint64_t moved = 0;  ///< What sends: bytes sent so far.
-    Op* previous;             ///< The engine's: in the list of starved ones.
+    char* data = nullptr;  ///< Of the request; of recv_lent, once it has ended, what was received.
+    Op* previous;          ///< The engine's: in the list of starved ones.
   };
-  std::uint32_t size = 0;   ///< Of the request; of sendmsg it is unused.
-  std::int32_t result = 0;  ///< Once it has ended.
+  std::uint64_t moved = 0;  ///< What sends: bytes sent so far.
+  union {
+    std::uint32_t size = 0;  ///< Of the request, until it ends; of sendmsg it is unused.
+    std::int32_t result;     ///< Once it has ended.
+  };
   Code code = Code::none;
   State state = State::idle;
   bool propagates = false;  ///< The caller's own: an error ends who waits, instead of going on.
@@ -125,7 +128,7 @@ struct Descriptor {
   // The rest is the engine's; of these, the readiness engine's:
   bool trusts_short = false;  ///< A short transfer means that there is no more for now.
   std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
-  std::int32_t error = 0;     ///< The errno that the kernel has told already (EN12).
+  std::uint8_t error = 0;     ///< The errno that the kernel has told already (EN12).
   std::uint64_t token = 0;
 };
 
@@ -139,12 +142,13 @@ inline constinit Descriptor no_descriptor = [] {
   return none;
 }();
 
-[[noreturn]] void not_idle(const Op& op) noexcept;
+/// `request`: a Descriptor, or an Op in it.
+[[noreturn]] void not_idle(const void* request) noexcept;
 
 /// For what is no request.
 inline Descriptor& open_one(Descriptor* descriptor) noexcept {
   if (descriptor == &no_descriptor) [[unlikely]]
-    not_idle(descriptor->in);
+    not_idle(descriptor);
   return *descriptor;
 }
 
@@ -186,18 +190,18 @@ class Engine {
   }
   /// See EN9. Result: as recv(2); then the buffer is lent().
   bool recv_lent(Descriptor& descriptor) {
-    prepare(descriptor.in, Op::Code::recv_lent);
+    prepare_in(descriptor, Op::Code::recv_lent);
     return start_in(descriptor);
   }
   /// Receives one message with its sender: a datagram. Result: as recvmsg(2), with MSG_TRUNC: the
   /// size that the message had.
   bool recvmsg(Descriptor& descriptor, msghdr& message) {
-    prepare(descriptor.in, Op::Code::recvmsg, &message, 0);
+    prepare_in(descriptor, Op::Code::recvmsg, &message, 0);
     return start_in(descriptor);
   }
   /// Accepts one connection. Result: its descriptor, or -errno.
   bool accept(Descriptor& descriptor) {
-    prepare(descriptor.in, Op::Code::accept);
+    prepare_in(descriptor, Op::Code::accept);
     return start_in(descriptor);
   }
   /// Sends all of `size` bytes, at most most_bytes. Result: 0, or -errno.
@@ -222,43 +226,52 @@ class Engine {
   /// parts change on the way. Result: 0, or -errno; -ENOBUFS when the queue of a Unix peer is full
   /// that `message` names: for its room the kernel lets nobody wait.
   bool sendmsg(Descriptor& descriptor, msghdr& message) {
-    prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
+    prepare_out(descriptor, Op::Code::sendmsg, &message, 0);
     return start_out(descriptor);
   }
   /// Connects a socket, as the first request of its descriptor. Result: 0, or -errno.
   bool connect(Descriptor& descriptor, const sockaddr* address, socklen_t size) {
-    prepare(descriptor.out, Op::Code::connect, address, size);
+    prepare_out(descriptor, Op::Code::connect, address, size);
     return start_out(descriptor);
   }
   /// See EN5. Does nothing if nothing is outstanding.
   virtual void cancel(Op& op) noexcept = 0;
 
-  // The same in two steps, for those who await: first prepare(), then the start of its kind.
+  // The same in two steps, for those who await: first prepare…(), then the start of its kind.
 
   /// Notes what is requested.
-  static void prepare(Op& op, Op::Code code) noexcept {
-    if (op.state != Op::State::idle) [[unlikely]]
-      detail::not_idle(op);
-    op.code = code;
+  static void prepare_in(Descriptor& descriptor, Op::Code code) noexcept {
+    if (descriptor.in.state != Op::State::idle) [[unlikely]]
+      detail::not_idle(&descriptor);
+    descriptor.in.code = code;
   }
-  static void prepare(Op& op, Op::Code code, const void* data, std::uint32_t size) noexcept {
-    prepare(op, code);
-    op.data = static_cast<char*>(const_cast<void*>(data));
-    op.size = size;
+  static void prepare_in(Descriptor& descriptor, Op::Code code, const void* data,
+                         std::uint32_t size) noexcept {
+    prepare_in(descriptor, code);
+    descriptor.in.data = static_cast<char*>(const_cast<void*>(data));
+    descriptor.in.size = size;
+  }
+  static void prepare_out(Descriptor& descriptor, Op::Code code, const void* data,
+                          std::uint32_t size) noexcept {
+    if (descriptor.out.state != Op::State::idle) [[unlikely]]
+      detail::not_idle(&descriptor);
+    descriptor.out.code = code;
+    descriptor.out.data = static_cast<char*>(const_cast<void*>(data));
+    descriptor.out.size = size;
   }
   /// recv: 1 byte at least.
   static void prepare_recv(Descriptor& descriptor, void* data, std::size_t size) noexcept {
     DUOLU_CHECK(size > 0);
-    prepare(descriptor.in, Op::Code::recv, data,
-            static_cast<std::uint32_t>(size < most_bytes ? size : most_bytes));
+    prepare_in(descriptor, Op::Code::recv, data,
+               static_cast<std::uint32_t>(size < most_bytes ? size : most_bytes));
   }
   /// send: most_bytes at most.
   static void prepare_send(Descriptor& descriptor, const void* data, std::size_t size) noexcept {
     DUOLU_CHECK(size <= most_bytes);
-    prepare(descriptor.out, Op::Code::send, data, static_cast<std::uint32_t>(size));
+    prepare_out(descriptor, Op::Code::send, data, static_cast<std::uint32_t>(size));
   }
   static void prepare_send_lent(Descriptor& descriptor, LentBuffer& buffer) noexcept {
-    prepare(descriptor.out, Op::Code::send_lent, buffer.bytes(), buffer.size);
+    prepare_out(descriptor, Op::Code::send_lent, buffer.bytes(), buffer.size);
   }
   /// Of recv, recv_lent, recvmsg, accept. Mostly the last one has emptied it, and it only parks.
   bool start_in(Descriptor& descriptor) {
@@ -275,7 +288,7 @@ class Engine {
   /// Ends what was prepared, or was going to be, without making it: with -ECANCELED.
   void refuse(Op& op) noexcept {
     if (op.state != Op::State::idle) [[unlikely]]
-      detail::not_idle(op);
+      detail::not_idle(&op);
     op.moved = 0;
     finish(op, -ECANCELED);
   }

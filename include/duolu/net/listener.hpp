@@ -58,7 +58,7 @@ class Listener {
   /// The next connection, as a Stream. Errors are accept(2)'s, or StreamError::refused if the
   /// engine cannot take it; see accept_error(). Cancelled: ECANCELED, and no connection is lost.
   [[nodiscard]] auto* accept() noexcept {
-    Engine::prepare(descriptor_->in, Op::Code::accept);
+    Engine::prepare_in(*descriptor_, Op::Code::accept);
     return detail::pending<detail::AcceptRequest>(descriptor_);
   }
   /// Where it listens, with the port that the system chose.
@@ -71,7 +71,7 @@ class Listener {
   friend class Acceptor;
   explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
   [[nodiscard]] auto* accept_fd() noexcept {
-    Engine::prepare(descriptor_->in, Op::Code::accept);
+    Engine::prepare_in(*descriptor_, Op::Code::accept);
     return detail::pending<detail::AcceptFdRequest>(descriptor_);
   }
 

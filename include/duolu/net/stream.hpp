@@ -114,7 +114,7 @@ struct WritePartsRequest : OutRequest {
   bool start(Descriptor& descriptor) {
     message.msg_iov = parts.data();
     message.msg_iovlen = count;
-    Engine::prepare(descriptor.out, Op::Code::sendmsg, &message, 0);
+    Engine::prepare_out(descriptor, Op::Code::sendmsg, &message, 0);
     return descriptor.engine->start_out(descriptor);
   }
 };
@@ -157,7 +157,7 @@ class Stream {
   /// What there is, in a buffer of the engine's: whoever waits needs none. Empty at the end of the
   /// stream.
   [[nodiscard]] auto* read_lease() noexcept {
-    Engine::prepare(descriptor_->in, Op::Code::recv_lent);
+    Engine::prepare_in(*descriptor_, Op::Code::recv_lent);
     return detail::pending<detail::ReadLeaseRequest>(descriptor_);
   }
   /// Fills `buffer`. StreamError::ended if the stream ends before; what has come by then is in the
