@@ -240,6 +240,7 @@ void Loop::call_work() {
 
 template <bool watched>
 void Loop::run_ready() {
+  if (ready_.empty()) return;
   if constexpr (!watched) return ready_.run(most_woken);
   for (int i = 0; i < most_woken && !ready_.empty(); ++i) {
     goes_on(Stall::Cause::task, ready_.front().task);

@@ -206,26 +206,32 @@ class TaskPromise {
   [[nodiscard]] virtual std::error_code error() const noexcept = 0;
   virtual void take_error(std::error_code error) noexcept = 0;
 
-  /// Marks it as ended and goes on with whoever waits. A loop, not a recursion, through tasks that
-  /// an error ends one after the other. `ended` may be destroyed in it.
-  static void finish(TaskPromise& ended) noexcept {
-    TaskPromise* task = &ended;
-    for (;;) {
-      task->done_ = true;
-      const std::uintptr_t next = task->next_;
-      // NOLINTBEGIN(performance-no-int-to-ptr): it was a pointer, see wait_in() and on_end()
-      // The first of a strand: the strand may live longer than what it waited for last.
-      if ((next == 0 || (next & is_end) != 0) && task->strand_ != nullptr) task->strand_->resumed();
-      if ((next & is_end) != 0) {
-        auto& end = *reinterpret_cast<TaskEnd*>(next & ~is_end);
-        return end.ended(end, *task);
-      }
-      auto* const waiter = reinterpret_cast<TaskPromise*>(next);
-      // NOLINTEND(performance-no-int-to-ptr)
-      if (waiter == nullptr) return;
-      if (!task->propagates_ || !task->failed()) return waiter->resume();
+  /// Marks it as ended and goes on with whoever waits. `task` may be destroyed in it.
+  static void finish(TaskPromise& task) noexcept {
+    task.done_ = true;
+    const std::uintptr_t next = task.next_;
+    // NOLINTBEGIN(performance-no-int-to-ptr): it was a pointer, see wait_in() and on_end()
+    // The first of a strand: the strand may live longer than what it waited for last.
+    if ((next == 0 || (next & is_end) != 0) && task.strand_ != nullptr) task.strand_->resumed();
+    if ((next & is_end) != 0) {
+      auto& end = *reinterpret_cast<TaskEnd*>(next & ~is_end);
+      return end.ended(end, task);
+    }
+    auto* const waiter = reinterpret_cast<TaskPromise*>(next);
+    // NOLINTEND(performance-no-int-to-ptr)
+    if (waiter == nullptr) return;
+    if (task.propagates_ && task.failed()) return propagate(task);
+    waiter->resume();
+  }
+  /// Ends whoever waits for `ended` with its error. A loop, not a recursion, through tasks that it
+  /// ends one after the other. Out of line: in a coroutine its registers would be saved each time.
+  [[gnu::noinline]] static void propagate(TaskPromise& ended) noexcept {
+    for (TaskPromise* task = &ended;;) {
+      TaskPromise* const waiter = task->awaited_by();
       waiter->take_error(task->failure());
       task = waiter;
+      if (!task->propagates_) return finish(*task);
+      task->done_ = true;
     }
   }
 
