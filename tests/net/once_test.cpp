@@ -103,7 +103,7 @@ TEST_P(OnceNetTest, an_error_of_an_earlier_datagram_is_told_to_the_receiver_and_
       Datagram b = Datagram::open(loop, where).value();
       EXPECT_TRUE(co_await a.send("sent"));
       if (!waits) co_await receive(&a, &told, &answer);
-      while (!told && answer.empty()) co_await loop.sleep_until(immediately);
+      while (!told && answer.empty()) (void)co_await loop.sleep_until(immediately);
       char buffer[16];
       const Result<Received> got = co_await b.receive(buffer);
       EXPECT_EQ(std::string_view(buffer, got->size), "sent");
@@ -112,7 +112,7 @@ TEST_P(OnceNetTest, an_error_of_an_earlier_datagram_is_told_to_the_receiver_and_
         answer.clear();
         scope.spawn(receive(&a, &none, &answer));  // finds nothing, and waits
         EXPECT_TRUE(co_await b.send("answer", got->from));
-        while (answer.empty() && !none) co_await loop.sleep_until(immediately);
+        while (answer.empty() && !none) (void)co_await loop.sleep_until(immediately);
       }
       EXPECT_FALSE(none) << "told twice";
     }));
@@ -165,7 +165,7 @@ TEST_P(OnceNetTest, a_crowd_that_sends_to_one_connected_unix_peer_is_served) {
     char buffer[8];
     for (int i = 0; i < 500; ++i) {
       EXPECT_TRUE(co_await one.receive(buffer));
-      co_await loop.sleep_until(immediately);  // so that each is told of the room
+      (void)co_await loop.sleep_until(immediately);  // so that each is told of the room
     }
   }));
 }
