@@ -306,6 +306,10 @@ Poller::Sight Poller::look(std::size_t count) noexcept {
       sight.stale = sight.stale || token != 0;
       continue;
     }
+    if ((ready & s.unusual) == 0) [[likely]] {
+      sight.live = sight.live || ready != 0;
+      continue;
+    }
     if ((ready & accepted(s)) != 0)
       sight.live = true;
     else
