@@ -91,9 +91,9 @@ std::string_view HttpDate::now() {
   const std::chrono::year_month_day date(day);
   const std::chrono::hh_mm_ss time(second - day);
   fmt::format_to_n(text_.data(), text_.size(), "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-                   days.substr(3 * std::chrono::weekday(day).c_encoding(), 3),
+                   days.substr(std::size_t{3} * std::chrono::weekday(day).c_encoding(), 3),
                    static_cast<unsigned>(date.day()),
-                   months.substr(3 * (static_cast<unsigned>(date.month()) - 1), 3),
+                   months.substr(std::size_t{3} * (static_cast<unsigned>(date.month()) - 1), 3),
                    static_cast<int>(date.year()), time.hours().count(), time.minutes().count(),
                    time.seconds().count());
   return text;

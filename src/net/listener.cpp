@@ -79,7 +79,7 @@ struct Acceptor::Pause : Loop::Alarm {
     over = false;
     try {
       of.loop_.arm(*this, until);
-    } catch (const std::bad_alloc&) {
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it waits without
       // When it rang, others took its place, and there is no memory for one more: freed() is called
       // when they give it back.
     }
@@ -125,7 +125,7 @@ Task<Result<Stream>> Acceptor::next() {
 /// What the engine has no room for stays accepted_; any other error ends the connection.
 Result<Stream> Acceptor::open_accepted() noexcept {
   const Descriptor& listener = *listener_.descriptor_;
-  std::error_code error = errno_code(ENOMEM);
+  std::error_code error;
   try {
     const Result<Descriptor*> opened = listener.engine->open(accepted_.get(), listener.kind);
     if (opened) {
@@ -134,6 +134,7 @@ Result<Stream> Acceptor::open_accepted() noexcept {
     }
     error = opened.error();
   } catch (const std::bad_alloc&) {
+    error = errno_code(ENOMEM);
   }
   if (accept_error(error) == AcceptError::resources) return fail(error);
   accepted_.reset();

@@ -22,10 +22,9 @@ void notice_exit() noexcept;
 
 /// Aborts with file and line when `condition` is false: a mistake of the program, in every build.
 #define DUOLU_CHECK(condition) \
-  (__builtin_expect((condition) ? 1 : 0, 1) ? void() : ::duolu::check_failed(#condition))
+  (__builtin_expect(!(condition), 0) ? ::duolu::check_failed(#condition) : void())
 
 /// The same in a destructor: what a process that exits leaves behind is no mistake.
-#define DUOLU_CHECK_UNLESS_EXITING(condition)                     \
-  (__builtin_expect((condition) ? 1 : 0, 1) || ::duolu::exiting() \
-       ? void()                                                   \
-       : ::duolu::check_failed(#condition))
+#define DUOLU_CHECK_UNLESS_EXITING(condition)                                                   \
+  (__builtin_expect(!(condition), 0) && !::duolu::exiting() ? ::duolu::check_failed(#condition) \
+                                                            : void())

@@ -100,7 +100,7 @@ class TryTimedAwaiter : public TimedAwaiter<T> {
   template <Fallible Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
     if (this->task_.promise().done())
-      waiter.promise().end_with(*this->timed_.error());
+      waiter.promise().end_with(this->timed_.error().value_or(std::error_code()));
     else
       this->timed_.park(waiter.promise(), true);
   }

@@ -271,10 +271,10 @@ class TaskResult : public TaskPromise {
       return false;
   }
   std::error_code error() const noexcept final {
-    if constexpr (is_result<T>)
-      return value_->error();
-    else
-      return {};
+    if constexpr (is_result<T>) {
+      if (value_ && !value_->has_value()) return value_->error();
+    }
+    return {};
   }
   void take_error(std::error_code error) noexcept final {
     if constexpr (is_result<T>)
