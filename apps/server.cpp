@@ -49,7 +49,7 @@ std::optional<FileId> id_of(Kernel& kernel, const std::string& path) {
 
 // Enough to begin a connection (frames come in chunks of 64 KiB), and to end with what there is.
 // Atomic, since any thread may run out of memory.
-constexpr std::size_t reserve_block = 72 * 1024;
+constexpr std::size_t reserve_block = std::size_t{72} * 1024;
 constinit std::array<std::atomic<void*>, 4> reserve{};
 constinit std::atomic<bool> reserve_for_all = false;
 
@@ -309,8 +309,7 @@ void Server::tell_not_begun() {
   try {
     say(Verbosity::quiet, "handler_failed", "closed a connection: there is no memory to serve it",
         {{"error", errno_code(ENOMEM).message()}});
-  } catch (const std::bad_alloc&) {
-    // Not even for the line: the totals tell.
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): none for the line either
   }
 }
 
@@ -515,8 +514,7 @@ void Server::tell_thrown(const Connection& c, const char* what) {
     say(Verbosity::quiet, "handler_failed",
         fmt::format("closed {}: its handler threw: {}", peer, shown),
         {{"peer", peer}, {"error", shown}});
-  } catch (const std::bad_alloc&) {
-    // Not even for the line: the totals tell.
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): none for the line either
   }
 }
 
