@@ -198,12 +198,17 @@ class RealKernel final : public Kernel {
     return got;
   }
   int pipe(int fds[2]) noexcept override {
-    if (::pipe(fds) != 0) return -errno;
-    const int first = nonblocking_cloexec(fds[0]);
-    const int second = nonblocking_cloexec(fds[1]);
-    if (first >= 0 && second >= 0) return 0;
-    if (first >= 0) ::close(fds[0]);
-    if (second >= 0) ::close(fds[1]);
+    int made[2];
+    if (::pipe(made) != 0) return -errno;
+    const int first = nonblocking_cloexec(made[0]);
+    const int second = nonblocking_cloexec(made[1]);
+    if (first >= 0 && second >= 0) {
+      fds[0] = first;
+      fds[1] = second;
+      return 0;
+    }
+    if (first >= 0) ::close(first);
+    if (second >= 0) ::close(second);
     return first < 0 ? first : second;
   }
   int socket(int domain, int type, int protocol) noexcept override {
