@@ -85,6 +85,19 @@ def skip_reason(output):
     return reason or "no reason given"
 
 
+def skipped_inside(output):
+    """The tests that a suite has skipped, with their reasons."""
+    for name, block in re.findall(r"^\[ RUN      \] (\S+)\n(.*?)^\[  SKIPPED \] \1", output,
+                                  re.M | re.S):
+        yield name, skip_reason(block)
+
+
+def run_inside(output):
+    """How many tests a process has run: more than one if it is a suite of GoogleTest."""
+    ran = re.search(r"^\[==========\] (\d+) tests? from .* ran\.", output, re.M)
+    return int(ran[1]) if ran else 1
+
+
 def report_tests(build):
     """The names of the tests with the label "report", which the JUnit file does not tell."""
     listed = subprocess.run(
@@ -115,7 +128,7 @@ def main():
         with Progress(0 if sys.stdout.isatty() else PROGRESS) as progress:
             summary = follow(sys.stdin, log, progress)
 
-    skipped, told = [], ""
+    skipped, told, more = [], "", 0
     in_full = report_tests(os.path.dirname(options.junit) or ".")
     try:
         suite = ElementTree.parse(options.junit).getroot()
@@ -130,6 +143,8 @@ def main():
         elif mark is not None and mark.get("message", "").startswith("SKIP_"):
             skipped.append((name, skip_reason(output)))
         elif case.get("status") == "run":
+            skipped += skipped_inside(output)
+            more += run_inside(output) - 1
             told += reports(name, output, name in in_full)
 
     if options.reports:
@@ -155,7 +170,7 @@ def main():
     if summary:
         failed, run = SUMMARY.match(summary[0]).groups()
         with open(options.counts, "w", encoding="utf-8") as out:
-            print(run, failed, len(skipped), file=out)
+            print(int(run) + more, failed, len(skipped), file=out)
 
 
 if __name__ == "__main__":

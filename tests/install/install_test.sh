@@ -84,6 +84,7 @@ case $1 in
       -Wold-style-cast -Wcast-qual -Woverloaded-virtual -Wundef -Wdouble-promotion -Wformat=2
       -Wredundant-decls -Werror)
     "$CXX" --version | grep -q clang || strict+=(-Wuseless-cast -Wduplicated-cond -Wlogical-op)
+    read -ra flags < <(pkg-config --cflags duolu)  # clang warns of libraries that it does not link
     for program in 05_coroutine_echo 07_cancellation 08_offload; do
       quietly "$CXX" -std=c++23 -fsyntax-only "${strict[@]}" "${flags[@]}" \
         "$SOURCE/examples/$program.cpp"

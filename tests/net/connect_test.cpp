@@ -43,10 +43,10 @@ class WatchingKernel : public ForwardingKernel {
   std::uintptr_t highest = 0;
 
   int socket(int, int type, int protocol) noexcept override {
-    // The address of a local variable tells how deep the stack is.
-    volatile char here = 0;
-    lowest = std::min(lowest, reinterpret_cast<std::uintptr_t>(&here));
-    highest = std::max(highest, reinterpret_cast<std::uintptr_t>(&here));
+    // How deep the stack is: the frame, since under AddressSanitizer locals may be elsewhere.
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    lowest = std::min(lowest, here);
+    highest = std::max(highest, here);
     ++sockets;
     if (refuse_sockets) return -EMFILE;
     return ForwardingKernel::socket(AF_INET, type, protocol);  // of whatever family
