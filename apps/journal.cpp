@@ -40,10 +40,9 @@ void Journal::say(Verbosity importance, std::string_view event, const std::strin
   write_line(stdout, line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
   const int error = log_->error();
   const bool fails = error != 0 && error != EAGAIN && error != EPIPE;
-  if (fails && !told_error_)
+  if (!told_error_.exchange(fails) && fails)
     write_line(stderr, "duolu: cannot write events to standard output: " +
                            errno_code(error).message() + "; trying again with each event");
-  told_error_ = fails;
 }
 
 std::string Journal::finish(Instant deadline) {

@@ -2,6 +2,7 @@
 // JSON object a line on standard output. Peers' bytes come out escaped in both.
 #pragma once
 
+#include <atomic>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -39,7 +40,7 @@ class Journal {
 
  private:
   Log* log_;
-  bool told_error_ = false;  ///< Of writing; an error that lasts is told once.
+  std::atomic<bool> told_error_ = false;  ///< Of writing; an error that lasts is told once.
   Verbosity verbosity_;
   bool json_;
   std::string schema_;

@@ -133,7 +133,8 @@ def everybody_gets_their_bytes():
               f"{totals['failed']} failed, seed {seed}")
         # At least: whoever scans the ports of this machine is a client, too.
         need(totals["connections"] >= CLIENTS + 2, totals)
-        need(totals["connections_max"] >= CLIENTS * 9 // 10, totals)
+        # The first to come may have left before a slow server has accepted the last ones.
+        need(totals["connections_max"] >= CLIENTS * (5 if SANITIZED else 9) // 10, totals)
         need(totals["bytes_out"] >= complete, totals)
         need(totals["cut"] == 0, totals)
 
