@@ -1092,7 +1092,7 @@ class LineClient16(unittest.TestCase):
     def test_a_line_that_nobody_asked_for_is_no_reply(self):
         with python_server(self.greet_and_repeat) as port, \
                 Program("16_line_client", "--port", port, stdin=subprocess.PIPE) as client:
-            client.wait_for_line("msg>: hello")  # the greeting comes while it waits for the keyboard
+            client.wait_for_line("msg>: hello")  # it comes while the keyboard is waited for
             client.process.stdin.write(b"one\ntwo\n")
             client.process.stdin.close()
             self.assertEqual(client.ended(), 0)
