@@ -15,10 +15,6 @@
 #include "duolu/task/semaphore.hpp"
 #include "support/loop_fixture.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/lsan_interface.h>
-#endif
-
 namespace duolu::test {
 namespace {
 
@@ -74,9 +70,7 @@ Task<> wait_for_everything(World* in) {
 }
 
 void exit_in_a_task(const Backend& backend) {
-#ifdef __SANITIZE_ADDRESS__
-  __lsan_disable();  // what waits is left
-#endif
+  leave_tasks_behind();
   static World world(backend);
   world.loop.run(wait_for_everything(&world));
 }

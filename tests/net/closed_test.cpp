@@ -96,6 +96,7 @@ TEST(ErrorsDeathTest, can_be_read_when_the_process_exits) {
 
 /// The Streams of a loop that is static, and waits for them when a task exits.
 void exit_while_a_static_stream_is_read(const Backend& backend) {
+  leave_tasks_behind();
   static const auto poller = backend.make(real_kernel(), {}).value();
   static const auto engine = make_readiness_engine(*poller);
   static Loop loop(*engine);
