@@ -1,5 +1,6 @@
 #include "apps/journal.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -40,7 +41,8 @@ void Journal::say(Verbosity importance, std::string_view event, const std::strin
   write_line(stdout, line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
   const int error = log_->error();
   const bool fails = error != 0 && error != EAGAIN && error != EPIPE;
-  if (!told_error_.exchange(fails) && fails)
+  // The watchdog's thread writes events, too.
+  if (!std::atomic_ref(told_error_).exchange(fails) && fails)
     write_line(stderr, "duolu: cannot write events to standard output: " +
                            errno_code(error).message() + "; trying again with each event");
 }

@@ -2,7 +2,6 @@
 // JSON object a line on standard output. Peers' bytes come out escaped in both.
 #pragma once
 
-#include <atomic>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -40,7 +39,7 @@ class Journal {
 
  private:
   Log* log_;
-  std::atomic<bool> told_error_ = false;  ///< Of writing; an error that lasts is told once.
+  bool told_error_ = false;  ///< Of writing; an error that lasts is told once.
   Verbosity verbosity_;
   bool json_;
   std::string schema_;
