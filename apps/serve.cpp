@@ -84,33 +84,6 @@ std::string who_has(Kernel& kernel, const std::string& where) {
                 fmt::format("cannot listen on {}: {}; {}", escape(where), error.message(), advice));
 }
 
-/// Whether a machine without this address family can do without this address.
-bool is_absent(std::error_code error) {
-  return error == std::errc::address_family_not_supported ||
-         error == std::errc::address_not_available;
-}
-
-/// A port that is free on every address of a name: one that the system chooses for one of them may
-/// be in use on another. 0 if none was found.
-std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
-  constexpr int tries = 32;
-  for (int i = 0; i < tries; ++i) {
-    std::vector<Fd> held;
-    Address bound;
-    bool taken = false;
-    for (Address address : addresses) {
-      if (!held.empty()) address.set_port(bound.port());
-      Result<Fd> fd = listen_on(kernel, address);
-      if (!fd && is_absent(fd.error())) continue;
-      taken = !fd || kernel.getsockname(fd->get(), bound.data(), bound.size_slot()) < 0;
-      if (taken) break;
-      held.push_back(std::move(*fd));
-    }
-    if (!taken && !held.empty()) return bound.port();
-  }
-  return 0;
-}
-
 /// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
 std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
                                        const std::vector<std::string>& texts) {
@@ -121,26 +94,10 @@ std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
     endpoints.push_back(std::move(*endpoint));
   }
   std::vector<Address> bound;
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    const std::string& text = texts[i];
-    const Endpoint& endpoint = endpoints[i];
-    Result<std::vector<Address>> addresses = resolve(kernel, endpoint);
-    if (!addresses)
-      throw Failure(exit_no_connection, fmt::format("cannot listen on {}: {}", escape(text),
-                                                    addresses.error().message()));
-    const std::size_t before = bound.size();
-    std::error_code last;
-    std::uint16_t port = endpoint.port;
-    if (port == 0 && addresses->size() > 1) port = free_port(kernel, *addresses);
-    for (Address& address : *addresses) {
-      if (address.family() != AF_UNIX) address.set_port(port);
-      const Result<Address> listening = server.listen(address);
-      if (listening)
-        bound.push_back(*listening);
-      else if (last = listening.error(); !is_absent(last))
-        cannot_listen(kernel, address.to_string(), last);
-    }
-    if (bound.size() == before) cannot_listen(kernel, text, last);
+  for (const Endpoint& endpoint : endpoints) {
+    const std::expected<std::vector<Address>, ListenError> listening = server.listen(endpoint);
+    if (!listening) cannot_listen(kernel, listening.error().where, listening.error().error);
+    bound.insert(bound.end(), listening->begin(), listening->end());
   }
   return bound;
 }

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -37,14 +36,6 @@ constexpr std::size_t crowd = 1024;  // whose memory is worth giving back, when 
 
 bool was_cancelled(const Result<>& result) {
   return !result && result.error() == std::errc::operation_canceled;
-}
-
-/// Which file it is, whatever its name; nothing if there is none.
-using FileId = std::pair<dev_t, ino_t>;
-std::optional<FileId> id_of(Kernel& kernel, const std::string& path) {
-  struct stat status{};
-  if (path.empty() || kernel.lstat(path.c_str(), &status) < 0) return std::nullopt;
-  return FileId(status.st_dev, status.st_ino);
 }
 
 // Enough to begin a connection (frames come in chunks of 64 KiB), and to end with what there is.
@@ -93,17 +84,14 @@ struct Server::Door {
         acceptor(std::make_unique<Acceptor>(loop, *listener)),
         text(bound.to_string()),
         task("accept " + text),
-        path(bound.path()) {
-    file = id_of(loop.kernel(), path);
-  }
+        file(loop.kernel(), bound) {}
   Door(const Door&) = delete;
   Door& operator=(const Door&) = delete;
   ~Door() { close(); }
 
   void close() {
     if (listener == nullptr) return;
-    // Another server may have put its own there meanwhile.
-    if (file && id_of(listener->kernel(), path) == file) listener->kernel().unlink(path.c_str());
+    file.remove();
     acceptor.reset();
     listener.reset();
   }
@@ -112,8 +100,7 @@ struct Server::Door {
   std::unique_ptr<Acceptor> acceptor;  ///< The same.
   std::string text;                    ///< Its address.
   std::string task;                    ///< What its task goes by.
-  std::string path;                    ///< Of its file; empty if it has none.
-  std::optional<FileId> file;          ///< As it was made.
+  SocketFile file;
 };
 
 struct Server::Connection {
@@ -168,11 +155,14 @@ Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions 
 
 Server::~Server() = default;
 
-Result<Address> Server::listen(const Address& address) {
-  Result<Listener> listener = Listener::open(loop_, address);
-  if (!listener) return fail(listener.error());
-  const Address bound = listener->address();
-  doors_.emplace_back(loop_, std::move(*listener), bound);
+std::expected<std::vector<Address>, ListenError> Server::listen(const Endpoint& endpoint) {
+  std::expected<std::vector<Listener>, ListenError> listeners = listen_everywhere(loop_, endpoint);
+  if (!listeners) return std::unexpected(std::move(listeners.error()));
+  std::vector<Address> bound;
+  for (Listener& listener : *listeners) {
+    bound.push_back(listener.address());
+    doors_.emplace_back(loop_, std::move(listener), bound.back());
+  }
   return bound;
 }
 

@@ -90,8 +90,9 @@ class Server {
   Server& operator=(const Server&) = delete;
   ~Server();
 
-  /// Listens on one more address; the address it got, with the port the system chose for port 0.
-  Result<Address> listen(const Address& address);
+  /// Listens on every address of one more endpoint: see listen_everywhere(). The addresses that it
+  /// got, with the port that the system chose for port 0.
+  std::expected<std::vector<Address>, ListenError> listen(const Endpoint& endpoint);
 
   /// Serves until stop() and everything that was in flight has ended or the grace time is over.
   /// Errors: of opening standard input.

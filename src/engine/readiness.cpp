@@ -28,6 +28,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -41,8 +42,10 @@ namespace {
 
 class ReadinessEngine final : public Engine {
  public:
-  ReadinessEngine(Poller& poller, const EngineOptions& options)
+  /// `owned`: the same poller if the engine owns it, or null.
+  ReadinessEngine(Poller& poller, const EngineOptions& options, std::unique_ptr<Poller> owned)
       : Engine(poller.kernel(), options.buffer_size),
+        owned_(std::move(owned)),
         poller_(poller),
         trigger_(options.trigger.value_or(cheapest_trigger(poller))),
         silenced_by_message_(trigger_ == Trigger::edge && poller.emulates_edge()),
@@ -664,6 +667,7 @@ class ReadinessEngine final : public Engine {
       arm(descriptor, direction);
   }
 
+  const std::unique_ptr<Poller> owned_;  ///< Null if poller_ is the caller's.
   Poller& poller_;
   const Trigger trigger_;
   const bool silenced_by_message_;  ///< A report of readability is the last until drained().
@@ -695,7 +699,13 @@ Trigger cheapest_trigger(const Poller& poller) noexcept {
 }
 
 std::unique_ptr<Engine> make_readiness_engine(Poller& poller, EngineOptions options) {
-  return std::make_unique<ReadinessEngine>(poller, options);
+  return std::make_unique<ReadinessEngine>(poller, options, nullptr);
+}
+
+std::unique_ptr<Engine> make_readiness_engine(std::unique_ptr<Poller> poller,
+                                              EngineOptions options) {
+  Poller& over = *poller;
+  return std::make_unique<ReadinessEngine>(over, options, std::move(poller));
 }
 
 }  // namespace duolu

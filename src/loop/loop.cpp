@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <exception>
+#include <thread>
 #include <utility>
 
+#include "duolu/engine/engines.hpp"
+#include "duolu/loop/offload.hpp"
 #include "duolu/task/waiting.hpp"
 #include "watchdog.hpp"
 
@@ -38,6 +41,27 @@ class Turning {
 }  // namespace
 
 Loop::Loop(Engine& engine) noexcept : engine_(engine), owner_(engine.kernel().getpid()) {}
+
+Loop::Loop(std::unique_ptr<Engine> engine) noexcept
+    : owned_(std::move(engine)), engine_(*owned_), owner_(engine_.kernel().getpid()) {}
+
+Result<std::unique_ptr<Loop>> make_loop(const LoopOptions& options) {
+  Kernel& kernel = options.kernel != nullptr ? *options.kernel : real_kernel();
+  Result<std::unique_ptr<Engine>> engine = make_engine(kernel, options.backend, options.engine);
+  if (!engine) return fail(engine.error());
+  return std::make_unique<Loop>(*std::move(engine));
+}
+
+Result<OffloadPool*> Loop::pool() {
+  if (pool_ == nullptr) {
+    const int processors = static_cast<int>(std::thread::hardware_concurrency());
+    Result<std::unique_ptr<OffloadPool>> started =
+        OffloadPool::start(kernel(), std::clamp(processors, 4, 16));
+    if (!started) return fail(started.error());
+    pool_ = *std::move(started);
+  }
+  return pool_.get();
+}
 
 Loop::~Loop() {
   if (kernel().getpid() != owner_) {
@@ -269,6 +293,18 @@ const WaitKind Loop::Sleep::Awaiter::kind = {
     [](Strand&, void* self) noexcept {
       auto& sleep = *static_cast<Awaiter*>(self);
       // One that is not armed is due already, and about to go on.
+      if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
+    },
+    [](const Strand&, const void* self, Waiting& waiting) {
+      const auto& sleep = *static_cast<const Awaiter*>(self);
+      waiting.task = sleep.alarm_.task;
+      waiting.what = sleep.until_ == never ? "for nothing but to be cancelled" : "for a time";
+      waiting.until = sleep.until_;
+    }};
+
+const WaitKind SleepFor::Awaiter::kind = {
+    [](Strand&, void* self) noexcept {
+      auto& sleep = *static_cast<Awaiter*>(self);
       if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
     },
     [](const Strand&, const void* self, Waiting& waiting) {

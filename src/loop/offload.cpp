@@ -9,14 +9,22 @@
 namespace duolu {
 namespace detail {
 
-void OffloadJob::park() noexcept {
-  loop = static_cast<Loop*>(strand->ready()->owner());
-  DUOLU_CHECK(loop != nullptr);
-  pool.submit(*this);
+bool OffloadJob::begin() {
+  loop = &loop_of(*strand);
+  if (pool != nullptr) return false;
+  const Result<OffloadPool*> own = loop->pool();
+  if (!own) {
+    fail_with(own.error());
+    return true;
+  }
+  pool = *own;
+  return false;
 }
 
+void OffloadJob::park() noexcept { pool->submit(*this); }
+
 void OffloadJob::abandon() noexcept {
-  if (!pool.withdraw(*this)) return stop(*this);  // no harm if it is over already
+  if (!pool->withdraw(*this)) return stop(*this);  // no harm if it is over already
   fail_with(errno_code(ECANCELED));
   wake();
 }

@@ -86,13 +86,12 @@ void Scope::cancel() noexcept {
   if (std::exchange(cancelled_, true)) return;
   // What is cancelled goes on in a later turn, so nobody leaves the list meanwhile.
   for (Child* child = first_; child != nullptr; child = child->next) child->strand.cancel();
+  if (body_ != nullptr && !std::exchange(interrupts_, true)) body_->interrupt();
 }
 
 void Scope::failed(std::exception_ptr exception) noexcept {
   if (!exception_) exception_ = std::move(exception);
   cancel();
-  if (body_ == nullptr || std::exchange(interrupts_, true)) return;
-  body_->interrupt();
 }
 
 void Scope::body_ended() noexcept {

@@ -1,5 +1,6 @@
 #include "duolu/net/connect.hpp"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "duolu/loop/scope.hpp"
@@ -146,6 +148,36 @@ Task<Result<Stream>> connect_endpoint(Loop* loop, OffloadPool* pool, Endpoint en
   co_return co_await connect_any(loop, std::move(addresses), stagger);
 }
 
+/// Whether looking it up asks nobody, and so does not block.
+bool is_numeric(const Endpoint& endpoint) {
+  in6_addr any{};
+  return endpoint.scheme == Endpoint::Scheme::unix_socket ||
+         ::inet_pton(AF_INET, endpoint.host.c_str(), &any) == 1 ||
+         ::inet_pton(AF_INET6, endpoint.host.c_str(), &any) == 1;
+}
+
+Task<Result<Stream>> connect_parsed(Loop* loop, Endpoint endpoint, Duration stagger) {
+  if (is_numeric(endpoint)) {
+    std::vector<Address> addresses = co_await try_(resolve(loop->kernel(), endpoint));
+    co_return co_await connect_any(loop, std::move(addresses), stagger);
+  }
+  OffloadPool* const pool = co_await try_(loop->pool());
+  co_return co_await connect_endpoint(loop, pool, std::move(endpoint), stagger);
+}
+
+Task<Result<Stream>> connect_text(std::string text, Duration stagger) {
+  Loop& loop = co_await this_loop();
+  std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
+  if (!endpoint) {
+    loop.explain(errno_code(EINVAL), endpoint.error());
+    co_return fail(EINVAL);
+  }
+  Result<Stream> stream = co_await connect_parsed(&loop, *std::move(endpoint), stagger);
+  if (!stream)
+    loop.explain(stream.error(), "cannot connect to " + text + ": " + stream.error().message());
+  co_return stream;
+}
+
 }  // namespace
 
 bool is_connected_to_itself(Kernel& kernel, int fd, const Address& target) {
@@ -170,6 +202,10 @@ Task<Result<Stream>> connect(Loop& loop, Address address) { return connect_one(&
 
 Task<Result<Stream>> connect(Loop& loop, std::vector<Address> addresses, ConnectOptions options) {
   return connect_any(&loop, std::move(addresses), options.stagger);
+}
+
+Task<Result<Stream>> connect(std::string endpoint, ConnectOptions options) {
+  return connect_text(std::move(endpoint), options.stagger);
 }
 
 }  // namespace duolu

@@ -1,6 +1,7 @@
 #include "duolu/net/listener.hpp"
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -33,6 +34,92 @@ Result<Listener> Listener::open(Loop& loop, const Address& address) {
       open_descriptor(loop.engine(), std::move(*fd), kind_of(address));
   if (!descriptor) return fail(descriptor.error());
   return Listener(**descriptor);
+}
+
+Result<Listener> Listener::open(Loop& loop, std::string_view endpoint) {
+  const std::expected<Endpoint, std::string> parsed = parse_endpoint(endpoint);
+  if (!parsed) {
+    loop.explain(errno_code(EINVAL), parsed.error());
+    return fail(EINVAL);
+  }
+  const Result<std::vector<Address>> addresses = resolve(loop.kernel(), *parsed);
+  if (!addresses) return fail(addresses.error());
+  std::error_code first;
+  for (const Address& address : *addresses) {
+    Result<Listener> listener = open(loop, address);
+    if (listener) return listener;
+    if (!first) first = listener.error();
+  }
+  return fail(first);
+}
+
+namespace {
+
+bool is_absent(std::error_code error) {
+  return error == std::errc::address_family_not_supported ||
+         error == std::errc::address_not_available;
+}
+
+/// A port that is free on every address of a name: one that the system chooses for one of them may
+/// be in use on another. 0 if none was found.
+std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
+  constexpr int tries = 32;
+  for (int i = 0; i < tries; ++i) {
+    std::vector<Fd> held;
+    Address bound;
+    bool taken = false;
+    for (Address address : addresses) {
+      if (!held.empty()) address.set_port(bound.port());
+      Result<Fd> fd = listen_on(kernel, address);
+      if (!fd && is_absent(fd.error())) continue;
+      taken = !fd || kernel.getsockname(fd->get(), bound.data(), bound.size_slot()) < 0;
+      if (taken) break;
+      held.push_back(std::move(*fd));
+    }
+    if (!taken && !held.empty()) return bound.port();
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::expected<std::vector<Listener>, ListenError> listen_everywhere(Loop& loop,
+                                                                    const Endpoint& endpoint) {
+  Result<std::vector<Address>> addresses = resolve(loop.kernel(), endpoint);
+  if (!addresses) return std::unexpected(ListenError{addresses.error(), endpoint.host});
+  std::uint16_t port = endpoint.port;
+  if (port == 0 && addresses->size() > 1) port = free_port(loop.kernel(), *addresses);
+  std::vector<Listener> listeners;
+  listeners.reserve(addresses->size());
+  ListenError absent;
+  for (Address& address : *addresses) {
+    if (address.family() != AF_UNIX) address.set_port(port);
+    Result<Listener> listener = Listener::open(loop, address);
+    if (listener) {
+      listeners.push_back(*std::move(listener));
+      continue;
+    }
+    ListenError failed{listener.error(), address.to_string()};
+    if (!is_absent(failed.error)) return std::unexpected(std::move(failed));
+    absent = std::move(failed);
+  }
+  if (listeners.empty()) return std::unexpected(std::move(absent));
+  return listeners;
+}
+
+SocketFile::SocketFile(Kernel& kernel, const Address& bound) : path_(bound.path()) {
+  struct stat status{};
+  if (path_.empty() || kernel.lstat(path_.c_str(), &status) < 0) return;
+  kernel_ = &kernel;
+  device_ = status.st_dev;
+  inode_ = status.st_ino;
+}
+
+void SocketFile::remove() noexcept {
+  Kernel* const kernel = std::exchange(kernel_, nullptr);
+  struct stat status{};
+  if (kernel == nullptr || kernel->lstat(path_.c_str(), &status) < 0) return;
+  if (status.st_dev == device_ && status.st_ino == inode_) (void)kernel->unlink(path_.c_str());
 }
 
 Address Listener::address() const noexcept {

@@ -45,9 +45,7 @@ class MemoryTest : public testing::TestWithParam<Cell> {
     const std::unique_ptr<Service> service = kind->make(real_kernel());
     const auto poller = GetParam().backend->make(real_kernel(), {}).value();
     Server server(*poller, GetParam().trigger, *service, {.grace = 5s}, journal);
-    const Address where =
-        server.listen(resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value())->front())
-            .value();
+    const Address where = server.listen(parse_endpoint("127.0.0.1:0").value()).value().front();
     std::thread thread([&] {
       const test::LimitsAllocations limited(limit);
       outcome.totals = server.run().value();

@@ -81,11 +81,9 @@ class ServerTest : public testing::TestWithParam<Cell> {
     poller = std::move(*made);
     service = std::move(what);
     server.emplace(*poller, GetParam().trigger, *service, options, journal);
-    const auto endpoint = parse_endpoint("127.0.0.1:0");
-    const Address local = resolve(kernel, *endpoint)->front();
-    const auto bound = server->listen(local);
-    ASSERT_TRUE(bound) << bound.error().message();
-    address = *bound;
+    const auto bound = server->listen(parse_endpoint("127.0.0.1:0").value());
+    ASSERT_TRUE(bound) << bound.error().error.message();
+    address = bound->front();
   }
 
   void launch() {

@@ -1,6 +1,7 @@
 """Runs every example and compares what it prints: examples_test.py FOLDER_OF_PROGRAMS."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import select
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 SOURCES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -33,7 +35,8 @@ class Examples(unittest.TestCase):
     def test_every_example_is_run_here(self):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
-                    "11_datagram", "12_unix_client", "13_pipe_filter", "readme"}
+                    "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
+                    "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -378,14 +381,14 @@ the loop went on meanwhile: yes
             finally:
                 server.kill()
 
-    def test_readme_prints_what_each_command_says(self):
-        done = run("readme", "echo one", "echo two", "true")
+    def test_14_commands_prints_what_each_command_says(self):
+        done = run("14_commands", "echo one", "echo two", "true")
         self.assertEqual(sorted(done.stdout.splitlines()), ["[echo one] one", "[echo two] two"])
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
-    def test_readme_prints_it_when_it_is_said(self):
+    def test_14_commands_prints_it_when_it_is_said(self):
         # The first command goes on only after both have been heard.
-        with subprocess.Popen([PROGRAMS / "readme", "echo a; read line; echo c", "echo b"],
+        with subprocess.Popen([PROGRAMS / "14_commands", "echo a; read line; echo c", "echo b"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as program:
             try:
                 before = sorted(program.stdout.readline() for _ in range(2))
@@ -397,8 +400,69 @@ the loop went on meanwhile: yes
             finally:
                 program.kill()
 
-    def test_readme_without_commands_ends(self):
-        self.assertEqual(run("readme").returncode, 0)
+    def test_14_commands_without_commands_ends(self):
+        self.assertEqual(run("14_commands").returncode, 0)
+
+    @contextlib.contextmanager
+    def readme_server(self, **more):
+        """The program of the README, and a client that it has answered. Where somebody has its
+        port: what it says then."""
+        with subprocess.Popen([PROGRAMS / "readme"], stdin=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, text=True, **more) as program:
+            try:
+                client = None
+                end = time.monotonic() + HANG
+                while client is None and program.poll() is None and time.monotonic() < end:
+                    with contextlib.suppress(ConnectionRefusedError):
+                        client = socket.create_connection(("127.0.0.1", 5000), HANG)
+                if program.poll() is not None:
+                    self.assertRegex(program.stderr.read(),
+                                     r"^readme: cannot listen on tcp://\S+:5000: "
+                                     r"Address already in use\n$")
+                    self.assertEqual(program.returncode, 1)
+                    self.skipTest("something else has port 5000")
+                with client:
+                    client.sendall(b"hello")
+                    self.assertEqual(client.recv(5, socket.MSG_WAITALL), b"hello")
+                    yield program, client
+            finally:
+                program.kill()
+
+    def test_readme_lets_clients_finish(self):
+        for end in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(end=end), self.readme_server() as (program, client):
+                program.send_signal(end)
+                while True:  # until its listeners are closed
+                    try:
+                        socket.create_connection(("127.0.0.1", 5000), HANG).close()
+                    except ConnectionRefusedError:
+                        break
+                client.sendall(b"and after")
+                self.assertEqual(client.recv(9, socket.MSG_WAITALL), b"and after")
+                client.close()
+                self.assertEqual(program.wait(HANG), 0)
+                self.assertEqual(program.stderr.read(), "")
+
+    def test_readme_RN2_ends_with_the_second_signal(self):
+        with self.readme_server() as (program, client):
+            program.send_signal(signal.SIGINT)
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", 5000), HANG).close()
+                except ConnectionRefusedError:
+                    break
+            program.send_signal(signal.SIGINT)
+            self.assertEqual(program.wait(HANG), -signal.SIGINT)
+
+    def test_readme_leaves_an_ignored_signal_ignored(self):
+        ignore = functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        with self.readme_server(preexec_fn=ignore) as (program, client):
+            program.send_signal(signal.SIGINT)
+            client.sendall(b"again")
+            self.assertEqual(client.recv(5, socket.MSG_WAITALL), b"again")
+            client.close()
+            program.send_signal(signal.SIGTERM)
+            self.assertEqual(program.wait(HANG), 0)
 
 
 if __name__ == "__main__":

@@ -602,6 +602,34 @@ TEST_P(LoopTest, SC2_cancelling_ends_every_wait_and_those_to_come) {
   EXPECT_EQ(cancelled, 12);
 }
 
+// A server that waits for its signal in a spawned task, and accepts in the body.
+TEST_P(LoopTest, SC2_the_body_is_cancelled_and_not_what_comes_after) {
+  int cancelled = 0;
+  bool slept = false;
+  loop.run([](Loop* on, int* count, bool* after) -> Task<> {
+    co_await with_scope([on, count](Scope& scope) -> Task<> {
+      scope.spawn([](Scope* all, Loop* in) -> Task<> {
+        (void)co_await in->sleep_for(1ms);
+        all->cancel();
+      }(&scope, on));
+      co_await expect_cancelled(*on, *count);
+    });
+    *after = co_await on->sleep_for(1ms);
+  }(&loop, &cancelled, &slept));
+  EXPECT_EQ(cancelled, 2);
+  EXPECT_TRUE(slept);
+}
+
+// Its own: what it waits for next ends at once.
+TEST_P(LoopTest, SC2_the_body_may_cancel_its_scope) {
+  int cancelled = 0;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.cancel();
+    co_await expect_cancelled(loop, cancelled);
+  }));
+  EXPECT_EQ(cancelled, 2);
+}
+
 TEST_P(LoopTest, SC3_an_exception_cancels_the_others_and_comes_out) {
   for (const bool in_body : {false, true}) {
     int cancelled = 0;

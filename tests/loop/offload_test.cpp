@@ -201,14 +201,18 @@ TEST_P(OffloadTest, OF3_what_has_not_begun_never_does_and_what_has_is_waited_for
     outer.spawn(with_scope([&](Scope& scope) -> Task<> {
       scope.spawn(pass_barrier(pool.get(), &barrier, &running));
       barrier.await(1);
+      scope.cancel();
+      co_return;
+    }));
+    co_await with_scope([&](Scope& scope) -> Task<> {
       scope.spawn(pass_barrier(pool.get(), &barrier, &queued));
       outer.spawn(pass_barrier(pool.get(), &barrier, &other));
       scope.cancel();
-      while (scope.size() > 1) (void)co_await loop.sleep_until(immediately);
-      EXPECT_EQ(queued.result.error(), std::errc::operation_canceled);
-      barrier.open();
-    }));
-    co_return;
+      co_return;
+    });
+    EXPECT_EQ(queued.result.error(), std::errc::operation_canceled);
+    EXPECT_EQ(outer.size(), 2U) << "the one that runs, and the one behind it";
+    barrier.open();
   }));
   EXPECT_EQ(running.result.value(), 5);
   EXPECT_FALSE(queued.called);

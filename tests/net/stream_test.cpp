@@ -223,8 +223,9 @@ TEST_P(StreamTest, ST2_a_cancelled_read_takes_no_byte) {
         EXPECT_EQ(read.error().value(), ECANCELED);
       }(a));
       scope.cancel();
-      EXPECT_TRUE(co_await b.write_all("kept"));
+      co_return;
     });
+    EXPECT_TRUE(co_await b.write_all("kept"));
     const Result<std::string> kept = co_await read_all(a, 4);
     EXPECT_EQ(kept.value(), "kept");
     EXPECT_EQ(outer.size(), 0U);

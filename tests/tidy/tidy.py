@@ -226,6 +226,8 @@ class Source:
             return parts[1]
         if parts[:2] == ("include", "duolu") and len(parts) > 3:
             return parts[2]
+        if self.path == "include/duolu/duolu.hpp":  # what users include
+            return "net"
         return None
 
 
@@ -384,6 +386,8 @@ def console_output(tree):
     pattern = re.compile(r"\bstd::(?:cout|cerr|clog)\b|"
                          r"(?<![\w.>])(?:std::|::)?(?:v?f?printf|f?puts|putchar|perror)\s*\(")
     for source in tree.cxx("include", "src"):
+        if source.path == "src/loop/run.cpp":  # main() of a program, which has to say why it ends
+            continue
         for match in pattern.finditer(source.code):
             yield source, source.line_of(match.start()), \
                 f"{match[0].rstrip('( ')}: a library does not talk", \
@@ -604,7 +608,7 @@ def statement_expression(tree):
 
 
 # What takes a closure that gives a task, and keeps it for as long as the task.
-KEEPS_CLOSURE = re.compile(r"\b(?:with_scope|spawn|run|within|task_of)$")
+KEEPS_CLOSURE = re.compile(r"\b(?:with_scope|spawn|run|within|task_of|serve|serve_while)$")
 
 
 def opening_around(code, position):

@@ -366,5 +366,8 @@ struct EngineOptions {
 /// An engine over any Poller, which is then used by nobody else and outlives it.
 [[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
                                                             EngineOptions options = {});
+/// The same, and the engine owns the poller (not null).
+[[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(std::unique_ptr<Poller> poller,
+                                                            EngineOptions options = {});
 
 }  // namespace duolu

@@ -53,6 +53,7 @@
 #include <optional>
 #include <source_location>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -131,11 +132,24 @@ struct TaskReport {
 /// 12.3 s; at server.cpp:289 (converse), server.cpp:246 (handle)". Indented by its depth.
 [[nodiscard]] std::string to_string(const TaskReport& report);
 
+/// What make_loop() takes.
+struct LoopOptions {
+  /// The engine by its name (engines.hpp), or "auto": the best one that works here.
+  std::string_view backend = "auto";
+  EngineOptions engine{};
+  /// Whose system calls and clock; outlives the loop. Null: the real ones, real_kernel().
+  Kernel* kernel = nullptr;
+};
+
+class OffloadPool;
+
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
  public:
   /// `engine` outlives this.
   explicit Loop(Engine& engine) noexcept;
+  /// The same, and this owns the engine (not null).
+  explicit Loop(std::unique_ptr<Engine> engine) noexcept;
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
   /// In the thread of the loop, like what was posted and is destroyed with it (LO5). No task may
@@ -250,6 +264,30 @@ class Loop {
   /// being worked through.
   [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
 
+  /// The threads that offload(fn) of this loop's tasks runs on: started at the first call, ended
+  /// with the loop. As many as there are processors, 4 at least and 16 at most. Errors: of starting
+  /// the first thread; asked again, it tries again.
+  [[nodiscard]] Result<OffloadPool*> pool();
+
+  /// Keeps a sentence for people that says what `error` was about, "cannot listen on ...", until
+  /// another one is kept: for run(), which reports the error that its task ends with.
+  void explain(std::error_code error, std::string sentence) {
+    explained_ = error;
+    explanation_ = std::move(sentence);
+  }
+  /// What explain() was given last with this error, or else the error's own message.
+  [[nodiscard]] std::string explanation(std::error_code error) const {
+    return error == explained_ && error ? explanation_ : error.message();
+  }
+
+  /// Where lines for people go that nobody has asked for, such as an exception of a handler of
+  /// serve(): `sink` is called in the loop's thread. Without a sink they are dropped; run() has
+  /// one, which is standard error.
+  void report_to(std::function<void(const std::string& line)> sink) { sink_ = std::move(sink); }
+  void report(const std::string& line) const {
+    if (sink_) sink_(line);
+  }
+
   [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
   /// For whoever runs tasks by hand, with turn(): see Strand::run_in().
@@ -317,6 +355,7 @@ class Loop {
   void let_go();
   void note_time();
 
+  const std::unique_ptr<Engine> owned_;  ///< Null if engine_ is the caller's.
   Engine& engine_;
   ReadyQueue ready_{this};
   TimerQueue timers_;
@@ -334,8 +373,15 @@ class Loop {
   std::unique_ptr<Watch> watch_;  ///< Null: nobody watches.
   detail::Parked* first_arrived_ = nullptr;
   detail::Parked* last_arrived_ = nullptr;
-  Instant watched_since_ = never;  ///< When times in tasks begin: with the first watch.
+  Instant watched_since_ = never;      ///< When times in tasks begin: with the first watch.
+  std::unique_ptr<OffloadPool> pool_;  ///< Null: not started.
+  std::error_code explained_;
+  std::string explanation_;
+  std::function<void(const std::string&)> sink_;
 };
+
+/// A loop over an engine of its own. Errors: as make_engine().
+[[nodiscard]] Result<std::unique_ptr<Loop>> make_loop(const LoopOptions& options = {});
 
 class Loop::Sleep::Awaiter {
  public:
@@ -370,5 +416,87 @@ class Loop::Sleep::Awaiter {
 inline Loop::Sleep::Awaiter Loop::Sleep::on(Strand* strand) const noexcept {
   return Awaiter(loop_, until_, *strand);
 }
+
+namespace detail {
+
+/// The loop that runs the strand: aborts if none does.
+inline Loop& loop_of(const Strand& strand) noexcept {
+  const ReadyQueue* const queue = strand.ready();
+  if (queue == nullptr || queue->owner() == nullptr) [[unlikely]]
+    check_failed("what is awaited needs a Loop, and the task is not run by one");
+  return *static_cast<Loop*>(queue->owner());
+}
+
+}  // namespace detail
+
+/// See this_loop().
+class [[nodiscard]] ThisLoop {
+ public:
+  class Awaiter {
+   public:
+    explicit Awaiter(Loop& loop) noexcept : loop_(loop) {}
+    bool await_ready() const noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) const noexcept {}
+    Loop& await_resume() const noexcept { return loop_; }
+
+   private:
+    Loop& loop_;
+  };
+  Awaiter on(const Strand* strand) const noexcept { return Awaiter(detail::loop_of(*strand)); }
+};
+/// `Loop& loop = co_await this_loop();`: the one that runs the task; it waits for nothing.
+inline ThisLoop this_loop() noexcept { return {}; }
+
+/// See sleep().
+class [[nodiscard]] SleepFor {
+ public:
+  /// `when`: an AnyDuration or an Instant.
+  explicit SleepFor(AnyDuration span) noexcept : span_(span) {}
+  explicit SleepFor(Instant until) noexcept : until_(until) {}
+  class Awaiter {
+   public:
+    Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
+        : loop_(loop), until_(until), strand_(strand) {}
+    bool await_ready() const noexcept { return false; }
+    template <class Promise>
+    void await_suspend(std::coroutine_handle<Promise> waiter) {
+      static_assert(Promise::can_be_cancelled,
+                    "sleep() ends the task when it is cancelled, so the task returns nothing or a "
+                    "Result; in others use loop.sleep_for(), which returns false then");
+      alarm_.task = &waiter.promise();
+      if (strand_.cancelled()) return alarm_.task->end_with(errno_code(ECANCELED));
+      alarm_.ring = [](Loop::Alarm& due) {
+        if (due.task->strand()->cancelled()) return due.task->end_with(errno_code(ECANCELED));
+        due.task->resume();
+      };
+      loop_.arm(alarm_, until_);
+      strand_.suspended(kind, this);
+    }
+    void await_resume() const noexcept { strand_.resumed(); }
+
+   private:
+    static const WaitKind kind;
+
+    Loop& loop_;
+    Instant until_;
+    Strand& strand_;
+    Loop::Alarm alarm_;
+  };
+  Awaiter on(Strand* strand) const noexcept {
+    Loop& loop = detail::loop_of(*strand);
+    return Awaiter(loop, span_ ? after(loop.kernel().now(), *span_) : until_, *strand);
+  }
+
+ private:
+  std::optional<AnyDuration> span_;
+  Instant until_{};
+};
+/// `co_await sleep(5ms);` Waits so long, from the co_await on: hours, or seconds in a double; what
+/// is too long for an Instant is for ever, and what is negative is over. If the strand is
+/// cancelled, before or meanwhile, the task ends there, as by try_ (TA4): with ECANCELED, or, if it
+/// returns nothing, without a value. A Loop's tasks only; others abort.
+inline SleepFor sleep(AnyDuration span) noexcept { return SleepFor(span); }
+/// The same until `instant`.
+inline SleepFor sleep_until(Instant instant) noexcept { return SleepFor(instant); }
 
 }  // namespace duolu

@@ -53,14 +53,15 @@ namespace detail {
 struct OffloadJob : Parked {
   using Function = void (*)(OffloadJob& self) noexcept;
   static constexpr const char* what = "for work on another thread";
-  OffloadJob(OffloadPool& in, Function work, Function ask_to_stop) noexcept
+  /// `in`: null for the loop's own.
+  OffloadJob(OffloadPool* in, Function work, Function ask_to_stop) noexcept
       : pool(in), run(work), stop(ask_to_stop) {}
 
-  static bool begin() noexcept { return false; }
+  bool begin();
   void park() noexcept;
   void abandon() noexcept;
 
-  OffloadPool& pool;
+  OffloadPool* pool;
   Function run;   ///< On a thread of the pool.
   Function stop;  ///< On the loop's, while run() runs.
   Loop* loop = nullptr;
@@ -126,11 +127,11 @@ struct OffloadWait : OffloadJob {
   using Outcome = std::conditional_t<is_result<Returned>, Returned, Result<Returned>>;
 
   struct Of {
-    Of(OffloadPool& in, Fn&& what) : pool(&in), fn(std::move(what)) {}
+    Of(OffloadPool* in, Fn&& what) : pool(in), fn(std::move(what)) {}
     OffloadPool* pool;
     Fn fn;
   };
-  explicit OffloadWait(Of&& of) : OffloadJob(*of.pool, &run_it, &stop_it), fn(std::move(of.fn)) {
+  explicit OffloadWait(Of&& of) : OffloadJob(of.pool, &run_it, &stop_it), fn(std::move(of.fn)) {
     if constexpr (stoppable) source = std::stop_source();
   }
 
@@ -179,7 +180,14 @@ struct OffloadWait : OffloadJob {
 template <class Fn>
 [[nodiscard]] auto offload(OffloadPool& pool, Fn fn) {
   using Wait = detail::OffloadWait<Fn>;
-  return detail::Parking<Wait, typename Wait::Of>(typename Wait::Of(pool, std::move(fn)));
+  return detail::Parking<Wait, typename Wait::Of>(typename Wait::Of(&pool, std::move(fn)));
+}
+/// The same on the threads of the loop that runs the task, Loop::pool(), whose errors it ends with
+/// too.
+template <class Fn>
+[[nodiscard]] auto offload(Fn fn) {
+  using Wait = detail::OffloadWait<Fn>;
+  return detail::Parking<Wait, typename Wait::Of>(typename Wait::Of(nullptr, std::move(fn)));
 }
 
 }  // namespace duolu

@@ -2,12 +2,12 @@
 // block that started them.
 //
 //   SC1  with_scope(body) ends when the body and every task spawned in its scope have ended.
-//   SC2  cancel() asks the spawned tasks, and those spawned later, to end; they go on from where
-//        they wait.
-//   SC3  When the body throws, or a spawned task does, the others are cancelled, the body too, and
-//        with_scope throws the first exception when all have ended; who catches it goes on as
-//        before. With on_error() the scope takes exceptions of spawned tasks for itself instead,
-//        and nobody is cancelled: a server outlives its handlers.
+//   SC2  cancel() cancels the spawned tasks, those spawned later, and the body, until it has ended:
+//        whatever they wait for ends at once. What comes after with_scope is not cancelled.
+//   SC3  When the body throws, or a spawned task does, the scope is cancelled, and with_scope
+//        throws the first exception when all have ended; what catches it is not cancelled. With
+//        on_error() the scope takes exceptions of spawned tasks for itself instead, and nobody is
+//        cancelled: a server outlives its handlers.
 //   SC4  When the strand that runs with_scope is cancelled, the scope is.
 //   SC5  spawn() runs the task at once, until it waits for something.
 //   SC6  spawn() and with_scope() take a lambda, or any function object, that gives a task, and
@@ -69,7 +69,7 @@ class Scope final : private detail::Group {
                   "spawn() takes a Task<> or a Task<Result<>>: nobody would get what another one "
                   "returns; await it in the task, or use when_all()");
   }
-  /// See SC2.
+  /// See SC2. The caller may be the body, or one of the tasks: its next wait ends at once.
   void cancel() noexcept;
   /// See SC3. `report` is called with each exception, and must not throw.
   void on_error(std::move_only_function<void(std::exception_ptr)> report) {
@@ -103,7 +103,7 @@ class Scope final : private detail::Group {
   Child* first_ = nullptr;
   std::size_t size_ = 0;
   bool cancelled_;
-  bool interrupts_ = false;  ///< The strand of the body, with which it is cancelled.
+  bool interrupts_ = false;  ///< The strand of the body: it was cancelled with the scope.
   Strand* body_;             ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;

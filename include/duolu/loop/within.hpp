@@ -134,17 +134,30 @@ class [[nodiscard]] Within {
  public:
   Within(Loop& loop, Instant deadline, Task<Result<T>> task) noexcept
       : loop_(&loop), deadline_(deadline), task_(std::move(task)) {}
+  /// On the loop that runs the awaiting task, from the co_await on if it is a span.
+  Within(Instant deadline, Task<Result<T>> task) noexcept
+      : deadline_(deadline), task_(std::move(task)) {}
+  Within(AnyDuration span, Task<Result<T>> task) noexcept : span_(span), task_(std::move(task)) {}
   Awaiter<T> on(Strand* strand) && {
-    return Awaiter<T>(*loop_, deadline_, std::move(task_), strand);
+    Loop& loop = loop_ != nullptr ? *loop_ : detail::loop_of(*strand);
+    return Awaiter<T>(loop, span_ ? after(loop.kernel().now(), *span_) : deadline_,
+                      std::move(task_), strand);
   }
   /// For try_().
   Within<T, detail::TryTimedAwaiter> trying() && {
-    return Within<T, detail::TryTimedAwaiter>(*loop_, deadline_, std::move(task_));
+    Within<T, detail::TryTimedAwaiter> same(deadline_, std::move(task_));
+    same.loop_ = loop_;
+    same.span_ = span_;
+    return same;
   }
 
  private:
-  Loop* loop_;
-  Instant deadline_;
+  template <class, template <class> class>
+  friend class Within;
+
+  Loop* loop_ = nullptr;
+  Instant deadline_{};
+  std::optional<AnyDuration> span_{};
   Task<Result<T>> task_;
 };
 
@@ -170,6 +183,27 @@ auto within(Loop& loop, When when, Awaitable awaitable) {
 template <class When, detail::MakesTask Make>
 auto within(Loop& loop, When when, Make make) {
   return within(loop, when, task_of(std::move(make)));
+}
+/// The same without the loop, which is the one that runs the awaiting task:
+/// `co_await within(5s, stream.read(buffer))`. A span of time counts from the co_await on. `When`
+/// is a span or an Instant.
+template <class T>
+Within<T> within(AnyDuration span, Task<Result<T>> task) noexcept {
+  return Within<T>(span, std::move(task));
+}
+template <class T>
+Within<T> within(Instant deadline, Task<Result<T>> task) noexcept {
+  return Within<T>(deadline, std::move(task));
+}
+template <class When, class Awaitable>
+  requires(!detail::is_task<Awaitable> && !detail::MakesTask<Awaitable> &&
+           !std::is_same_v<When, Loop> && detail::is_result<detail::Awaited<Awaitable>>)
+auto within(When when, Awaitable awaitable) {
+  return within(when, detail::as_task(std::move(awaitable)));
+}
+template <class When, detail::MakesTask Make>
+auto within(When when, Make make) {
+  return within(when, task_of(std::move(make)));
 }
 template <class When, class T>
   requires(!detail::is_result<T>)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 #include <vector>
 
 #include "duolu/loop/offload.hpp"
@@ -43,5 +44,11 @@ struct ConnectOptions {
 /// The same with the addresses of an endpoint. Errors: resolve()'s as well.
 [[nodiscard]] Task<Result<Stream>> connect(Loop& loop, OffloadPool& pool, Endpoint endpoint,
                                            ConnectOptions options = {});
+
+/// `Stream stream = co_await try_(connect("localhost:5000"));`: the same with an endpoint as
+/// parse_endpoint() has it, on the loop that runs the task. Names are looked up on its threads,
+/// Loop::pool(). Errors: EINVAL if it is no endpoint, and those above; Loop::explain() has the
+/// sentence.
+[[nodiscard]] Task<Result<Stream>> connect(std::string endpoint, ConnectOptions options = {});
 
 }  // namespace duolu

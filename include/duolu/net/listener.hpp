@@ -14,9 +14,14 @@
 //   AC6  Nothing but the call of next() and its beginning takes memory.
 #pragma once
 
+#include <cstdint>
+#include <expected>
 #include <functional>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "duolu/kernel/fd.hpp"
 #include "duolu/loop/loop.hpp"
@@ -48,6 +53,9 @@ class Listener {
  public:
   /// Listens; errors as listen_on() and Engine::open().
   [[nodiscard]] static Result<Listener> open(Loop& loop, const Address& address);
+  /// The same on the first address of an endpoint that works: "127.0.0.1:0". Errors: EINVAL if it
+  /// is none (see parse_endpoint()), and resolve()'s.
+  [[nodiscard]] static Result<Listener> open(Loop& loop, std::string_view endpoint);
   Listener(Listener&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
   Listener& operator=(Listener&&) = delete;
@@ -76,6 +84,42 @@ class Listener {
   }
 
   Descriptor* descriptor_;
+};
+
+/// Why listen_everywhere() could not listen.
+struct ListenError {
+  std::error_code error;
+  std::string where;  ///< The address, or the name that could not be looked up.
+};
+/// Listens on every address of an endpoint, but for those of families that this machine lacks; with
+/// port 0 on one port, which is free on all of them. Looks the name up, which blocks. On failure it
+/// listens on none. Errors: resolve()'s and listen_on()'s.
+[[nodiscard]] std::expected<std::vector<Listener>, ListenError> listen_everywhere(
+    Loop& loop, const Endpoint& endpoint);
+
+/// The file that listening on a Unix address leaves: removes it when this is destroyed, if the same
+/// file is still there. Another server may have put its own there meanwhile. Move-only.
+class SocketFile {
+ public:
+  /// No file.
+  SocketFile() = default;
+  /// That of `bound`, on which somebody has just begun to listen; none for other addresses.
+  SocketFile(Kernel& kernel, const Address& bound);
+  SocketFile(SocketFile&& other) noexcept
+      : kernel_(std::exchange(other.kernel_, nullptr)),
+        path_(std::move(other.path_)),
+        device_(other.device_),
+        inode_(other.inode_) {}
+  SocketFile& operator=(SocketFile&&) = delete;
+  ~SocketFile() { remove(); }
+
+  void remove() noexcept;
+
+ private:
+  Kernel* kernel_ = nullptr;  ///< Null: no file.
+  std::string path_;
+  std::uint64_t device_ = 0;
+  std::uint64_t inode_ = 0;
 };
 
 /// What an error of accept() is about.

@@ -327,7 +327,7 @@ class TaskResult<void> : public TaskPromise {
  private:
   bool has_error() const noexcept final { return false; }
   std::error_code error() const noexcept final { return {}; }
-  void take_error(std::error_code error) noexcept final { no_result(error); }
+  void take_error(std::error_code) noexcept final {}  // it was cancelled: see can_be_cancelled
 };
 
 template <class T>
@@ -364,6 +364,8 @@ class [[nodiscard]] Task {
   class promise_type final : public detail::TaskResult<T> {
    public:
     static constexpr bool returns_result = detail::is_result<T>;
+    /// What ends with its task when that is cancelled, such as sleep(), can be awaited in it.
+    static constexpr bool can_be_cancelled = returns_result || std::is_void_v<T>;
     promise_type() = default;
     Task get_return_object() noexcept { return Task(this); }
   };

@@ -1,0 +1,51 @@
+// Public. Layer: engine. The list of engines: what there is, what works here, and how to get one.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "duolu/base/result.hpp"
+#include "duolu/engine/engine.hpp"
+#include "duolu/poll/backends.hpp"
+
+namespace duolu {
+
+/// One engine of the list.
+struct EngineKind {
+  std::string_view name;     ///< As given to make_engine() and `--backend`.
+  std::string_view summary;  ///< One line on what it is good and bad at.
+  const Backend* poller;     ///< It is the readiness engine over this one.
+
+  /// Tries its system calls on `kernel`; leaves nothing behind.
+  [[nodiscard]] Probe probe(Kernel& kernel) const { return poller->probe(kernel); }
+  /// A new engine, or why not. `kernel` outlives it.
+  [[nodiscard]] Result<std::unique_ptr<Engine>> make(Kernel& kernel,
+                                                     EngineOptions options = {}) const;
+};
+
+/// Every engine this build has, best first: one over each poller of backends(), under its name.
+[[nodiscard]] std::span<const EngineKind> engines();
+
+/// The engine of that name, or nullptr.
+[[nodiscard]] const EngineKind* find_engine(std::string_view name);
+
+/// What choose_engine() has found.
+struct EngineChoice {
+  const EngineKind* kind = nullptr;  ///< Null: no engine has that name, or none works here.
+  /// For people: which one and why, and why not the ones before it. If `kind` is null, what is
+  /// wrong, and what would be right.
+  std::string why;
+};
+/// The engine of that name, which is not tried; for "auto" the first one that works on `kernel`.
+[[nodiscard]] EngineChoice choose_engine(Kernel& kernel, std::string_view name = "auto");
+
+/// A new engine by name; "auto" takes the first that works. `kernel` outlives it.
+/// Errors: EINVAL if there is no engine of that name, ENOSYS if none works, otherwise what making
+/// it met (EMFILE, ENOMEM ...).
+[[nodiscard]] Result<std::unique_ptr<Engine>> make_engine(Kernel& kernel,
+                                                          std::string_view name = "auto",
+                                                          EngineOptions options = {});
+
+}  // namespace duolu

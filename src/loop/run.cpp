@@ -1,0 +1,88 @@
+#include "duolu/loop/run.hpp"
+
+#include <errno.h>
+#include <signal.h>
+
+#include <cstdio>
+#include <exception>
+#include <initializer_list>
+#include <memory>
+#include <string>
+
+#include "duolu/engine/engines.hpp"
+#include "duolu/loop/signals.hpp"
+
+namespace duolu::detail {
+namespace {
+
+bool is_ignored(Kernel& kernel, int number) {
+  struct sigaction before{};
+  return kernel.sigaction(number, nullptr, &before) == 0 && before.sa_handler == SIG_IGN;
+}
+
+/// Cancels `task` with the first signal, and lets the next one have its way (RN2).
+Task<> cancel_on_signal(std::unique_ptr<Signals>* signals, Strand* task, int* received) {
+  const Result<int> number = co_await (*signals)->next();
+  if (!number) co_return;
+  *received = *number;
+  signals->reset();
+  task->cancel();
+}
+
+int say(const std::string& why) noexcept {
+  // In one piece: what others write to the terminal does not come between.
+  const std::string line = std::string(program_invocation_short_name) + ": " + why + '\n';
+  (void)std::fputs(line.c_str(), stderr);
+  return 1;
+}
+
+int run_on(Loop& loop, Task<Result<int>> task) {
+  loop.report_to([](const std::string& line) { (void)say(line); });
+  const bool interrupt = !is_ignored(loop.kernel(), SIGINT);
+  const bool terminate = !is_ignored(loop.kernel(), SIGTERM);
+  std::unique_ptr<Signals> signals;
+  if (interrupt && terminate)
+    signals = std::make_unique<Signals>(loop, std::initializer_list<int>{SIGINT, SIGTERM});
+  else if (interrupt || terminate)
+    signals =
+        std::make_unique<Signals>(loop, std::initializer_list<int>{interrupt ? SIGINT : SIGTERM});
+  Strand strand;
+  Strand watching;
+  watching.set_origin({"signals", {}});
+  int received = 0;
+  Task<> watch = signals ? cancel_on_signal(&signals, &strand, &received) : Task<>();
+  if (watch) loop.start(watch, watching);
+
+  Result<int> ended = 0;
+  std::exception_ptr thrown;
+  try {
+    ended = loop.run(std::move(task), strand);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  watching.cancel();
+  while (watch && !watch.promise().done()) (void)loop.turn(immediately);
+  if (thrown) std::rethrow_exception(thrown);
+  if (ended) return *ended;
+  if (received != 0 && ended.error() == std::errc::operation_canceled) return 128 + received;
+  return say(loop.explanation(ended.error()));
+}
+
+}  // namespace
+
+int run_main(Task<Result<int>> task, const LoopOptions& options) noexcept {
+  try {
+    const Result<std::unique_ptr<Loop>> loop = make_loop(options);
+    if (loop) return run_on(**loop, std::move(task));
+    Kernel& kernel = options.kernel != nullptr ? *options.kernel : real_kernel();
+    const EngineChoice choice = choose_engine(kernel, options.backend);
+    return say("cannot make a loop: " +
+               (choice.kind == nullptr ? choice.why : loop.error().message()));
+  } catch (const std::exception& exception) {
+    return say(exception.what());
+  } catch (...) {
+    return say("the task threw something that is no std::exception");
+  }
+}
+
+}  // namespace duolu::detail

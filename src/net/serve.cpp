@@ -1,0 +1,195 @@
+#include "duolu/net/serve.hpp"
+
+#include <cerrno>
+#include <list>
+#include <memory>
+#include <new>
+#include <optional>
+
+#include "duolu/loop/scope.hpp"
+#include "duolu/loop/within.hpp"
+#include "duolu/task/flag.hpp"
+#include "duolu/task/semaphore.hpp"
+#include "duolu/task/strand.hpp"
+#include "duolu/task/together.hpp"
+
+namespace duolu {
+namespace {
+
+/// A listening socket, and, once it is closed, where it was.
+struct Door {
+  struct Socket {
+    Socket(Loop& loop, Listener from)
+        : listener(std::move(from)),
+          acceptor(loop, listener),
+          file(loop.kernel(), listener.address()) {}
+    Listener listener;
+    Acceptor acceptor;
+    SocketFile file;
+  };
+  Door(Loop& loop, Listener from)
+      : address(from.address()), socket(std::make_unique<Socket>(loop, std::move(from))) {}
+
+  Address address;
+  std::unique_ptr<Socket> socket;  ///< Null: closed.
+};
+
+/// In the frame of the task of serve().
+class Server {
+ public:
+  Server(Loop& loop, std::vector<Listener> listeners, detail::Handler handler, ServeOptions options)
+      : loop_(loop), handler_(std::move(handler)), options_(std::move(options)) {
+    if (options_.max_connections != 0) room_.emplace(options_.max_connections);
+    for (Listener& listener : listeners) doors_.emplace_back(loop, std::move(listener));
+  }
+
+  Task<> run() {
+    for (const Door& door : doors_)
+      report({.kind = ServeEvent::Kind::listening, .address = door.address});
+    co_await with_scope([this](Scope& connections) { return serve_in(&connections); });
+  }
+
+ private:
+  using Kind = ServeEvent::Kind;
+
+  /// Until it is cancelled; then the grace time. What is left is cancelled with the scope.
+  Task<> serve_in(Scope* connections) {
+    connections_ = connections;
+    co_await with_scope([this](Scope& accepting) { return accept_everywhere(&accepting); });
+    for (Door& door : doors_) door.socket.reset();
+    ending_ = true;
+    co_await shielded(give_grace());
+    for (std::size_t left = connections->size(); left > 0; --left) report({.kind = Kind::cut});
+    connections->cancel();
+  }
+
+  Task<> accept_everywhere(Scope* accepting) {
+    for (Door& door : doors_) accepting->spawn(accept_from(&door), "accept");
+    co_return;
+  }
+
+  Task<> accept_from(Door* door) {
+    Acceptor& acceptor = door->socket->acceptor;
+    acceptor.on_error([this, door](std::error_code error) {
+      const bool refused = error == StreamError::refused;
+      if (!refused && accept_error(error) == AcceptError::connection) return;
+      report({.kind = refused ? Kind::refused : Kind::paused,
+              .address = door->address,
+              .error = error});
+    });
+    while (Result<Stream> stream = co_await acceptor.next()) {
+      Semaphore::Permit permit;
+      if (room_) {
+        Result<Semaphore::Permit> room = co_await room_->acquire();
+        if (!room) co_return;
+        permit = *std::move(room);
+      }
+      try {
+        connections_->spawn(handle(door, *std::move(stream), std::move(permit)), "connection");
+      } catch (...) {
+        report(
+            {.kind = Kind::threw, .address = door->address, .exception = std::current_exception()});
+      }
+    }
+  }
+
+  Task<> handle(const Door* door, Stream stream, Semaphore::Permit permit) {
+    std::exception_ptr thrown;
+    Result<> ended;
+    try {
+      ended = co_await handler_(std::move(stream));
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+    const bool was_cut = ending_ && !ended && ended.error() == std::errc::operation_canceled;
+    if (thrown)
+      report({.kind = Kind::threw, .address = door->address, .exception = thrown});
+    else if (!ended && !was_cut)
+      report({.kind = Kind::failed, .address = door->address, .error = ended.error()});
+    permit.release();
+    left_.set();
+    for (Door& each : doors_)
+      if (each.socket != nullptr) each.socket->acceptor.freed();
+  }
+
+  Task<> give_grace() { (void)co_await within(options_.grace, everybody_left()); }
+
+  Task<Result<>> everybody_left() {
+    while (connections_->size() > 0) {
+      left_.reset();
+      const bool left = co_await left_.wait();
+      if (!left) co_return fail(ECANCELED);
+    }
+    co_return Result<>();
+  }
+
+  void report(const ServeEvent& event) {
+    if (options_.report) return options_.report(event);
+    if (event.kind == Kind::threw || event.kind == Kind::paused || event.kind == Kind::refused)
+      loop_.report(to_string(event));
+  }
+
+  Loop& loop_;
+  detail::Handler handler_;
+  ServeOptions options_;
+  std::list<Door> doors_;
+  Scope* connections_ = nullptr;
+  std::optional<Semaphore> room_;  ///< With max_connections.
+  Flag left_;                      ///< A connection has ended.
+  bool ending_ = false;            ///< The doors are closed.
+};
+
+std::string text_of(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "something that is no std::exception";
+  }
+}
+
+}  // namespace
+
+std::string to_string(const ServeEvent& event) {
+  const std::string where = event.address.to_string();
+  switch (event.kind) {
+    case ServeEvent::Kind::listening: return "listening on " + where;
+    case ServeEvent::Kind::failed:
+      return "a connection to " + where + " ended: " + event.error.message();
+    case ServeEvent::Kind::threw:
+      return "a handler on " + where + " threw: " + text_of(event.exception);
+    case ServeEvent::Kind::refused:
+      return "a connection to " + where + " was refused: " + event.error.message();
+    case ServeEvent::Kind::paused:
+      return "accepting on " + where + " is paused: " + event.error.message();
+    case ServeEvent::Kind::cut: return "a connection was cut when the grace time was over";
+  }
+  return "unknown";
+}
+
+Task<Result<>> detail::serve(std::vector<Listener> listeners, Handler handler,
+                             ServeOptions options) {
+  Loop& loop = co_await this_loop();
+  Server server(loop, std::move(listeners), std::move(handler), std::move(options));
+  co_await server.run();
+  co_return Result<>();
+}
+
+Task<Result<>> detail::serve(std::string endpoint, Handler handler, ServeOptions options) {
+  Loop& loop = co_await this_loop();
+  const std::expected<Endpoint, std::string> parsed = parse_endpoint(endpoint);
+  if (!parsed) {
+    loop.explain(errno_code(EINVAL), parsed.error());
+    co_return fail(EINVAL);
+  }
+  std::expected<std::vector<Listener>, ListenError> listeners = listen_everywhere(loop, *parsed);
+  if (!listeners) {
+    const ListenError& failed = listeners.error();
+    loop.explain(failed.error, "cannot listen on " + failed.where + ": " + failed.error.message());
+    co_return fail(failed.error);
+  }
+  co_return co_await serve(*std::move(listeners), std::move(handler), std::move(options));
+}
+
+}  // namespace duolu
