@@ -9,10 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/loop/offload.hpp"
-#include "duolu/loop/within.hpp"
-#include "duolu/poll/backends.hpp"
-#include "duolu/task/together.hpp"
+#include "duolu/duolu.hpp"
 
 namespace {
 
@@ -32,10 +29,10 @@ Result<std::string> look_up(const std::string& name) {
   return address;
 }
 
-Task<std::string> report(OffloadPool* pool, std::string name) {
+Task<std::string> report(std::string name) {
   // Named first: g++ 12 destroys a temporary lambda that captures a string twice.
   auto work = [name] { return look_up(name); };
-  const Result<std::string> address = co_await offload(*pool, std::move(work));
+  const Result<std::string> address = co_await offload(std::move(work));
   co_return name + ": " + (address ? *address : address.error().message());
 }
 
@@ -45,35 +42,32 @@ Result<int> count_for_ever(const std::stop_token& token) {
   return fail(ECANCELED);
 }
 
-Task<> tick(Loop* loop, int* ticks) {
-  for (bool passed = true; passed; ++*ticks) passed = co_await loop->sleep_for(1ms);
+/// Ends when it is cancelled: a sleep that is cancelled ends its task.
+Task<> tick(int* ticks) {
+  for (;; ++*ticks) co_await sleep(1ms);
 }
 
-Task<> work(Loop* loop, OffloadPool* pool, std::vector<std::string> names) {
+Task<> work(std::vector<std::string> names) {
   std::vector<Task<std::string>> tasks;
   tasks.reserve(names.size());
-  for (const std::string& name : names) tasks.push_back(report(pool, name));
+  for (const std::string& name : names) tasks.push_back(report(name));
   const std::vector<std::string> lines = co_await when_all(std::move(tasks));
   for (const std::string& line : lines) std::printf("%s\n", line.c_str());
-  const Result<int> count = co_await within(*loop, 20ms, offload(*pool, count_for_ever));
+  const Result<int> count = co_await within(20ms, offload(count_for_ever));
   std::printf("counting: %s\n", count ? "done" : count.error().message().c_str());
 }
 
 /// Works and ticks side by side; ticking ends with the work.
-Task<> work_and_tick(Loop* loop, OffloadPool* pool, std::vector<std::string> names) {
+Task<> work_and_tick(std::vector<std::string> names) {
   int ticks = 0;
-  co_await first_of(work(loop, pool, std::move(names)), tick(loop, &ticks));
+  co_await first_of(work(std::move(names)), tick(&ticks));
   std::printf("the loop went on meanwhile: %s\n", ticks > 0 ? "yes" : "no");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto poller = make_poller(real_kernel()).value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
-  const auto pool = OffloadPool::start(real_kernel(), 4).value();
   std::vector<std::string> names(argv + 1, argv + argc);
   if (names.empty()) names = {"127.0.0.1", "::1"};
-  loop.run(work_and_tick(&loop, pool.get(), std::move(names)));
+  return run(work_and_tick(std::move(names)));
 }

@@ -5,18 +5,17 @@
 
 #include <cstdio>
 
-#include "duolu/loop/scope.hpp"
-#include "duolu/loop/signals.hpp"
-#include "duolu/poll/backends.hpp"
+#include "duolu/duolu.hpp"
 
 namespace {
 
 using namespace duolu;
+using namespace std::chrono_literals;
 
-/// Stands for the work of a server: it goes on until it is cancelled.
-Task<> work(Loop* loop, int* done) {
-  constexpr Duration tick = std::chrono::milliseconds(1);
-  for (bool slept = true; slept; ++*done) slept = co_await loop->sleep_for(tick);
+/// Stands for the work of a server, which runs until it is cancelled.
+Task<> work(int* done) {
+  Loop& loop = co_await this_loop();
+  for (bool slept = true; slept; ++*done) slept = co_await loop.sleep_for(1ms);
   std::printf("the work has stopped\n");
 }
 
@@ -39,15 +38,14 @@ Task<> until_told(Signals* signals, const int* done, Scope* scope) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto poller = make_poller(real_kernel(), argc > 1 ? argv[1] : "auto").value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
-  Signals signals(loop, {SIGHUP, SIGUSR1, SIGINT, SIGTERM});
-  std::printf("process %d\n", loop.kernel().getpid());
+  // Not run(), which has SIGINT and SIGTERM for itself.
+  const auto loop = make_loop({.backend = argc > 1 ? argv[1] : "auto"}).value();
+  Signals signals(*loop, {SIGHUP, SIGUSR1, SIGINT, SIGTERM});
+  std::printf("process %d\n", loop->kernel().getpid());
   std::fflush(stdout);
   int done = 0;
-  loop.run(with_scope([&](Scope& scope) {
-    scope.spawn(work(&loop, &done), "work");
+  loop->run(with_scope([&](Scope& scope) {
+    scope.spawn(work(&done), "work");
     return until_told(&signals, &done, &scope);
   }));
   std::printf("everything has ended\n");

@@ -3,8 +3,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "duolu/net/datagram.hpp"
-#include "duolu/poll/backends.hpp"
+#include "duolu/duolu.hpp"
 
 namespace {
 
@@ -12,7 +11,13 @@ using namespace duolu;
 
 constexpr std::size_t longest = 65'535;  // no datagram of IPv4 has more
 
-Task<Result<>> echo(Datagram socket) {
+Task<Result<>> echo() {
+  Loop& loop = co_await this_loop();
+  const Endpoint anywhere = parse_endpoint("127.0.0.1:0").value();
+  const std::vector<Address> addresses = co_await try_(resolve(loop.kernel(), anywhere));
+  Datagram socket = co_await try_(Datagram::open(loop, addresses.front()));
+  std::printf("listening on 127.0.0.1, port %d\n", socket.address().port());
+  std::fflush(stdout);
   std::vector<char> buffer(longest);
   for (;;) {
     const Received got = co_await try_(socket.receive(buffer));
@@ -25,15 +30,4 @@ Task<Result<>> echo(Datagram socket) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const auto poller = make_poller(real_kernel(), argc > 1 ? argv[1] : "auto").value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
-  const Endpoint anywhere = parse_endpoint("127.0.0.1:0").value();
-  Datagram socket = Datagram::open(loop, resolve(real_kernel(), anywhere).value().front()).value();
-  std::printf("listening on 127.0.0.1, port %d\n", socket.address().port());
-  std::fflush(stdout);
-  const Result<> ended = loop.run(echo(std::move(socket)));
-  std::fprintf(stderr, "%s\n", ended.error().message().c_str());
-  return 1;
-}
+int main(int argc, char** argv) { return run(echo(), {.backend = argc > 1 ? argv[1] : "auto"}); }

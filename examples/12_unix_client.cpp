@@ -5,10 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "duolu/loop/scope.hpp"
-#include "duolu/net/connect.hpp"
-#include "duolu/net/reader.hpp"
-#include "duolu/poll/backends.hpp"
+#include "duolu/duolu.hpp"
 
 namespace {
 
@@ -37,8 +34,8 @@ Task<> say_and_print(Scope* scope, Stream* stream, std::vector<std::string> line
   scope->cancel();  // nobody answers any more
 }
 
-Task<Result<>> talk(Loop* loop, std::vector<Address> addresses, std::vector<std::string> lines) {
-  Stream stream = co_await try_(connect(*loop, std::move(addresses)));
+Task<Result<>> talk(std::string endpoint, std::vector<std::string> lines) {
+  Stream stream = co_await try_(connect(std::move(endpoint)));
   Result<> printed;
   co_await with_scope(
       [&](Scope& scope) { return say_and_print(&scope, &stream, std::move(lines), &printed); });
@@ -48,22 +45,9 @@ Task<Result<>> talk(Loop* loop, std::vector<Address> addresses, std::vector<std:
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto endpoint = parse_endpoint(argc > 1 ? argv[1] : "");
-  if (!endpoint) {
-    std::fprintf(stderr, "%s\n", endpoint.error().c_str());
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: 12_unix_client ENDPOINT LINE...\n");
     return 2;
   }
-  const auto addresses = resolve(real_kernel(), *endpoint);
-  if (!addresses) {
-    std::fprintf(stderr, "%s: %s\n", argv[1], addresses.error().message().c_str());
-    return 1;
-  }
-  const auto poller = make_poller(real_kernel()).value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
-  const std::vector<std::string> lines(argv + 2, argv + argc);
-  const Result<> talked = loop.run(talk(&loop, *addresses, lines));
-  if (talked) return 0;
-  std::fprintf(stderr, "%s: %s\n", argv[1], talked.error().message().c_str());
-  return 1;
+  return run(talk(argv[1], std::vector<std::string>(argv + 2, argv + argc)));
 }

@@ -1,9 +1,6 @@
 // A filter: standard input to standard output in capital letters, whatever the two are.
 //   ls | 13_pipe_filter | less        13_pipe_filter <FILE >OTHER
-#include <cstdio>
-
-#include "duolu/net/standard.hpp"
-#include "duolu/poll/backends.hpp"
+#include "duolu/duolu.hpp"
 
 namespace {
 
@@ -17,7 +14,10 @@ void capitalise(std::span<char> bytes) {
 /// Backpressure, and nothing is said about it: write_all() ends when the output has taken every
 /// byte, and until then nothing more is read. So who does not read stops us, we stop who writes,
 /// and no memory grows.
-Task<Result<>> filter(Stream* input, Stream* output) {
+Task<Result<>> filter() {
+  Loop& loop = co_await this_loop();
+  StandardStream input = co_await try_(StandardStream::open(loop, 0));
+  StandardStream output = co_await try_(StandardStream::open(loop, 1));
   while (Lease lease = co_await try_(input->read_lease())) {
     capitalise(lease.bytes());
     co_await try_(output->write_all(std::move(lease)));
@@ -27,16 +27,4 @@ Task<Result<>> filter(Stream* input, Stream* output) {
 
 }  // namespace
 
-int main() {
-  const auto poller = make_poller(real_kernel()).value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
-  Result<StandardStream> input = StandardStream::open(loop, 0);
-  Result<StandardStream> output = StandardStream::open(loop, 1);
-  const Result<> done = !input    ? fail(input.error())
-                        : !output ? fail(output.error())
-                                  : loop.run(filter(&**input, &**output));
-  if (done) return 0;
-  std::fprintf(stderr, "13_pipe_filter: %s\n", done.error().message().c_str());
-  return 1;
-}
+int main() { return run(filter()); }
