@@ -31,12 +31,14 @@ Task<Result<>> save() {
   co_return {};
 }
 
+// [shielded]
 /// What must be done is done in a shield; the rest of a cancelled task cannot wait any more.
 Task<> careful(Flag* never_set) {
   (void)co_await never_set->wait();
   const Result<> saved = co_await shielded(save());
   std::printf("careful: %s\n", saved ? "cancelled, but saved" : "not saved");
 }
+// [/shielded]
 
 Task<const char*> say_after(Duration span, const char* what) {
   Loop& loop = co_await this_loop();
