@@ -36,7 +36,7 @@ int say(const std::string& why) noexcept {
   return 1;
 }
 
-int run_on(Loop& loop, Task<Result<int>> task) {
+int run_on(Loop& loop, Task<Result<int>> task, std::source_location where) {
   loop.report_to([](const std::string& line) { (void)say(line); });
   const bool interrupt = !is_ignored(loop.kernel(), SIGINT);
   const bool terminate = !is_ignored(loop.kernel(), SIGTERM);
@@ -47,6 +47,7 @@ int run_on(Loop& loop, Task<Result<int>> task) {
     signals =
         std::make_unique<Signals>(loop, std::initializer_list<int>{interrupt ? SIGINT : SIGTERM});
   Strand strand;
+  strand.set_origin({nullptr, where});
   Strand watching;
   watching.set_origin({"signals", {}});
   int received = 0;
@@ -70,10 +71,11 @@ int run_on(Loop& loop, Task<Result<int>> task) {
 
 }  // namespace
 
-int run_main(Task<Result<int>> task, const LoopOptions& options) noexcept {
+int run_main(Task<Result<int>> task, const LoopOptions& options,
+             std::source_location where) noexcept {
   try {
     const Result<std::unique_ptr<Loop>> loop = make_loop(options);
-    if (loop) return run_on(**loop, std::move(task));
+    if (loop) return run_on(**loop, std::move(task), where);
     Kernel& kernel = options.kernel != nullptr ? *options.kernel : real_kernel();
     const EngineChoice choice = choose_engine(kernel, options.backend);
     return say("cannot make a loop: " +

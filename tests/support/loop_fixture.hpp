@@ -28,7 +28,6 @@ inline void leave_tasks_behind() {
 #endif
 }
 
-
 class LoopFixture : public testing::TestWithParam<Cell> {
  protected:
   LoopFixture() : LoopFixture(real_kernel()) {}

@@ -464,7 +464,10 @@ class [[nodiscard]] SleepFor {
                     "sleep() ends the task when it is cancelled, so the task returns nothing or a "
                     "Result; in others use loop.sleep_for(), which returns false then");
       alarm_.task = &waiter.promise();
-      if (strand_.cancelled()) return alarm_.task->end_with(errno_code(ECANCELED));
+      if (strand_.cancelled()) {
+        loop_.ready().refuse(strand_);  // if what awaits its task does so again and again
+        return alarm_.task->end_with(errno_code(ECANCELED));
+      }
       alarm_.ring = [](Loop::Alarm& due) {
         if (due.task->strand()->cancelled()) return due.task->end_with(errno_code(ECANCELED));
         due.task->resume();
@@ -494,7 +497,9 @@ class [[nodiscard]] SleepFor {
 /// `co_await sleep(5ms);` Waits so long, from the co_await on: hours, or seconds in a double; what
 /// is too long for an Instant is for ever, and what is negative is over. If the strand is
 /// cancelled, before or meanwhile, the task ends there, as by try_ (TA4): with ECANCELED, or, if it
-/// returns nothing, without a value. A Loop's tasks only; others abort.
+/// returns nothing, without a value. What awaits that task is resumed: a helper that sleeps returns
+/// a Result<>, to be awaited with try_, or a loop around it spins, until it aborts (sleep_until()).
+/// A Loop's tasks only; others abort.
 inline SleepFor sleep(AnyDuration span) noexcept { return SleepFor(span); }
 /// The same until `instant`.
 inline SleepFor sleep_until(Instant instant) noexcept { return SleepFor(instant); }

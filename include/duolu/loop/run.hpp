@@ -10,9 +10,11 @@
 //        error is one line on standard error, after the program's name: what Loop::explain() was
 //        given with it, or the error's own message. So is what an exception says that the task
 //        throws. Where a signal cancelled the task and it ended with ECANCELED: nothing is said,
-//        and the exit code is 128 plus the signal's number, as shells count.
+//        and the exit code is 128 plus the signal's number, as shells count. (A Task<> or Task<int>
+//        does not say that it was cancelled: its exit code is that of any end.)
 #pragma once
 
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -24,7 +26,8 @@ namespace duolu {
 
 namespace detail {
 
-int run_main(Task<Result<int>> task, const LoopOptions& options) noexcept;
+int run_main(Task<Result<int>> task, const LoopOptions& options,
+             std::source_location where) noexcept;
 
 template <class T>
 Task<Result<int>> exit_code_of(Task<T> task) {
@@ -48,7 +51,8 @@ Task<Result<int>> exit_code_of(Task<T> task) {
 /// See the top of this file. `task`: a Task<>, Task<int>, Task<Result<>> or Task<Result<int>>. One
 /// thread; in it no other loop runs meanwhile.
 template <class T>
-[[nodiscard]] int run(Task<T> task, const LoopOptions& options = {}) {
+[[nodiscard]] int run(Task<T> task, const LoopOptions& options = {},
+                      std::source_location where = std::source_location::current()) {
   if constexpr (detail::is_result<T>)
     static_assert(
         std::is_void_v<typename T::value_type> || std::is_same_v<typename T::value_type, int>,
@@ -56,13 +60,14 @@ template <class T>
   else
     static_assert(std::is_void_v<T> || std::is_same_v<T, int>,
                   "run() returns an exit code: the task gives nothing or an int");
-  return detail::run_main(detail::exit_code_of(std::move(task)), options);
+  return detail::run_main(detail::exit_code_of(std::move(task)), options, where);
 }
 /// The same of what gives such a task, such as a lambda with captures, which is kept meanwhile:
 /// `run([&]() -> Task<Result<>> { … })`.
 template <detail::MakesTask Make>
-[[nodiscard]] int run(Make make, const LoopOptions& options = {}) {
-  return run(task_of(std::move(make)), options);
+[[nodiscard]] int run(Make make, const LoopOptions& options = {},
+                      std::source_location where = std::source_location::current()) {
+  return run(task_of(std::move(make)), options, where);
 }
 
 }  // namespace duolu

@@ -136,8 +136,9 @@ class Scope::Join {
 
 inline Scope::Join Scope::join() noexcept { return Join(*this); }
 
-/// Runs `body(scope)`, a Task<>, and waits for everything spawned in the scope. The body is kept
-/// alive meanwhile, so it may be a lambda with captures.
+/// Runs `body(scope)`, a Task<>, and waits for everything spawned in the scope. `body` is kept
+/// meanwhile, so it may be a lambda with captures. Its own variables are not: they end with it, and
+/// spawned tasks may run on. What they refer to is declared before with_scope, or captured.
 template <class Body>
 Task<> with_scope(Body body) {
   Strand* strand = co_await this_strand();

@@ -7,7 +7,8 @@
 //        that error, before the first connection (Loop::explain says which one); address families
 //        that the machine lacks are left out. A name is looked up there and then, which blocks.
 //   SV2  Each connection is a task of its own: handler(Stream). It ends when the handler does;
-//        errors and exceptions of handlers are reported, and end nobody else.
+//        errors and exceptions of handlers go to ServeOptions::report, and end nobody else. Without
+//        one exceptions go to Loop::report(), and errors are dropped: peers make them.
 //   SV3  Whatever accept(2) says, accepting continues (Acceptor). With max_connections, connections
 //        beyond that wait, accepted or in the backlog.
 //   SV4  It ends when its strand is cancelled, and then gives success: the listeners are closed at

@@ -7,7 +7,8 @@
 //        back who writes to it, and nobody else.
 //   ST4  A Stream closes its descriptor when it is destroyed. Nothing of it may be awaited then: it
 //        aborts. Closing does not block, whatever SO_LINGER says: a time is taken back, and the
-//        system sends what is unsent; with 0 the connection is reset.
+//        system sends what is unsent; with 0 the connection is reset. It is destroyed before its
+//        loop is, which aborts otherwise: so under run(), no Stream is a global.
 //   ST5  0, or an empty Lease, is the end that the peer made. Where the connection broke instead (a
 //        reset, a timeout), reading gives what had come and then the error, however often, also if
 //        the error was told to a write before.
