@@ -429,15 +429,22 @@ the loop went on meanwhile: yes
             finally:
                 program.kill()
 
+    @staticmethod
+    def wait_until_refused():
+        """Until its listeners are closed. Who is in the backlog at that moment is reset."""
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", 5000), HANG).close()
+            except ConnectionRefusedError:
+                return
+            except ConnectionResetError:
+                pass
+
     def test_readme_lets_clients_finish(self):
         for end in (signal.SIGINT, signal.SIGTERM):
             with self.subTest(end=end), self.readme_server() as (program, client):
                 program.send_signal(end)
-                while True:  # until its listeners are closed
-                    try:
-                        socket.create_connection(("127.0.0.1", 5000), HANG).close()
-                    except ConnectionRefusedError:
-                        break
+                self.wait_until_refused()
                 client.sendall(b"and after")
                 self.assertEqual(client.recv(9, socket.MSG_WAITALL), b"and after")
                 client.close()
@@ -447,11 +454,7 @@ the loop went on meanwhile: yes
     def test_readme_RN2_ends_with_the_second_signal(self):
         with self.readme_server() as (program, client):
             program.send_signal(signal.SIGINT)
-            while True:
-                try:
-                    socket.create_connection(("127.0.0.1", 5000), HANG).close()
-                except ConnectionRefusedError:
-                    break
+            self.wait_until_refused()
             program.send_signal(signal.SIGINT)
             self.assertEqual(program.wait(HANG), -signal.SIGINT)
 

@@ -115,6 +115,17 @@ TEST(RunDeathTest, RN2_the_second_signal_ends_the_process) {
   EXPECT_EXIT((void)run(signalled_twice()), testing::KilledBySignal(SIGTERM), "^$");
 }
 
+Task<> rest() { co_await sleep(1h); }
+/// Ignores that it is cancelled, as there is nothing to look at.
+Task<> rest_for_ever() {
+  (void)::raise(SIGTERM);
+  for (;;) co_await rest();
+}
+
+TEST(RunDeathTest, a_loop_around_a_helper_that_sleeps_is_named) {
+  EXPECT_DEATH((void)run(rest_for_ever()), "run_test.cpp.*cancelled");
+}
+
 TEST(Engines, each_makes_a_loop_by_its_name) {
   ASSERT_FALSE(engines().empty());
   for (const EngineKind& kind : engines()) {
