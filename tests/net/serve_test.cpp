@@ -68,6 +68,7 @@ class ServeTest : public LoopFixture {
         scope.spawn([&]() -> Task<> {
           server = co_await this_strand();
           served = co_await serve(endpoint, handler, options);
+        server = nullptr;
         });
         scope.spawn([&]() -> Task<> {
           asked = co_await within(20s, client());
