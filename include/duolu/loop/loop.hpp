@@ -450,7 +450,6 @@ inline ThisLoop this_loop() noexcept { return {}; }
 /// See sleep().
 class [[nodiscard]] SleepFor {
  public:
-  /// `when`: an AnyDuration or an Instant.
   explicit SleepFor(AnyDuration span) noexcept : span_(span) {}
   explicit SleepFor(Instant until) noexcept : until_(until) {}
   class Awaiter {
