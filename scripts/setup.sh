@@ -14,7 +14,8 @@ test_packages=(libgtest-dev libuv1-dev python3 python3-jsonschema
   libpython3.N-testsuite curl netcat-openbsd socat strace pkgconf valgrind)
 bench_packages=(libbenchmark-dev libuv1-dev libevent-dev libev-dev libasio-dev valgrind strace
   util-linux python3)
-full_packages=(clang-19 libclang-rt-19-dev clang-tidy-19 clang-format-19)
+full_packages=(clang-19 libclang-rt-19-dev libc++-19-dev libc++abi-19-dev googletest clang-tidy-19
+  clang-format-19)
 
 # Sanitizers: stop at the first finding, with a stack.
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_stack_use_after_return=1:strict_string_checks=1}

@@ -36,7 +36,7 @@ class Examples(unittest.TestCase):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
                     "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
-                    "readme"}
+                    "15_lines", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -403,6 +403,59 @@ the loop went on meanwhile: yes
 
     def test_14_commands_without_commands_ends(self):
         self.assertEqual(run("14_commands").returncode, 0)
+
+    @contextlib.contextmanager
+    def lines_server(self):
+        """15_lines on a Unix socket, and a function that connects to it."""
+        with tempfile.TemporaryDirectory() as folder, \
+                subprocess.Popen([PROGRAMS / "15_lines", f"unix://{folder}/s"],
+                                 stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                 text=True) as program:
+            def connect():
+                client = socket.socket(socket.AF_UNIX)
+                client.settimeout(HANG)
+                end = time.monotonic() + HANG
+                while time.monotonic() < end:
+                    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
+                        client.connect(f"{folder}/s")
+                        return client
+                    time.sleep(0.01)
+                raise TimeoutError
+            try:
+                yield program, connect
+            finally:
+                program.kill()
+
+    def test_15_lines_answers_each_line(self):
+        with self.lines_server() as (program, connect):
+            with connect() as client, connect() as silent:
+                client.sendall(b"hel")
+                client.sendall(b"lo\nand ")
+                self.assertEqual(client.recv(6, socket.MSG_WAITALL), b"HELLO\n")
+                client.sendall(b"world")
+                client.shutdown(socket.SHUT_WR)
+                self.assertEqual(client.recv(9, socket.MSG_WAITALL), b"AND WORLD")
+                self.assertEqual(client.recv(1), b"")
+                program.send_signal(signal.SIGTERM)
+                silent.sendall(b"still here\n")
+                self.assertEqual(silent.recv(11, socket.MSG_WAITALL), b"STILL HERE\n")
+            self.assertEqual(program.wait(HANG), 0)
+            self.assertEqual(program.stderr.read(), "")
+
+    def test_15_lines_bounds_a_line(self):
+        with self.lines_server() as (program, connect), connect() as client:
+            with contextlib.suppress(ConnectionError):  # it closes with bytes unread
+                client.sendall(b"x" * 5000)
+                self.assertEqual(client.recv(1), b"")
+            with connect() as other:
+                other.sendall(b"a\n")
+                self.assertEqual(other.recv(2, socket.MSG_WAITALL), b"A\n")
+
+    def test_15_lines_says_where_it_cannot_listen(self):
+        done = run("15_lines", "unix:///nowhere/at/all")
+        self.assertEqual((done.returncode, done.stdout, done.stderr),
+                         (1, "", "15_lines: cannot listen on unix:///nowhere/at/all: "
+                                 "No such file or directory\n"))
 
     @contextlib.contextmanager
     def readme_server(self, **more):
