@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+#include <cstdlib>
+#include <string>
 
 namespace duolu::apps {
 namespace {
@@ -18,11 +19,12 @@ struct Unit {
 template <std::size_t N>
 std::optional<double> parse_quantity(std::string_view text, const Unit (&units)[N]) {
   if (text.starts_with('-')) return std::nullopt;  // -0 is a number too
-  double number = 0;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), number, std::chars_format::fixed);
-  if (error != std::errc() || !std::isfinite(number)) return std::nullopt;
-  const std::string_view suffix(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  // Not std::from_chars: libc++ 19 has none for double. strtod would also take "inf" and "1e3".
+  const std::string digits(text.substr(0, text.find_first_not_of("0123456789.")));
+  char* end = nullptr;
+  const double number = std::strtod(digits.c_str(), &end);
+  if (end == digits.c_str() || !std::isfinite(number)) return std::nullopt;
+  const std::string_view suffix = text.substr(static_cast<std::size_t>(end - digits.c_str()));
   for (const Unit& unit : units)
     if (unit.suffix == suffix) return number * unit.factor;
   return std::nullopt;

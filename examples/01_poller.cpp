@@ -64,8 +64,9 @@ int main(int argc, char** argv) {
   char buffer[16];
   (void)kernel.read(ours.get(), buffer, sizeof buffer);
   (void)poller.modify(token, Interest::readable);
-  std::jthread other([&] { poller.wake(); });  // the one call that any thread may make
+  std::thread other([&] { poller.wake(); });  // the one call that any thread may make
   wait_and_print(poller, "wake() from another thread", duolu::never);
+  other.join();
 
   theirs.reset();
   wait_and_print(poller, "the peer closed", duolu::never);

@@ -36,8 +36,8 @@ Task<std::string> report(std::string name) {
   co_return name + ": " + (address ? *address : address.error().message());
 }
 
-/// Blocks until it is told to stop: work that takes a std::stop_token can be cancelled half-way.
-Result<int> count_for_ever(const std::stop_token& token) {
+/// Blocks until it is asked to stop: work that takes a StopToken can be cancelled half-way.
+Result<int> count_for_ever(StopToken token) {
   while (!token.stop_requested()) std::this_thread::sleep_for(1ms);
   return fail(ECANCELED);
 }

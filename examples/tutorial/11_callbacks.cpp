@@ -5,9 +5,9 @@
 // Try: `nc localhost 8080`, twice. Notice: no function here is a whole conversation. A connection
 // is an object that is called, does what can be done now, says what it waits for next, and returns.
 // What it must remember until then are its members.
-#include <functional>
 #include <map>
 
+#include "duolu/base/function.hpp"
 #include "duolu/poll/backends.hpp"
 #include "tutorial.hpp"
 
@@ -20,7 +20,7 @@ namespace {
 class CallbackLoop {
  public:
   /// Called when there is something. Returns what it waits for next; nothing when it is over.
-  using Callback = std::move_only_function<std::optional<Interest>()>;
+  using Callback = duolu::Function<std::optional<Interest>()>;
 
   duolu::Token watch(int fd, Callback callback) {
     const duolu::Token token = poller_->add(fd, Interest::readable).value();

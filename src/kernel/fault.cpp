@@ -129,7 +129,7 @@ struct FaultKernel::Dice {
   /// Less than `size`; small and large cuts are equally likely, since most buffers are larger than
   /// what is in the queue.
   std::size_t cut(std::size_t size) noexcept {
-    const std::uint64_t magnitude = prng.below(std::bit_width(size - 1));
+    const std::uint64_t magnitude = prng.below(static_cast<unsigned>(std::bit_width(size - 1)));
     return static_cast<std::size_t>(
         prng.between(1, std::min<std::uint64_t>(size - 1, std::uint64_t{2} << magnitude)));
   }

@@ -16,7 +16,7 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // for stop() in a signa
 
 struct Loop::Watch {
   Duration threshold{};
-  std::move_only_function<void(const Stall&)> report{};
+  Function<void(const Stall&)> report{};
   Stall current{};       ///< Who runs.
   Instant since{};       ///< When he went on.
   bool holding = false;  ///< Somebody runs who went on since the watch began.
@@ -283,7 +283,7 @@ void Loop::arrive(detail::Parked& one) noexcept {
   engine_.wake();
 }
 
-void Loop::post(std::move_only_function<void()> work, std::source_location where) {
+void Loop::post(Function<void()> work, std::source_location where) {
   const std::scoped_lock guard(mutex_);
   posted_.push_back({std::move(work), where});
   if (posted_.size() == 1) engine_.wake();  // for all that come until the loop takes them
@@ -316,7 +316,7 @@ const WaitKind SleepFor::Awaiter::kind = {
 
 // --- the stall watch
 
-void Loop::watch_stalls(AnyDuration threshold, std::move_only_function<void(const Stall&)> report) {
+void Loop::watch_stalls(AnyDuration threshold, Function<void(const Stall&)> report) {
   DUOLU_CHECK(watch_ == nullptr || !watch_->reporting);
   watch_ = nullptr;
   ready_.time = 0;
@@ -328,7 +328,7 @@ void Loop::watch_stalls(AnyDuration threshold, std::move_only_function<void(cons
   if (watched_since_ == never) watched_since_ = watch_->since;
 }
 
-Result<> Loop::start_watchdog(std::move_only_function<void(const Stall&)> report) {
+Result<> Loop::start_watchdog(Function<void(const Stall&)> report) {
   DUOLU_CHECK(watch_ != nullptr);
   auto dog = detail::Watchdog::start(kernel(), watch_->threshold, std::move(report));
   if (!dog) return fail(dog.error());

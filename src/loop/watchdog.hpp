@@ -11,10 +11,10 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 
+#include "duolu/base/function.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/kernel/kernel.hpp"
@@ -25,7 +25,7 @@ namespace duolu::detail {
 
 class Watchdog {
  public:
-  using Report = std::move_only_function<void(const Stall&)>;
+  using Report = Function<void(const Stall&)>;
 
   static Result<std::unique_ptr<Watchdog>> start(Kernel& kernel, Duration threshold, Report report);
   Watchdog(const Watchdog&) = delete;

@@ -222,7 +222,7 @@ TEST_P(OffloadTest, OF3_what_has_not_begun_never_does_and_what_has_is_waited_for
 TEST_P(OffloadTest, OF3_what_takes_a_stop_token_is_told) {
   const auto pool = pool_of(1);
   const auto until_stopped = [](OffloadPool* on, std::atomic<bool>* begun) -> Task<Result<int>> {
-    co_return co_await offload(*on, [begun](std::stop_token token) {
+    co_return co_await offload(*on, [begun](StopToken token) {
       *begun = true;
       while (!token.stop_requested()) std::this_thread::yield();
       return 6;
@@ -241,7 +241,7 @@ TEST_P(OffloadTest, OF3_a_deadline) {
   const auto pool = pool_of(1);
   loop.run([](Loop* on, OffloadPool* in) -> Task<> {
     const Result<int> result =
-        co_await within(*on, 1ms, offload(*in, [](std::stop_token token) -> Result<int> {
+        co_await within(*on, 1ms, offload(*in, [](StopToken token) -> Result<int> {
           while (!token.stop_requested()) std::this_thread::yield();
           return fail(ECANCELED);
         }));

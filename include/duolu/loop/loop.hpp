@@ -47,7 +47,6 @@
 #include <atomic>
 #include <coroutine>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -58,6 +57,7 @@
 #include <vector>
 
 #include "duolu/base/check.hpp"
+#include "duolu/base/function.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/engine/engine.hpp"
 #include "duolu/loop/timer_queue.hpp"
@@ -214,18 +214,17 @@ class Loop {
 
   /// Has `work` called in a later turn (LO5, LO6). Any thread, while this lives; takes a lock for a
   /// moment, so no signal handler. May throw std::bad_alloc, and then nothing was posted.
-  void post(std::move_only_function<void()> work,
-            std::source_location where = std::source_location::current());
+  void post(Function<void()> work, std::source_location where = std::source_location::current());
 
   /// See LO8. `report` is called in the thread of the loop; what it does is counted for nobody; it
   /// must not throw, nor call this. An empty one ends the watch. A threshold above every stall
   /// (Duration::max()) only keeps `busy` and `longest_turn` of the statistics.
-  void watch_stalls(AnyDuration threshold, std::move_only_function<void(const Stall&)> report);
+  void watch_stalls(AnyDuration threshold, Function<void(const Stall&)> report);
   /// See LO11: a watchdog for the watch that there is (or it aborts), and which it ends with.
   /// `report` is called in another thread, must not throw, and may touch nothing of this loop.
   /// Costs a thread, two descriptors at most, and a lock for everybody who goes on. Errors: what
   /// making these gave.
-  Result<> start_watchdog(std::move_only_function<void(const Stall&)> report);
+  Result<> start_watchdog(Function<void(const Stall&)> report);
 
   /// See LO12. In the thread of the loop; takes memory, and for those who wait for a descriptor a
   /// system call or two. Tasks of start() are in it if they have scopes.
@@ -283,7 +282,7 @@ class Loop {
   /// Where lines for people go that nobody has asked for, such as an exception of a handler of
   /// serve(): `sink` is called in the loop's thread. Without a sink they are dropped; run() has
   /// one, which is standard error.
-  void report_to(std::function<void(const std::string& line)> sink) { sink_ = std::move(sink); }
+  void report_to(Function<void(const std::string& line)> sink) { sink_ = std::move(sink); }
   void report(const std::string& line) const {
     if (sink_) sink_(line);
   }
@@ -316,7 +315,7 @@ class Loop {
   static constexpr std::size_t most_posts_kept = 1024;
 
   struct Posted {
-    std::move_only_function<void()> work;
+    Function<void()> work;
     std::source_location where;
   };
   struct Watch;  // loop.cpp
@@ -377,7 +376,7 @@ class Loop {
   std::unique_ptr<OffloadPool> pool_;  ///< Null: not started.
   std::error_code explained_;
   std::string explanation_;
-  std::function<void(const std::string&)> sink_;
+  mutable Function<void(const std::string&)> sink_;
 };
 
 /// A loop over an engine of its own. Errors: as make_engine().

@@ -6,7 +6,7 @@
 //       as there are threads.
 //   OF3  When the strand is cancelled, work that has not begun never does, and ends with ECANCELED;
 //       so does work that is awaited when it was cancelled before. Work that has begun is waited
-//       for, and what it gives is given. If fn takes a std::stop_token, that is told to stop.
+//       for, and what it gives is given. If fn takes a StopToken, that reports it.
 //   OF4  A pool has at least one thread: it makes do with fewer than it was asked for when the
 //       system has no more. They have the signal mask of the thread that called start(), and so
 //       have programs that fn starts. A signal that this one does not block may come to any of
@@ -25,6 +25,7 @@
 // A pool may be shared by loops on different threads. A task that awaits it runs on a Loop.
 #pragma once
 
+#include <atomic>
 #include <cerrno>
 #include <concepts>
 #include <condition_variable>
@@ -33,7 +34,6 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <stop_token>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -46,6 +46,18 @@
 namespace duolu {
 
 class OffloadPool;
+
+/// Tells work on another thread that the task awaiting it was cancelled (OF3). Copies refer to the
+/// same await: none may be used after the work has returned. (std::stop_token is not in libc++.)
+class StopToken {
+ public:
+  explicit StopToken(const std::atomic<bool>& stopped) noexcept : stopped_(&stopped) {}
+  /// Any thread. Once true it stays true.
+  [[nodiscard]] bool stop_requested() const noexcept { return *stopped_; }
+
+ private:
+  const std::atomic<bool>* stopped_;
+};
 
 namespace detail {
 
@@ -112,15 +124,16 @@ namespace detail {
 
 template <class Fn>
 struct OffloadWait : OffloadJob {
-  static constexpr bool stoppable = std::invocable<Fn&, std::stop_token>;
+  static constexpr bool stoppable = std::invocable<Fn&, StopToken>;
 
-  static decltype(auto) call(Fn& fn, const std::stop_source& source) {
+  static decltype(auto) call(Fn& fn, const std::atomic<bool>& stopped) {
     if constexpr (stoppable)
-      return fn(source.get_token());
+      return fn(StopToken(stopped));
     else
       return fn();
   }
-  using Returned = std::invoke_result_t<decltype(&OffloadWait::call), Fn&, const std::stop_source&>;
+  using Returned =
+      std::invoke_result_t<decltype(&OffloadWait::call), Fn&, const std::atomic<bool>&>;
   static_assert(!std::is_reference_v<Returned>,
                 "offload(): fn returns a reference, which a Result cannot hold; return a value, a "
                 "pointer, or a std::reference_wrapper");
@@ -131,9 +144,7 @@ struct OffloadWait : OffloadJob {
     OffloadPool* pool;
     Fn fn;
   };
-  explicit OffloadWait(Of&& of) : OffloadJob(of.pool, &run_it, &stop_it), fn(std::move(of.fn)) {
-    if constexpr (stoppable) source = std::stop_source();
-  }
+  explicit OffloadWait(Of&& of) : OffloadJob(of.pool, &run_it, &stop_it), fn(std::move(of.fn)) {}
 
   Outcome value() {
     if (thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
@@ -143,10 +154,10 @@ struct OffloadWait : OffloadJob {
 
   void run_here() {
     if constexpr (std::is_void_v<Returned>) {
-      call(fn, source);
+      call(fn, stopped);
       outcome.emplace();
     } else {
-      outcome.emplace(call(fn, source));
+      outcome.emplace(call(fn, stopped));
     }
     if (!*outcome) fail_with(outcome->error());
   }
@@ -163,11 +174,11 @@ struct OffloadWait : OffloadJob {
 #endif
   }
   static void stop_it(OffloadJob& job) noexcept {
-    if constexpr (stoppable) static_cast<OffloadWait&>(job).source.request_stop();
+    if constexpr (stoppable) static_cast<OffloadWait&>(job).stopped = true;
   }
 
   Fn fn;
-  std::stop_source source{std::nostopstate};  ///< Takes memory only if fn asks for it.
+  std::atomic<bool> stopped{false};
   std::optional<Outcome> outcome;
   std::exception_ptr thrown;
 };
@@ -175,7 +186,7 @@ struct OffloadWait : OffloadJob {
 }  // namespace detail
 
 /// `Result<T> result = co_await offload(pool, fn);` or `T value = co_await try_(offload(pool,
-/// fn))`. `fn` is called once, as fn(std::stop_token) or fn(), and must not touch what belongs to
+/// fn))`. `fn` is called once, as fn(StopToken) or fn(), and must not touch what belongs to
 /// the loop's thread. See the top of this file.
 template <class Fn>
 [[nodiscard]] auto offload(OffloadPool& pool, Fn fn) {

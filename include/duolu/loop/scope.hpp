@@ -19,12 +19,12 @@
 
 #include <coroutine>
 #include <exception>
-#include <functional>
 #include <source_location>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
+#include "duolu/base/function.hpp"
 #include "duolu/task/ready.hpp"
 #include "duolu/task/strand.hpp"
 #include "duolu/task/task.hpp"
@@ -72,9 +72,7 @@ class Scope final : private detail::Group {
   /// See SC2. The caller may be the body, or one of the tasks: its next wait ends at once.
   void cancel() noexcept;
   /// See SC3. `report` is called with each exception, and must not throw.
-  void on_error(std::move_only_function<void(std::exception_ptr)> report) {
-    report_ = std::move(report);
-  }
+  void on_error(Function<void(std::exception_ptr)> report) { report_ = std::move(report); }
   /// How many spawned tasks have not ended.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
@@ -107,7 +105,7 @@ class Scope final : private detail::Group {
   Strand* body_;             ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;
-  std::move_only_function<void(std::exception_ptr)> report_;
+  Function<void(std::exception_ptr)> report_;
 };
 
 class Scope::Join {

@@ -16,13 +16,13 @@
 
 #include <cstdint>
 #include <expected>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "duolu/base/function.hpp"
 #include "duolu/kernel/fd.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/net/stream.hpp"
@@ -145,12 +145,12 @@ class Acceptor {
   /// A descriptor was closed, or memory given back: one that waits for that tries again.
   void freed() noexcept { freed_.set(); }
   /// See AC3. `report` must not throw.
-  void on_error(std::move_only_function<void(std::error_code)> report) {
+  void on_error(Function<void(std::error_code)> report) {
     report_ = std::move(report);
   }
   /// See AC5. `may` is asked when there is a connection, and again after each pause; it must not
   /// throw.
-  void only_if(std::move_only_function<std::error_code()> may) { may_ = std::move(may); }
+  void only_if(Function<std::error_code()> may) { may_ = std::move(may); }
 
  private:
   /// Rings when a pause is over. Armed for as long as next() waits, mostly for ever, so that
@@ -166,8 +166,8 @@ class Acceptor {
   Fd accepted_;  ///< A connection that is kept (AC4).
   Flag freed_;
   Duration pause_ = least_pause;
-  std::move_only_function<void(std::error_code)> report_;
-  std::move_only_function<std::error_code()> may_;
+  Function<void(std::error_code)> report_;
+  Function<std::error_code()> may_;
 };
 
 }  // namespace duolu
