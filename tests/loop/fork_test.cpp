@@ -76,7 +76,7 @@ TEST_P(ForkTest, OF7_a_pool_is_destroyed_in_a_child_without_its_threads) {
 }
 
 TEST_P(ForkTest, OF7_a_child_has_pools_of_its_own) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if DUOLU_ASAN || DUOLU_TSAN
   GTEST_SKIP() << "sanitizers start no threads in a child of a process that has some";
 #endif
   const auto pool = OffloadPool::start(real_kernel(), 1).value();

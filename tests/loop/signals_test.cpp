@@ -28,11 +28,7 @@ DUOLU_EVERY_BACKEND(SignalsTest);
 
 // ThreadSanitizer calls a handler in the thread's next call that it knows, which may have to end
 // first: then nothing tells the loop, and only another signal does.
-#ifdef __SANITIZE_THREAD__
-constexpr bool puts_handlers_off = true;
-#else
-constexpr bool puts_handlers_off = false;
-#endif
+constexpr bool puts_handlers_off = DUOLU_TSAN;
 
 void send(int number) { ASSERT_EQ(::kill(::getpid(), number), 0); }
 

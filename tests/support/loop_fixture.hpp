@@ -13,8 +13,9 @@
 #include "duolu/poll/backends.hpp"
 #include "duolu/task/frames.hpp"
 #include "support/conformance.hpp"
+#include "support/sanitizers.hpp"
 
-#ifdef __SANITIZE_ADDRESS__
+#if DUOLU_ASAN
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -23,7 +24,7 @@ namespace duolu::test {
 /// In the child of a death test that exits while tasks wait: they are left where they are (LO13),
 /// and that is no leak.
 inline void leave_tasks_behind() {
-#ifdef __SANITIZE_ADDRESS__
+#if DUOLU_ASAN
   __lsan_disable();
 #endif
 }

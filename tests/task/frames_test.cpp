@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "support/allocations.hpp"
+#include "support/sanitizers.hpp"
 
 namespace duolu::test {
 namespace {
@@ -57,7 +58,7 @@ TEST(Frames, of_a_crowd_that_wandered_are_given_back) {
   EXPECT_LT(allocated() - before, mebibyte);
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // under which each frame is an allocation (frames.cpp)
+#if !DUOLU_ASAN  // under which each frame is an allocation (frames.cpp)
 TEST(Frames, few_of_them_stay_for_the_next) {
   in_a_thread([] {
     give_scattered(take(500, 256), 256);
@@ -71,14 +72,7 @@ TEST(Frames, few_of_them_stay_for_the_next) {
 #endif
 
 // Under AddressSanitizer there are none (frames.cpp).
-#if defined(__SANITIZE_ADDRESS__)
-#define DUOLU_POOLED 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define DUOLU_POOLED 0
-#endif
-#endif
-#ifndef DUOLU_POOLED
+#if !DUOLU_ASAN
 TEST(Frames, without_memory_are_cut_anew_in_other_sizes) {
   in_a_thread([] {
     give_scattered(take(900, 208), 208);  // three chunks

@@ -5,7 +5,6 @@
 #include <malloc.h>
 
 #include <algorithm>
-#include <barrier>
 #include <cerrno>
 #include <cstring>
 #include <memory>
@@ -13,6 +12,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "support/barrier.hpp"
 
 namespace duolu {
 namespace {
@@ -411,7 +412,7 @@ std::ptrdiff_t allocated() { return static_cast<std::ptrdiff_t>(::mallinfo2().uo
 
 TEST(Frames, that_wander_come_back) {
   constexpr int rounds = 1000;  // of 100 frames: 25 MB
-  std::barrier both(2);
+  test::Barrier both(2);
   std::vector<void*> wandering;
   const std::ptrdiff_t before = allocated();
   std::thread takes([&] {
@@ -437,7 +438,7 @@ TEST(Frames, that_wander_come_back) {
 TEST(Frames, of_threads_that_live_side_by_side_serve_the_next) {
   std::ptrdiff_t before = 0;
   for (int round = 0; round < 200; ++round) {
-    std::barrier both(2);
+    test::Barrier both(2);
     const auto work = [&both] {
       void* const frame = take_frame(320);
       both.arrive_and_wait();
