@@ -145,9 +145,7 @@ class Acceptor {
   /// A descriptor was closed, or memory given back: one that waits for that tries again.
   void freed() noexcept { freed_.set(); }
   /// See AC3. `report` must not throw.
-  void on_error(Function<void(std::error_code)> report) {
-    report_ = std::move(report);
-  }
+  void on_error(Function<void(std::error_code)> report) { report_ = std::move(report); }
   /// See AC5. `may` is asked when there is a connection, and again after each pause; it must not
   /// throw.
   void only_if(Function<std::error_code()> may) { may_ = std::move(may); }
