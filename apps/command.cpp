@@ -114,7 +114,7 @@ int run_command(int argc, char** argv) {
   try {
     // First, or names are not found and standard output cannot be opened, which explains nothing.
     const std::string verb = app.get_subcommands().front()->get_name();
-    if (verb != "doctor") make_room(real_kernel(), "duolu " + verb, 0);
+    if (verb != "doctor") make_room(real_kernel(), real_host(), "duolu " + verb, 0);
     return action();
   } catch (const Failure& failure) {
     write_line(stderr, fmt::format("duolu: {}", failure.what()));

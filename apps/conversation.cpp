@@ -56,10 +56,9 @@ std::string advice(std::error_code error, Duration timeout) {
 
 // --- the console
 
-Console::Console(Loop& loop, bool from_input)
+Console::Console(Loop& loop, Host& host, bool from_input)
     : loop_(&loop),
-      prompts_(from_input && loop.kernel().isatty(STDIN_FILENO) == 1 &&
-               loop.kernel().isatty(STDERR_FILENO) == 1) {}
+      prompts_(from_input && host.isatty(STDIN_FILENO) == 1 && host.isatty(STDERR_FILENO) == 1) {}
 
 Console::~Console() {
   if (shown_) write_text(stderr, "\n");  // whoever comes next begins a line
@@ -108,11 +107,11 @@ Task<Result<>> Console::show(std::string text) {
 
 // --- the conversation
 
-Conversation::Conversation(Loop& loop, const ConversationOptions& options)
+Conversation::Conversation(Loop& loop, Host& host, const ConversationOptions& options)
     : loop_(&loop),
       options_(&options),
       signals_(ending_signals(loop)),
-      console_(loop, options.from_input) {}
+      console_(loop, host, options.from_input) {}
 
 Task<int> Conversation::run() {
   co_await with_scope([this](Scope& scope) { return begin(&scope); });

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "apps/transcript.hpp"
+#include "duolu/kernel/host.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/signals.hpp"
@@ -52,7 +53,7 @@ struct ConversationOptions {
 /// the same place: then a prompt stands there while a line may be typed.
 class Console {
  public:
-  Console(Loop& loop, bool from_input);
+  Console(Loop& loop, Host& host, bool from_input);
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
   ~Console();
@@ -80,8 +81,8 @@ class Console {
 
 class Conversation {
  public:
-  /// Both outlive it.
-  Conversation(Loop& loop, const ConversationOptions& options);
+  /// All outlive it.
+  Conversation(Loop& loop, Host& host, const ConversationOptions& options);
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
 

@@ -62,11 +62,11 @@ class Report {
   bool json_;
 };
 
-void report_machine(Kernel& kernel, Report& report) {
+void report_machine(Kernel& kernel, Host& host, Report& report) {
   report.line("duolu " DUOLU_VERSION);
   report.data["version"] = DUOLU_VERSION;
   struct utsname name{};
-  if (kernel.uname(&name) == 0) {
+  if (host.uname(&name) == 0) {
     report.line(fmt::format("kernel          {} {} {}", name.sysname, name.release, name.machine));
     report.data["kernel"] = {
         {"name", name.sysname}, {"release", name.release}, {"machine", name.machine}};
@@ -116,7 +116,7 @@ bool report_backends(Kernel& kernel, Report& report) {
 int doctor(bool json) {
   Kernel& kernel = real_kernel();
   Report report(json);
-  report_machine(kernel, report);
+  report_machine(kernel, real_host(), report);
   const bool works = report_backends(kernel, report);
   if (json) write_output(report.data.dump(2) + "\n");
   return works ? exit_ok : exit_not_here;

@@ -81,8 +81,8 @@ void append(std::vector<char>& output, std::string_view text) {
 }  // namespace
 
 std::string_view HttpDate::now() {
-  const auto second = std::chrono::floor<std::chrono::seconds>(
-      std::chrono::sys_time<Duration>(kernel_.real_time()));
+  const auto second =
+      std::chrono::floor<std::chrono::seconds>(std::chrono::sys_time<Duration>(host_.real_time()));
   const std::string_view text(text_.data(), text_.size());
   if (std::exchange(second_, second.time_since_epoch().count()) == second_) return text;
   static constexpr std::string_view days = "SunMonTueWedThuFriSat";

@@ -9,21 +9,21 @@
 #include <string_view>
 #include <vector>
 
-#include "duolu/kernel/kernel.hpp"
+#include "duolu/kernel/host.hpp"
 
 namespace duolu::apps {
 
 /// The Date field of answers, in the form of RFC 9110, 5.6.7; composed once a second.
 class HttpDate {
  public:
-  /// `kernel` outlives this.
-  explicit HttpDate(Kernel& kernel) noexcept : kernel_(kernel) {}
+  /// `host` outlives this.
+  explicit HttpDate(Host& host) noexcept : host_(host) {}
 
   /// "Sun, 06 Nov 1994 08:49:37 GMT"; valid until the next call.
   [[nodiscard]] std::string_view now();
 
  private:
-  Kernel& kernel_;
+  Host& host_;
   std::int64_t second_ = -1;  ///< Since 1970: of text_.
   std::array<char, 29> text_{};
 };

@@ -149,7 +149,7 @@ std::vector<Address> find_target(Kernel& kernel, const LoadArguments& arguments)
 
 class ProgressLine {
  public:
-  explicit ProgressLine(Kernel& kernel) : on_(kernel.isatty(STDERR_FILENO) == 1) {}
+  explicit ProgressLine(Host& host) : on_(host.isatty(STDERR_FILENO) == 1) {}
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
   ~ProgressLine() {
@@ -181,11 +181,12 @@ Run measure(const LoadArguments& arguments, int& signal) {
   const LoadOptions options = load_options(arguments);
   Kernel& kernel = real_kernel();
   const std::vector<Address> targets = find_target(kernel, arguments);
-  make_room(kernel, fmt::format("--connections {}", options.connections), options.connections);
+  make_room(kernel, real_host(), fmt::format("--connections {}", options.connections),
+            options.connections);
   const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const StopSignals signals(
       kernel, [](void* poller) { static_cast<Poller*>(poller)->wake(); }, chosen.poller.get());
-  ProgressLine line(kernel);
+  ProgressLine line(real_host());
   Result<LoadReport> report =
       run_load(*chosen.poller, targets, options, [&](const LoadProgress& progress) {
         line.show(progress);

@@ -113,7 +113,7 @@ ChosenPoller choose_poller(Kernel& kernel, const std::string& name) {
   return chosen;
 }
 
-void make_room(Kernel& kernel, const std::string& what, std::size_t count) {
+void make_room(Kernel& kernel, Host& host, const std::string& what, std::size_t count) {
   constexpr std::size_t own = 16;  // standard streams, poller, wake-up, listeners
   struct rlimit limit{};
   if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
@@ -125,7 +125,7 @@ void make_room(Kernel& kernel, const std::string& what, std::size_t count) {
   if (needed <= limit.rlim_cur) return;
   const rlim_t before = limit.rlim_cur;
   limit.rlim_cur = needed;
-  if (needed <= limit.rlim_max && kernel.setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
+  if (needed <= limit.rlim_max && host.setrlimit(RLIMIT_NOFILE, &limit) == 0) return;
   const std::string advice =
       inherited == 0
           ? "or ask for fewer"

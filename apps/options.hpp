@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/net/address.hpp"
 #include "duolu/poll/poller.hpp"
@@ -38,7 +39,7 @@ ChosenPoller choose_poller(Kernel& kernel, const std::string& name);
 /// process's limit as far as it may; else a Failure that begins with `what`, such as
 /// "--max-connections 100000". A limit that cannot be kept is refused at the start, not discovered
 /// under load. To be called before anything is opened.
-void make_room(Kernel& kernel, const std::string& what, std::size_t count);
+void make_room(Kernel& kernel, Host& host, const std::string& what, std::size_t count);
 
 /// Writes to standard output; a Failure if that cannot be done (a disk that is full).
 void write_output(const std::string& text);

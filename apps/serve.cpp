@@ -166,7 +166,7 @@ int serve(const ServeArguments& arguments) {
   Kernel& kernel = real_kernel();
   const ServerOptions options = server_options(arguments);
   if (!arguments.max_connections.empty())
-    make_room(kernel, fmt::format("--max-connections {}", options.max_connections),
+    make_room(kernel, real_host(), fmt::format("--max-connections {}", options.max_connections),
               options.max_connections);
   Verbosity verbosity = Verbosity::normal;
   if (arguments.quiet) verbosity = Verbosity::quiet;
@@ -176,7 +176,7 @@ int serve(const ServeArguments& arguments) {
   const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
-  const std::unique_ptr<Service> service = kind->make(kernel);
+  const std::unique_ptr<Service> service = kind->make(real_host());
   const Trigger trigger = trigger_for(*chosen.poller, arguments.trigger);
   Server server(*chosen.poller, trigger, *service, options, journal);
   const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);

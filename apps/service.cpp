@@ -60,7 +60,7 @@ class Chargen final : public Service {
 
 class HttpEchoService final : public Service {
  public:
-  explicit HttpEchoService(Kernel& kernel) : date_(kernel) {}
+  explicit HttpEchoService(Host& host) : date_(host) {}
   std::unique_ptr<State> open() override { return std::make_unique<Request>(date_); }
   Reply answer(State* state, std::span<char> input, std::vector<char>& scratch) override {
     scratch.clear();
@@ -83,9 +83,9 @@ class HttpEchoService final : public Service {
 };
 
 template <class T>
-std::unique_ptr<Service> make(Kernel& kernel) {
-  if constexpr (std::is_constructible_v<T, Kernel&>)
-    return std::make_unique<T>(kernel);
+std::unique_ptr<Service> make(Host& host) {
+  if constexpr (std::is_constructible_v<T, Host&>)
+    return std::make_unique<T>(host);
   else
     return std::make_unique<T>();
 }

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "duolu/kernel/kernel.hpp"
+#include "duolu/kernel/host.hpp"
 
 namespace duolu::apps {
 
@@ -46,7 +46,7 @@ class Service {
 struct ServiceKind {
   std::string_view name;
   std::string_view summary;
-  std::unique_ptr<Service> (*make)(Kernel& kernel);
+  std::unique_ptr<Service> (*make)(Host& host);
 };
 
 /// echo, upper, discard, chargen, http-echo.

@@ -76,11 +76,12 @@ int talk(const TalkArguments& arguments) {
   ConversationOptions options = conversation_options(arguments);
   // Names are looked up before anything is set up: it blocks, and Ctrl-C ends it at once.
   options.addresses = target_argument(kernel, address_of(arguments));
-  make_room(kernel, fmt::format("--connections {}", options.connections), options.connections);
+  make_room(kernel, real_host(), fmt::format("--connections {}", options.connections),
+            options.connections);
   const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
   const std::unique_ptr<Engine> engine = make_readiness_engine(*chosen.poller);
   Loop loop(*engine);
-  Conversation conversation(loop, options);
+  Conversation conversation(loop, real_host(), options);
   return loop.run(conversation.run());
 }
 

@@ -13,7 +13,7 @@ bench_program(coroutine_echo ${folder}/servers/coroutine_echo_main.cpp duolu::du
 target_sources(coroutine_echo PRIVATE ${folder}/servers/coroutine_echo.cpp)
 
 # Our servers once more, on a kernel that is played from memory.
-bench_program(scripted_cost ${folder}/scripted_cost.cpp duolu::duolu)
+bench_program(scripted_cost ${folder}/scripted_cost.cpp duolu::testing)
 target_sources(scripted_cost PRIVATE ${folder}/servers/poller_echo.cpp
                                      ${folder}/servers/coroutine_echo.cpp)
 target_include_directories(scripted_cost PRIVATE ${PROJECT_SOURCE_DIR}/tests)

@@ -15,10 +15,10 @@
 #include <string_view>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
+#include "duolu/testing/forwarding.hpp"
 #include "servers/coroutine_echo.hpp"
 #include "servers/poller_echo.hpp"
-#include "support/forwarding_kernel.hpp"
 
 namespace {
 
@@ -31,7 +31,7 @@ constexpr std::size_t word_bits = sizeof(unsigned long) * CHAR_BIT;
 void (*at_end)() = [] {};
 
 /// Descriptors are real, so that the library may ask about them; what they carry is not.
-class ScriptedKernel final : public test::ForwardingKernel {
+class ScriptedKernel final : public ForwardingKernel {
  public:
   ScriptedKernel(std::size_t connections, long messages)
       : connections_(connections), messages_left_(messages) {}

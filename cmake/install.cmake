@@ -1,10 +1,11 @@
-# `cmake --install`: headers, library, CMake package (find_package(duolu)), duolu.pc, duolu_c.pc.
+# `cmake --install`: headers, libraries, CMake package (find_package(duolu)), duolu.pc,
+# duolu-testing.pc, duolu_c.pc.
 include(CMakePackageConfigHelpers)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/duolu)
 
 # Compiler flags of ours (duolu_flags) are wrapped in BUILD_INTERFACE and so never reach the export.
-install(TARGETS duolu EXPORT duolu)
+install(TARGETS duolu duolu_testing EXPORT duolu)
 install(EXPORT duolu NAMESPACE duolu:: FILE duoluTargets.cmake DESTINATION ${package_dir})
 install(DIRECTORY include/duolu DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "*.def" PATTERN load EXCLUDE)
@@ -45,7 +46,9 @@ if(DUOLU_POSIX_ONLY)
   set(DUOLU_PC_CFLAGS " -DDUOLU_POSIX_ONLY")
 endif()
 configure_file(cmake/duolu.pc.in duolu.pc @ONLY)
-install(FILES ${CMAKE_CURRENT_BINARY_DIR}/duolu.pc DESTINATION ${pc_dir})
+configure_file(cmake/duolu-testing.pc.in duolu-testing.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/duolu.pc ${CMAKE_CURRENT_BINARY_DIR}/duolu-testing.pc
+        DESTINATION ${pc_dir})
 if(TARGET duolu_c)
   configure_file(cmake/duolu_c.pc.in duolu_c.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/duolu_c.pc DESTINATION ${pc_dir})

@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   const std::size_t step = 1 + data[0];
   const std::vector<char> bytes(data + 1, data + size);
-  duolu::apps::HttpDate date(duolu::real_kernel());
+  duolu::apps::HttpDate date(duolu::real_host());
   const auto run = [&](std::size_t piece, std::vector<char>& sent) {
     duolu::apps::HttpEcho http(date);
     bool open = true;

@@ -17,16 +17,14 @@
 #include <cerrno>
 
 #include "duolu/base/result.hpp"
+#include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "raw_syscall.hpp"
 
-#ifdef DUOLU_POSIX_ONLY
-#include <stdlib.h>
-#else
+#ifndef DUOLU_POSIX_ONLY
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
-#include <sys/random.h>
 #include <sys/syscall.h>
 #endif
 
@@ -80,22 +78,13 @@ int nonblocking_cloexec(int fd) noexcept {
 class RealKernel final : public Kernel {
  public:
   Instant now() noexcept override { return Instant(read_clock(CLOCK_MONOTONIC)); }
-  Duration thread_cpu_time() noexcept override { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
-  Duration real_time() noexcept override { return read_clock(CLOCK_REALTIME); }
   int getpid() noexcept override { return ::getpid(); }
-  int uname(struct utsname* name) noexcept override { return outcome(::uname(name)); }
   int getrlimit(int resource, struct rlimit* limit) noexcept override {
     return outcome(::getrlimit(static_cast<__rlimit_resource>(resource), limit));
-  }
-  int setrlimit(int resource, const struct rlimit* limit) noexcept override {
-    return outcome(::setrlimit(static_cast<__rlimit_resource>(resource), limit));
   }
   int sigaction(int signal, const struct sigaction* action,
                 struct sigaction* old) noexcept override {
     return outcome(::sigaction(signal, action, old));
-  }
-  int getrusage(int who, struct rusage* usage) noexcept override {
-    return outcome(::getrusage(static_cast<__rusage_who>(who), usage));
   }
   int clock_nanosleep(const timespec* until) noexcept override {
     return -::clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, until, nullptr);
@@ -113,7 +102,6 @@ class RealKernel final : public Kernel {
     return outcome(::fcntl(fd, command, argument));
   }
   int fstat(int fd, struct stat* status) noexcept override { return outcome(::fstat(fd, status)); }
-  int isatty(int fd) noexcept override { return ::isatty(fd) == 1 ? 1 : -errno; }
   ssize_t read(int fd, void* buffer, std::size_t size) noexcept override {
     return outcome(::read(fd, buffer, size));
   }
@@ -190,13 +178,6 @@ class RealKernel final : public Kernel {
 #endif
 
 #ifdef DUOLU_POSIX_ONLY
-  ssize_t getrandom(void* buffer, std::size_t size) noexcept override {
-    const int fd = ::open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return -errno;
-    const ssize_t got = outcome(::read(fd, buffer, size));
-    ::close(fd);
-    return got;
-  }
   int pipe(int fds[2]) noexcept override {
     int made[2];
     if (::pipe(made) != 0) return -errno;
@@ -217,16 +198,12 @@ class RealKernel final : public Kernel {
   int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
     return nonblocking_cloexec(::accept(fd, address, size));
   }
-  int prctl(int, unsigned long) noexcept override { return -ENOSYS; }
   int eventfd() noexcept override { return -ENOSYS; }
   int epoll_create() noexcept override { return -ENOSYS; }
   int epoll_ctl(int, int, int, epoll_event*) noexcept override { return -ENOSYS; }
   int epoll_wait(int, epoll_event*, int, int) noexcept override { return -ENOSYS; }
   int epoll_pwait2(int, epoll_event*, int, const timespec*) noexcept override { return -ENOSYS; }
 #else
-  ssize_t getrandom(void* buffer, std::size_t size) noexcept override {
-    return outcome(::getrandom(buffer, size, 0));
-  }
   int pipe(int fds[2]) noexcept override {
     int made[2];
     int result = outcome(::pipe2(made, O_NONBLOCK | O_CLOEXEC));
@@ -239,9 +216,6 @@ class RealKernel final : public Kernel {
   }
   int accept(int fd, sockaddr* address, socklen_t* size) noexcept override {
     return above_standard(outcome(::accept4(fd, address, size, SOCK_NONBLOCK | SOCK_CLOEXEC)));
-  }
-  int prctl(int option, unsigned long argument) noexcept override {
-    return outcome(::prctl(option, argument, 0, 0, 0));
   }
   int eventfd() noexcept override {
     return above_standard(outcome(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)));
@@ -272,11 +246,37 @@ class RealKernel final : public Kernel {
 #endif
 };
 
+class RealHost final : public Host {
+ public:
+  Duration thread_cpu_time() noexcept override { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
+  Duration real_time() noexcept override { return read_clock(CLOCK_REALTIME); }
+  int uname(struct utsname* name) noexcept override { return outcome(::uname(name)); }
+  int setrlimit(int resource, const struct rlimit* limit) noexcept override {
+    return outcome(::setrlimit(static_cast<__rlimit_resource>(resource), limit));
+  }
+  int getrusage(int who, struct rusage* usage) noexcept override {
+    return outcome(::getrusage(static_cast<__rusage_who>(who), usage));
+  }
+#ifdef DUOLU_POSIX_ONLY
+  int prctl(int, unsigned long) noexcept override { return -ENOSYS; }
+#else
+  int prctl(int option, unsigned long argument) noexcept override {
+    return outcome(::prctl(option, argument, 0, 0, 0));
+  }
+#endif
+  int isatty(int fd) noexcept override { return ::isatty(fd) == 1 ? 1 : -errno; }
+};
+
 }  // namespace
 
 Kernel& real_kernel() noexcept {
   static detail::Immortal<RealKernel> kernel;
   return kernel.value;
+}
+
+Host& real_host() noexcept {
+  static detail::Immortal<RealHost> host;
+  return host.value;
 }
 
 int sleep_until(Kernel& kernel, Instant instant) noexcept {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/load/histogram.hpp"
 #include "duolu/net/address.hpp"
@@ -26,9 +27,9 @@ inline std::uint64_t ns_between(Instant start, Instant end) noexcept {
 /// Timers without slack while it lives: by default Linux may be 50 us late, to save power.
 class PreciseTimers {
  public:
-  explicit PreciseTimers(Kernel& kernel) : kernel_(kernel) {
+  explicit PreciseTimers(Host& host) : host_(host) {
 #ifdef __linux__
-    before_ = kernel_.prctl(PR_GET_TIMERSLACK, 0);
+    before_ = host_.prctl(PR_GET_TIMERSLACK, 0);
 #endif
     set(1);
   }
@@ -39,11 +40,11 @@ class PreciseTimers {
  private:
   void set([[maybe_unused]] int slack_ns) noexcept {
 #ifdef __linux__
-    if (before_ > 0) kernel_.prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns));
+    if (before_ > 0) host_.prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_ns));
 #endif
   }
 
-  Kernel& kernel_;
+  Host& host_;
   int before_ = -1;
 };
 
@@ -66,15 +67,15 @@ struct Usage {
   std::uint64_t preempted = 0;
 };
 
-inline Usage read_usage(Kernel& kernel) noexcept {
+inline Usage read_usage(Host& host) noexcept {
 #ifdef RUSAGE_THREAD
   constexpr int who = RUSAGE_THREAD;
 #else
   constexpr int who = RUSAGE_SELF;
 #endif
   struct rusage usage{};
-  (void)kernel.getrusage(who, &usage);  // all zero is no lie worth a failure
-  return {kernel.thread_cpu_time(), static_cast<std::uint64_t>(usage.ru_nivcsw)};
+  (void)host.getrusage(who, &usage);  // all zero is no lie worth a failure
+  return {host.thread_cpu_time(), static_cast<std::uint64_t>(usage.ru_nivcsw)};
 }
 
 /// Where connections to a loopback target come from: 127.0.0.1 and up, each with ports of its own.

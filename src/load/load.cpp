@@ -95,6 +95,7 @@ class LoadRun {
           const std::function<bool(const LoadProgress&)>& watch)
       : poller_(poller),
         kernel_(poller.kernel()),
+        host_(options.host != nullptr ? *options.host : real_host()),
         target_(target),
         options_(options),
         watch_(watch),
@@ -159,7 +160,7 @@ class LoadRun {
   }
 
   void load() {
-    const PreciseTimers precise(kernel_);
+    const PreciseTimers precise(host_);
     const Instant begin = kernel_.now();
     start_ = after(begin, options_.warmup);
     end_ = options_.messages > 0 ? never : after(start_, options_.duration);
@@ -182,7 +183,7 @@ class LoadRun {
     }
     if (phase_ == Phase::warmup) begin_measurement(now);  // it was stopped: nothing was measured
     report_.elapsed = std::max(std::min(now, end_) - start_, Duration::zero());
-    const Usage usage = read_usage(kernel_);
+    const Usage usage = read_usage(host_);
     report_.cpu = usage.cpu - usage_.cpu;
     report_.preempted = usage.preempted - usage_.preempted;
     enter(Phase::draining, now);
@@ -202,7 +203,7 @@ class LoadRun {
     // than are to be measured: record() counts no more than that.
     left_to_start_ = options_.messages;
     if (!is_open_loop()) left_to_start_ -= std::min<std::uint64_t>(left_to_start_, on_way_);
-    usage_ = read_usage(kernel_);
+    usage_ = read_usage(host_);
     report_.spun = Duration::zero();
   }
 
@@ -736,6 +737,7 @@ class LoadRun {
 
   Poller& poller_;
   Kernel& kernel_;
+  Host& host_;
   const Address target_;
   const LoadOptions options_;
   const std::function<bool(const LoadProgress&)>& watch_;

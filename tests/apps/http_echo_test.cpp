@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/forwarding.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -23,7 +23,7 @@ struct Output {
 };
 
 /// Whose time stands still, so that equal requests have equal answers.
-class StoppedClock final : public test::ForwardingKernel {
+class StoppedClock final : public ForwardingHost {
  public:
   Duration real_time() noexcept override { return time; }
   Duration time = std::chrono::seconds(784111777);  // the example of RFC 9110, 5.6.7

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/allocations.hpp"
 #include "support/conformance.hpp"
 
@@ -34,7 +34,7 @@ constexpr int guard_seconds = 30;
 
 std::unique_ptr<Service> make_service(std::string_view name) {
   for (const ServiceKind& kind : services())
-    if (kind.name == name) return kind.make(real_kernel());
+    if (kind.name == name) return kind.make(real_host());
   return nullptr;
 }
 

@@ -17,7 +17,7 @@ constexpr std::size_t limit = std::size_t{64} * 1024;
 
 std::unique_ptr<Service> make_service(std::string_view name) {
   for (const ServiceKind& kind : services())
-    if (kind.name == name) return kind.make(real_kernel());
+    if (kind.name == name) return kind.make(real_host());
   ADD_FAILURE() << "no service " << name;
   return nullptr;
 }
@@ -41,7 +41,7 @@ TEST(ServiceTest, every_service_is_listed_once) {
   for (const ServiceKind& kind : services()) {
     names.push_back(kind.name);
     EXPECT_FALSE(kind.summary.empty());
-    EXPECT_NE(kind.make(real_kernel()), nullptr);
+    EXPECT_NE(kind.make(real_host()), nullptr);
   }
   EXPECT_EQ(names,
             (std::vector<std::string_view>{"echo", "upper", "discard", "chargen", "http-echo"}));
@@ -49,7 +49,7 @@ TEST(ServiceTest, every_service_is_listed_once) {
 
 TEST(ServiceTest, only_chargen_sends_unasked) {
   for (const ServiceKind& kind : services())
-    EXPECT_EQ(kind.make(real_kernel())->produces(), kind.name == "chargen") << kind.name;
+    EXPECT_EQ(kind.make(real_host())->produces(), kind.name == "chargen") << kind.name;
 }
 
 TEST(ServiceTest, echo_gives_every_byte_back) {
@@ -122,7 +122,7 @@ TEST(ServiceTest, no_answer_is_longer_than_what_may_be_kept) {
   std::string many;
   while (many.size() < limit) many += shortest;
   for (const ServiceKind& kind : services()) {
-    const std::size_t size = kind.make(real_kernel())->read_size();
+    const std::size_t size = kind.make(real_host())->read_size();
     ASSERT_LE(size, limit);
     for (std::size_t prefix :
          {std::size_t{0}, std::size_t{1}, std::size_t{16'360}, std::size_t{16'380}}) {

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/allocations.hpp"
 #include "support/conformance.hpp"
 #include "support/endpoints.hpp"

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "duolu/engine/engine.hpp"
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/endpoints.hpp"
 #include "support/engine_fixture.hpp"
 

@@ -15,11 +15,11 @@
 #include <vector>
 
 #include "duolu/engine/engine.hpp"
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
+#include "duolu/testing/forwarding.hpp"
 #include "support/allocations.hpp"
 #include "support/endpoints.hpp"
 #include "support/engine_fixture.hpp"
-#include "support/forwarding_kernel.hpp"
 
 namespace duolu::test {
 namespace {

@@ -36,7 +36,7 @@ class Examples(unittest.TestCase):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
                     "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
-                    "15_lines", "readme"}
+                    "15_lines", "15_testing", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -149,6 +149,11 @@ counting: Connection timed out
 the loop went on meanwhile: yes
 """)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_15_testing(self):
+        done = run("15_testing")
+        self.assertEqual(done.stdout, "random faults: passed\nfailing reads: passed\n")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_09_signals_does_what_each_signal_says(self):
         for backend in backends():

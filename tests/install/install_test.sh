@@ -42,6 +42,7 @@ cmake_consumer() {
     -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
   quietly "$CMAKE" --build "$work/consumer" --target consumer
   "$work/consumer/consumer"
+  "$work/consumer/testing_consumer"
   if [[ -x $work/consumer/c_consumer ]]; then
     "$work/consumer/c_consumer"
     echo "the C interface works, too"
@@ -59,6 +60,11 @@ case $1 in
       "$prefix/bin/duolu" --version || fail "the installed tool does not start"
     fi
     cmake_consumer -DCMAKE_PREFIX_PATH="$prefix"
+    # What tests run on is in its own library alone.
+    libraries=$(dirname "$(find "$prefix" -name 'libduolu_testing.a')")
+    nm -C "$libraries/libduolu_testing.a" | grep -q 'FaultKernel::fail(' || fail "no FaultKernel"
+    ! nm -C "$libraries"/libduolu.* | grep 'FaultKernel\|ForwardingKernel' ||
+      fail "libduolu has what is for tests"
     # Another minor version may differ in its interface: it is refused.
     if "$CMAKE" -G "$GENERATOR" -S "$consumer" -B "$work/newer" -DCMAKE_PREFIX_PATH="$prefix" \
       -DWANTED=0.99 >"$work/log" 2>&1; then
@@ -79,6 +85,10 @@ case $1 in
     quietly "$CXX" -std=c++23 "${cxxflags[@]}" "$consumer/main.cpp" "${flags[@]}" \
       -Wl,-rpath,"$(pkg-config --variable=libdir duolu)" -o "$work/program"
     "$work/program"
+    read -ra flags < <(pkg-config --cflags --libs duolu-testing)
+    quietly "$CXX" -std=c++23 "${cxxflags[@]}" "$consumer/testing.cpp" "${flags[@]}" \
+      -Wl,-rpath,"$(pkg-config --variable=libdir duolu)" -o "$work/testing_program"
+    "$work/testing_program"
     # With what users may have as errors; templates are instantiated by the examples.
     strict=(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
       -Wold-style-cast -Wcast-qual -Woverloaded-virtual -Wundef -Wdouble-promotion -Wformat=2

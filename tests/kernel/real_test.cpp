@@ -17,6 +17,7 @@
 #include <cstring>
 #include <vector>
 
+#include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "support/conformance.hpp"
 
@@ -135,7 +136,7 @@ TEST(RealKernel, K1_transfers_what_the_system_call_does) {
 
 TEST(RealKernel, K1_describes_the_system) {
   struct utsname name{};
-  EXPECT_EQ(kernel().uname(&name), 0);
+  EXPECT_EQ(real_host().uname(&name), 0);
   EXPECT_NE(name.sysname[0], '\0');
   EXPECT_EQ(kernel().getpid(), ::getpid());
 
@@ -143,29 +144,23 @@ TEST(RealKernel, K1_describes_the_system) {
   struct rlimit after{};
   ASSERT_EQ(kernel().getrlimit(RLIMIT_CORE, &before), 0);
   const struct rlimit lowered{.rlim_cur = 0, .rlim_max = before.rlim_max};
-  EXPECT_EQ(kernel().setrlimit(RLIMIT_CORE, &lowered), 0);
+  EXPECT_EQ(real_host().setrlimit(RLIMIT_CORE, &lowered), 0);
   EXPECT_EQ(kernel().getrlimit(RLIMIT_CORE, &after), 0);
   EXPECT_EQ(after.rlim_cur, 0U);
-  EXPECT_EQ(kernel().setrlimit(RLIMIT_CORE, &before), 0);
+  EXPECT_EQ(real_host().setrlimit(RLIMIT_CORE, &before), 0);
 
   struct rusage usage{};
-  EXPECT_EQ(kernel().getrusage(RUSAGE_SELF, &usage), 0);
+  EXPECT_EQ(real_host().getrusage(RUSAGE_SELF, &usage), 0);
   EXPECT_GT(usage.ru_maxrss, 0);
-  const Duration used = kernel().thread_cpu_time();
+  const Duration used = real_host().thread_cpu_time();
   EXPECT_GT(used, Duration::zero());
-  EXPECT_GE(kernel().thread_cpu_time(), used);
-  const Duration date = kernel().real_time();
+  EXPECT_GE(real_host().thread_cpu_time(), used);
+  const Duration date = real_host().real_time();
   EXPECT_NEAR(std::chrono::duration<double>(date).count(), static_cast<double>(::time(nullptr)),
               60);
 #ifndef DUOLU_POSIX_ONLY
-  EXPECT_EQ(kernel().prctl(PR_GET_DUMPABLE, 0), 1);
+  EXPECT_EQ(real_host().prctl(PR_GET_DUMPABLE, 0), 1);
 #endif
-
-  std::array<unsigned char, 64> first{};
-  std::array<unsigned char, 64> second{};
-  EXPECT_EQ(kernel().getrandom(first.data(), first.size()), 64);
-  EXPECT_EQ(kernel().getrandom(second.data(), second.size()), 64);
-  EXPECT_NE(first, second);
 }
 
 TEST(RealKernel, K1_sleeps_until_the_instant) {
@@ -208,7 +203,7 @@ TEST(RealKernel, K1_describes_files) {
   EXPECT_TRUE(S_ISFIFO(status.st_mode));
   EXPECT_EQ(kernel().lstat("/", &status), 0);
   EXPECT_TRUE(S_ISDIR(status.st_mode));
-  EXPECT_EQ(kernel().isatty(pipe.a.get()), -ENOTTY);
+  EXPECT_EQ(real_host().isatty(pipe.a.get()), -ENOTTY);
   EXPECT_EQ(kernel().fcntl(pipe.a.get(), F_GETFD, 0), FD_CLOEXEC);
 }
 
@@ -270,7 +265,7 @@ TEST(RealKernel, K2_failures_are_negative_errno_and_errno_is_not_the_result) {
   EXPECT_EQ(kernel().accept(-1, nullptr, nullptr), -EBADF);
   EXPECT_EQ(kernel().listen(-1, 1), -EBADF);
   EXPECT_EQ(kernel().fcntl(-1, F_GETFD, 0), -EBADF);
-  EXPECT_EQ(kernel().isatty(-1), -EBADF);
+  EXPECT_EQ(real_host().isatty(-1), -EBADF);
   EXPECT_EQ(kernel().socket(-1, SOCK_STREAM, 0), -EAFNOSUPPORT);
   EXPECT_EQ(kernel().unlink(""), -ENOENT);
   EXPECT_EQ(kernel().sigaction(SIGKILL, nullptr, nullptr), 0);
@@ -399,6 +394,7 @@ TEST(RealKernel, what_only_linux_has_is_ENOSYS) {
   EXPECT_EQ(kernel().epoll_ctl(0, 0, 0, none), -ENOSYS);
   EXPECT_EQ(kernel().epoll_wait(0, none, 0, 0), -ENOSYS);
   EXPECT_EQ(kernel().epoll_pwait2(0, none, 0, nullptr), -ENOSYS);
+  EXPECT_EQ(real_host().prctl(0, 0), -ENOSYS);
 }
 #endif
 

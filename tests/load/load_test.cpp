@@ -16,7 +16,8 @@ using test::VirtualServer;
 
 class LoadTest : public testing::Test {
  protected:
-  LoadReport run(const LoadOptions& options) {
+  LoadReport run(LoadOptions options) {
+    options.host = &server;
     const auto poller = make_poller(server, "poll").value();
     sockaddr_in address{};
     address.sin_family = AF_INET;

@@ -11,9 +11,9 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/load/load.hpp"
 #include "duolu/poll/backends.hpp"
+#include "duolu/testing/fault.hpp"
 
 namespace duolu {
 namespace {

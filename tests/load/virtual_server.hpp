@@ -19,11 +19,11 @@
 
 #include "duolu/base/time.hpp"
 #include "duolu/net/address.hpp"
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/forwarding.hpp"
 
 namespace duolu::test {
 
-class VirtualServer final : public ForwardingKernel {
+class VirtualServer final : public ForwardingKernel, public ForwardingHost {
  public:
   // --- what the server and the machine are like; to be set before the run
 

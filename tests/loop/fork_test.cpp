@@ -11,7 +11,7 @@
 
 #include "duolu/loop/offload.hpp"
 #include "duolu/loop/signals.hpp"
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/forwarding.hpp"
 #include "support/loop_fixture.hpp"
 
 namespace duolu::test {

@@ -14,10 +14,10 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/task/channel.hpp"
 #include "duolu/task/flag.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/loop_fixture.hpp"
 #include "support/signals.hpp"
 

@@ -17,9 +17,9 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/task/together.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/loop_fixture.hpp"
 
 namespace duolu::test {

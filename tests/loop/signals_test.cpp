@@ -12,9 +12,9 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/scope.hpp"
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/fault.hpp"
+#include "duolu/testing/forwarding.hpp"
 #include "support/loop_fixture.hpp"
 #include "support/signals.hpp"
 

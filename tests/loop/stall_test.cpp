@@ -10,9 +10,9 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/signals.hpp"
 #include "duolu/task/flag.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/loop_fixture.hpp"
 #include "support/movable_clock.hpp"
 #include "support/stopped_clock.hpp"

@@ -11,8 +11,8 @@
 #include <string_view>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/net/listener.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/allocations.hpp"
 #include "support/endpoints.hpp"
 #include "support/loop_fixture.hpp"

@@ -21,8 +21,8 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
-#include "duolu/kernel/fault.hpp"
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/fault.hpp"
+#include "duolu/testing/forwarding.hpp"
 
 namespace duolu {
 namespace {
@@ -311,7 +311,7 @@ TEST(AddressTest, localhost_is_this_machine_each_address_once) {
 }
 
 /// A resolver that gives everything twice.
-class StutteringKernel final : public test::ForwardingKernel {
+class StutteringKernel final : public ForwardingKernel {
  public:
   int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
                   addrinfo** found) noexcept override {
@@ -533,7 +533,7 @@ TEST(AddressTest, who_listens_does_not_notice_that_another_wants_to) {
 }
 
 /// Does something after the probe of a socket file has been refused.
-class MeddlingKernel final : public test::ForwardingKernel {
+class MeddlingKernel final : public ForwardingKernel {
  public:
   std::function<void()> meddle;
   int connect(int fd, const sockaddr* address, socklen_t size) noexcept override {

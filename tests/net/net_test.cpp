@@ -16,7 +16,6 @@
 #include <string_view>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/connect.hpp"
 #include "duolu/net/datagram.hpp"
@@ -24,6 +23,7 @@
 #include "duolu/net/reader.hpp"
 #include "duolu/net/standard.hpp"
 #include "duolu/task/together.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/endpoints.hpp"
 #include "support/loop_fixture.hpp"
 

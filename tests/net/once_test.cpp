@@ -14,12 +14,12 @@
 #include <utility>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/net/datagram.hpp"
 #include "duolu/net/listener.hpp"
 #include "duolu/net/standard.hpp"
+#include "duolu/testing/fault.hpp"
+#include "duolu/testing/forwarding.hpp"
 #include "support/endpoints.hpp"
-#include "support/forwarding_kernel.hpp"
 #include "support/loop_fixture.hpp"
 
 namespace duolu::test {

@@ -12,8 +12,8 @@
 #include "duolu/base/prng.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/poll/backends.hpp"
+#include "duolu/testing/forwarding.hpp"
 #include "support/endpoints.hpp"
-#include "support/forwarding_kernel.hpp"
 
 namespace duolu::test {
 namespace {
@@ -31,7 +31,7 @@ class PiecesKernel final : public ForwardingKernel {
 
   ssize_t read(int from, void* buffer, std::size_t size) noexcept override {
     if (from != fd) return ForwardingKernel::read(from, buffer, size);
-    if (given == at_once) after_that = thread_cpu_time();
+    if (given == at_once) after_that = real_host().thread_cpu_time();
     const std::size_t most = given < at_once ? at_once - given : piece;
     const std::size_t part = std::min({size, most, text.size() - given});
     std::copy_n(text.data() + given, part, static_cast<char*>(buffer));
@@ -190,7 +190,7 @@ TEST_F(ReaderTest, a_byte_costs_the_same_behind_a_long_beginning) {
           if (line) got = line->size();
         },
         head);
-    cost[is_long ? 1 : 0] = real_kernel().thread_cpu_time() - kernel.after_that;
+    cost[is_long ? 1 : 0] = real_host().thread_cpu_time() - kernel.after_that;
     EXPECT_EQ(got, head + 2001);
   }
   EXPECT_LT(cost[1], 30 * cost[0]);

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "duolu/testing/forwarding.hpp"
 #include "support/endpoints.hpp"
-#include "support/forwarding_kernel.hpp"
 #include "support/loop_fixture.hpp"
 
 namespace duolu::test {

@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/loop/offload.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/connect.hpp"
@@ -20,6 +19,7 @@
 #include "duolu/task/channel.hpp"
 #include "duolu/task/semaphore.hpp"
 #include "duolu/task/together.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/endpoints.hpp"
 #include "support/loop_fixture.hpp"
 

@@ -1,5 +1,5 @@
 // Clauses P4, P5, P8 and P23 as counts of system calls, and P2 and P4 when the kernel refuses.
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/conformance.hpp"
 #include "support/descriptors.hpp"
 

@@ -16,7 +16,7 @@
 #include <thread>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/conformance.hpp"
 
 namespace duolu::test {

@@ -6,9 +6,9 @@
 #include <sys/epoll.h>
 #endif
 
+#include "duolu/testing/forwarding.hpp"
 #include "support/conformance.hpp"
 #include "support/descriptors.hpp"
-#include "support/forwarding_kernel.hpp"
 
 namespace duolu::test {
 namespace {

@@ -8,9 +8,9 @@
 
 #include <thread>
 
+#include "support/counting_kernel.hpp"
 #include "support/descriptors.hpp"
 #include "support/endpoints.hpp"
-#include "support/forwarding_kernel.hpp"
 #include "support/signals.hpp"
 
 namespace duolu::test {

@@ -1,7 +1,7 @@
 // A clock that goes on by itself, and that a test moves: then nothing needs to take long.
 #pragma once
 
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/forwarding.hpp"
 
 namespace duolu::test {
 

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "support/conformance.hpp"
+#include "support/counting_kernel.hpp"
 #include "support/endpoints.hpp"
-#include "support/forwarding_kernel.hpp"
 
 namespace duolu::test {
 

@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "support/forwarding_kernel.hpp"
+#include "duolu/testing/forwarding.hpp"
 
 namespace duolu::test {
 

@@ -9,7 +9,7 @@ namespace duolu {
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 /// One 64-bit word of state; the sequence depends on the seed alone. Not for secrets: those come
-/// from `Kernel::getrandom`. Not thread-safe.
+/// from getrandom(2). Not thread-safe.
 class Prng {
  public:
   explicit constexpr Prng(std::uint64_t seed) noexcept : state_(seed) {}

@@ -1,21 +1,22 @@
 // Public. Layer: kernel. The system calls duolu makes, as one interface.
 //
-// Everything that touches the operating system, the clock or randomness goes through a Kernel, so
-// that the same library code runs on the real one, on one that injects faults (fault.hpp), and on a
-// simulated one. A Poller or a Loop holds one `Kernel&` for its whole life.
+// Everything that touches the operating system or the clock goes through a Kernel, so that the same
+// library code runs on the real one, on one that injects faults (duolu/testing/fault.hpp), and on a
+// simulated one. A Poller or a Loop holds one `Kernel&` for its whole life. What only a program
+// asks of its machine is in host.hpp. A new call is declared here, implemented in
+// src/kernel/real.cpp, and gets a row in calls.def.
 //
 // Conventions, the same for every call:
 //   K1  A call is named after the system call it stands for and takes its arguments; the man page
-//   of
-//       that name is the documentation. What differs is said beside the declaration.
+//       of that name is the documentation. What differs is said beside the declaration.
 //   K2  The result is the system call's, or -errno. `errno` itself is not used.
 //   K3  Calls are made once. EINTR is returned, not retried: the caller knows its deadline.
 //   K4  Every descriptor a Kernel makes is non-blocking and close-on-exec from birth, or as soon as
 //       the system allows (POSIX without accept4: two calls later).
 //   K5  A transfer that is shorter than asked, or EAGAIN, means what it means on Linux: the
-//   condition
-//       no longer held at that moment, and the next change is reported by the multiplexers. An
-//       implementation that invents short transfers must see to that report itself.
+//       condition no longer held at that moment, and the next change is reported by the
+//       multiplexers. An implementation that invents short transfers must see to that report
+//       itself.
 //   K6  Calls may be made from any thread, and `write` and `getpid` from a signal handler.
 //   K7  No descriptor that a Kernel makes is numbered 0, 1 or 2, even if those are closed: other
 //       code would take it for standard input or write its messages into it. Where no other number
@@ -36,11 +37,9 @@ struct iovec;
 struct msghdr;
 struct pollfd;
 struct rlimit;
-struct rusage;
 struct sigaction;
 struct stat;
 struct timespec;
-struct utsname;
 
 namespace duolu {
 
@@ -52,22 +51,14 @@ class Kernel {
   Kernel& operator=(const Kernel&) = delete;
   virtual ~Kernel() = default;
 
-  // --- time, randomness, process
+  // --- time, process
 
   /// clock_gettime(CLOCK_MONOTONIC). Cannot fail.
   virtual Instant now() noexcept = 0;
-  /// clock_gettime(CLOCK_THREAD_CPUTIME_ID): what this thread has used so far. Cannot fail.
-  virtual Duration thread_cpu_time() noexcept = 0;
-  /// clock_gettime(CLOCK_REALTIME): since 1970, for dates only; it may be set back. Cannot fail.
-  virtual Duration real_time() noexcept = 0;
-  virtual ssize_t getrandom(void* buffer, std::size_t size) noexcept = 0;
   virtual int getpid() noexcept = 0;
-  virtual int uname(struct utsname* name) noexcept = 0;
   virtual int getrlimit(int resource, struct rlimit* limit) noexcept = 0;
-  virtual int setrlimit(int resource, const struct rlimit* limit) noexcept = 0;
   virtual int sigaction(int signal, const struct sigaction* action,
                         struct sigaction* old) noexcept = 0;
-  virtual int getrusage(int who, struct rusage* usage) noexcept = 0;
   /// CLOCK_MONOTONIC, TIMER_ABSTIME: sleeps until `until`, an Instant as a timespec.
   virtual int clock_nanosleep(const timespec* until) noexcept = 0;
   /// Without attributes. The thread has the signal mask of who makes it, as always: what it starts
@@ -84,7 +75,6 @@ class Kernel {
   virtual int close(int fd) noexcept = 0;
   virtual int fcntl(int fd, int command, long argument) noexcept = 0;
   virtual int fstat(int fd, struct stat* status) noexcept = 0;
-  virtual int isatty(int fd) noexcept = 0;
   virtual ssize_t read(int fd, void* buffer, std::size_t size) noexcept = 0;
   virtual ssize_t write(int fd, const void* buffer, std::size_t size) noexcept = 0;
   virtual ssize_t writev(int fd, const iovec* parts, int count) noexcept = 0;
@@ -130,9 +120,6 @@ class Kernel {
   virtual int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept = 0;
 
   // Linux's own. Elsewhere, and with DUOLU_POSIX_ONLY, they return -ENOSYS.
-
-  /// With one argument; the others are zero.
-  virtual int prctl(int option, unsigned long argument) noexcept = 0;
 
   /// eventfd(0).
   virtual int eventfd() noexcept = 0;

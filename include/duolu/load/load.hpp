@@ -44,7 +44,7 @@
 
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
-#include "duolu/kernel/kernel.hpp"
+#include "duolu/kernel/host.hpp"
 #include "duolu/load/histogram.hpp"
 #include "duolu/net/address.hpp"
 #include "duolu/poll/poller.hpp"
@@ -71,6 +71,7 @@ struct LoadOptions {
   Duration timeout =
       std::chrono::seconds(5);  ///< For a connection, and while no answer comes at all.
   std::uint64_t seed = 1;       ///< Of the payload and of random arrivals.
+  Host* host = nullptr;         ///< Asked for this thread's CPU time; null: real_host().
 };
 
 /// What went wrong with a connection or a message.

@@ -1,5 +1,5 @@
 // The rules F1 to F5 of fault.hpp.
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -25,6 +25,7 @@
 #include <thread>
 #include <vector>
 
+#include "duolu/testing/forwarding.hpp"
 #include "support/conformance.hpp"
 
 #ifndef DUOLU_POSIX_ONLY
@@ -41,7 +42,7 @@ constexpr timespec guard{.tv_sec = 30, .tv_nsec = 0};  // against hangs
 class FaultTest : public testing::Test {
  protected:
   FaultKernel inner{real_kernel()};
-  FaultKernel kernel{inner, 7};
+  FaultKernel kernel{inner, 7, inner};
   std::array<char, 4096> buffer{};
 
   ssize_t receive(int fd, std::size_t size = 4096) {
@@ -59,8 +60,8 @@ class FaultTest : public testing::Test {
 bool is_open(int fd) { return ::fcntl(fd, F_GETFD) != -1; }
 
 /// Makes each call once, with arguments that do no harm. The result is what a failure is seen in.
-std::map<Call, std::function<long(Kernel&)>> every_call() {
-  static char bytes[16];
+std::map<Call, std::function<long(Kernel&, Host&)>> every_call() {
+  static char bytes[1];
   static msghdr message{};
   static struct utsname name;
   static struct rlimit limit;
@@ -69,90 +70,90 @@ std::map<Call, std::function<long(Kernel&)>> every_call() {
   static addrinfo* found;
   static epoll_event* none;
   return {
-      {Call::now, [](Kernel& k) { return k.now() > Instant{} ? 0L : -1L; }},
-      {Call::thread_cpu_time, [](Kernel& k) { return k.thread_cpu_time().count(); }},
-      {Call::real_time, [](Kernel& k) { return k.real_time().count(); }},
-      {Call::getrandom, [](Kernel& k) { return k.getrandom(bytes, sizeof bytes); }},
-      {Call::getpid, [](Kernel& k) { return k.getpid(); }},
-      {Call::uname, [](Kernel& k) { return k.uname(&name); }},
-      {Call::getrlimit, [](Kernel& k) { return k.getrlimit(RLIMIT_CORE, &limit); }},
-      {Call::setrlimit, [](Kernel& k) { return k.setrlimit(-1, &limit); }},
-      {Call::sigaction, [](Kernel& k) { return k.sigaction(SIGUSR1, nullptr, nullptr); }},
-      {Call::getrusage, [](Kernel& k) { return k.getrusage(RUSAGE_SELF, &usage); }},
-      {Call::clock_nanosleep, [](Kernel& k) { return k.clock_nanosleep(&no_time); }},
+      {Call::now, [](Kernel& k, Host&) { return k.now() > Instant{} ? 0L : -1L; }},
+      {Call::thread_cpu_time, [](Kernel&, Host& h) { return h.thread_cpu_time().count(); }},
+      {Call::real_time, [](Kernel&, Host& h) { return h.real_time().count(); }},
+      {Call::getpid, [](Kernel& k, Host&) { return k.getpid(); }},
+      {Call::uname, [](Kernel&, Host& h) { return h.uname(&name); }},
+      {Call::getrlimit, [](Kernel& k, Host&) { return k.getrlimit(RLIMIT_CORE, &limit); }},
+      {Call::setrlimit, [](Kernel&, Host& h) { return h.setrlimit(-1, &limit); }},
+      {Call::sigaction, [](Kernel& k, Host&) { return k.sigaction(SIGUSR1, nullptr, nullptr); }},
+      {Call::getrusage, [](Kernel&, Host& h) { return h.getrusage(RUSAGE_SELF, &usage); }},
+      {Call::clock_nanosleep, [](Kernel& k, Host&) { return k.clock_nanosleep(&no_time); }},
       {Call::pthread_create,
-       [](Kernel& k) -> long {
+       [](Kernel& k, Host&) -> long {
          pthread_t thread{};
          const int result = k.pthread_create(&thread, [](void* given) { return given; }, nullptr);
          if (result == 0) ::pthread_join(thread, nullptr);
          return result;
        }},
       {Call::pthread_join,
-       [](Kernel& k) -> long {
+       [](Kernel& k, Host&) -> long {
          pthread_t thread{};
          EXPECT_EQ(
              real_kernel().pthread_create(&thread, [](void* given) { return given; }, nullptr), 0);
          return k.pthread_join(thread);
        }},
-      {Call::open, [](Kernel& k) { return k.open("", O_RDONLY); }},
-      {Call::close, [](Kernel& k) { return k.close(-1); }},
-      {Call::fcntl, [](Kernel& k) { return k.fcntl(-1, F_GETFD, 0); }},
-      {Call::fstat, [](Kernel& k) { return k.fstat(-1, &status); }},
-      {Call::isatty, [](Kernel& k) { return k.isatty(-1); }},
-      {Call::read, [](Kernel& k) { return k.read(-1, bytes, 1); }},
-      {Call::write, [](Kernel& k) { return k.write(-1, bytes, 1); }},
-      {Call::writev, [](Kernel& k) { return k.writev(-1, nullptr, 0); }},
+      {Call::open, [](Kernel& k, Host&) { return k.open("", O_RDONLY); }},
+      {Call::close, [](Kernel& k, Host&) { return k.close(-1); }},
+      {Call::fcntl, [](Kernel& k, Host&) { return k.fcntl(-1, F_GETFD, 0); }},
+      {Call::fstat, [](Kernel& k, Host&) { return k.fstat(-1, &status); }},
+      {Call::isatty, [](Kernel&, Host& h) { return h.isatty(-1); }},
+      {Call::read, [](Kernel& k, Host&) { return k.read(-1, bytes, 1); }},
+      {Call::write, [](Kernel& k, Host&) { return k.write(-1, bytes, 1); }},
+      {Call::writev, [](Kernel& k, Host&) { return k.writev(-1, nullptr, 0); }},
       {Call::pipe,
-       [](Kernel& k) -> long {
+       [](Kernel& k, Host&) -> long {
          int fds[2];
          const int result = k.pipe(fds);
          if (result == 0) ::close(fds[0]), ::close(fds[1]);
          return result;
        }},
-      {Call::lstat, [](Kernel& k) { return k.lstat("/", &status); }},
-      {Call::unlink, [](Kernel& k) { return k.unlink(""); }},
-      {Call::socket, [](Kernel& k) { return k.socket(-1, 0, 0); }},
-      {Call::bind, [](Kernel& k) { return k.bind(-1, nullptr, 0); }},
-      {Call::listen, [](Kernel& k) { return k.listen(-1, 0); }},
-      {Call::accept, [](Kernel& k) { return k.accept(-1, nullptr, nullptr); }},
-      {Call::connect, [](Kernel& k) { return k.connect(-1, nullptr, 0); }},
-      {Call::getsockname, [](Kernel& k) { return k.getsockname(-1, nullptr, nullptr); }},
-      {Call::getpeername, [](Kernel& k) { return k.getpeername(-1, nullptr, nullptr); }},
-      {Call::getsockopt, [](Kernel& k) { return k.getsockopt(-1, 0, 0, nullptr, nullptr); }},
-      {Call::setsockopt, [](Kernel& k) { return k.setsockopt(-1, 0, 0, nullptr, 0); }},
-      {Call::shutdown, [](Kernel& k) { return k.shutdown(-1, SHUT_RD); }},
-      {Call::recv, [](Kernel& k) { return k.recv(-1, bytes, 1, 0); }},
-      {Call::send, [](Kernel& k) { return k.send(-1, bytes, 1, 0); }},
-      {Call::recvmsg, [](Kernel& k) { return k.recvmsg(-1, &message, 0); }},
-      {Call::sendmsg, [](Kernel& k) { return k.sendmsg(-1, &message, 0); }},
+      {Call::lstat, [](Kernel& k, Host&) { return k.lstat("/", &status); }},
+      {Call::unlink, [](Kernel& k, Host&) { return k.unlink(""); }},
+      {Call::socket, [](Kernel& k, Host&) { return k.socket(-1, 0, 0); }},
+      {Call::bind, [](Kernel& k, Host&) { return k.bind(-1, nullptr, 0); }},
+      {Call::listen, [](Kernel& k, Host&) { return k.listen(-1, 0); }},
+      {Call::accept, [](Kernel& k, Host&) { return k.accept(-1, nullptr, nullptr); }},
+      {Call::connect, [](Kernel& k, Host&) { return k.connect(-1, nullptr, 0); }},
+      {Call::getsockname, [](Kernel& k, Host&) { return k.getsockname(-1, nullptr, nullptr); }},
+      {Call::getpeername, [](Kernel& k, Host&) { return k.getpeername(-1, nullptr, nullptr); }},
+      {Call::getsockopt, [](Kernel& k, Host&) { return k.getsockopt(-1, 0, 0, nullptr, nullptr); }},
+      {Call::setsockopt, [](Kernel& k, Host&) { return k.setsockopt(-1, 0, 0, nullptr, 0); }},
+      {Call::shutdown, [](Kernel& k, Host&) { return k.shutdown(-1, SHUT_RD); }},
+      {Call::recv, [](Kernel& k, Host&) { return k.recv(-1, bytes, 1, 0); }},
+      {Call::send, [](Kernel& k, Host&) { return k.send(-1, bytes, 1, 0); }},
+      {Call::recvmsg, [](Kernel& k, Host&) { return k.recvmsg(-1, &message, 0); }},
+      {Call::sendmsg, [](Kernel& k, Host&) { return k.sendmsg(-1, &message, 0); }},
       {Call::getaddrinfo,
-       [](Kernel& k) { return k.getaddrinfo(nullptr, nullptr, nullptr, &found); }},
+       [](Kernel& k, Host&) { return k.getaddrinfo(nullptr, nullptr, nullptr, &found); }},
       {Call::freeaddrinfo,
-       [](Kernel& k) -> long {
+       [](Kernel& k, Host&) -> long {
          addrinfo hints{};
          hints.ai_flags = AI_NUMERICHOST;
          EXPECT_EQ(::getaddrinfo("127.0.0.1", nullptr, &hints, &found), 0);
          k.freeaddrinfo(found);
          return 0;
        }},
-      {Call::pselect, [](Kernel& k) { return k.pselect(0, nullptr, nullptr, nullptr, &no_time); }},
-      {Call::ppoll, [](Kernel& k) { return k.ppoll(nullptr, 0, &no_time); }},
-      {Call::prctl, [](Kernel& k) { return k.prctl(PR_GET_DUMPABLE, 0); }},
+      {Call::pselect,
+       [](Kernel& k, Host&) { return k.pselect(0, nullptr, nullptr, nullptr, &no_time); }},
+      {Call::ppoll, [](Kernel& k, Host&) { return k.ppoll(nullptr, 0, &no_time); }},
+      {Call::prctl, [](Kernel&, Host& h) { return h.prctl(PR_GET_DUMPABLE, 0); }},
       {Call::eventfd,
-       [](Kernel& k) -> long {
+       [](Kernel& k, Host&) -> long {
          const int fd = k.eventfd();
          if (fd >= 0) ::close(fd);
          return fd;
        }},
       {Call::epoll_create,
-       [](Kernel& k) -> long {
+       [](Kernel& k, Host&) -> long {
          const int fd = k.epoll_create();
          if (fd >= 0) ::close(fd);
          return fd;
        }},
-      {Call::epoll_ctl, [](Kernel& k) { return k.epoll_ctl(-1, 0, -1, none); }},
-      {Call::epoll_wait, [](Kernel& k) { return k.epoll_wait(-1, none, 1, 0); }},
-      {Call::epoll_pwait2, [](Kernel& k) { return k.epoll_pwait2(-1, none, 1, &no_time); }},
+      {Call::epoll_ctl, [](Kernel& k, Host&) { return k.epoll_ctl(-1, 0, -1, none); }},
+      {Call::epoll_wait, [](Kernel& k, Host&) { return k.epoll_wait(-1, none, 1, 0); }},
+      {Call::epoll_pwait2, [](Kernel& k, Host&) { return k.epoll_pwait2(-1, none, 1, &no_time); }},
   };
 }
 
@@ -164,7 +165,7 @@ TEST_F(FaultTest, counts_every_call_and_passes_it_on_once) {
   std::uint64_t made = 0;
   for (const auto& [call, make] : calls) {
     EXPECT_EQ(kernel.calls(call), 0U) << to_string(call);
-    make(kernel);
+    make(kernel, kernel);
     EXPECT_EQ(kernel.calls(call), 1U) << to_string(call);
     EXPECT_EQ(inner.calls(call), 1U) << to_string(call);
     EXPECT_EQ(reached(), ++made) << to_string(call);
@@ -172,6 +173,17 @@ TEST_F(FaultTest, counts_every_call_and_passes_it_on_once) {
   kernel.reset_counts();
   for (const auto& [call, make] : calls) EXPECT_EQ(kernel.calls(call), 0U) << to_string(call);
   EXPECT_EQ(kernel.injected(), 0U);
+}
+
+TEST_F(FaultTest, forwarding_passes_every_call_on_once) {
+  ForwardingKernel forwarding(kernel);
+  ForwardingHost host(kernel);
+  std::uint64_t made = 0;
+  for (const auto& [call, make] : every_call()) {
+    make(forwarding, host);
+    EXPECT_EQ(inner.calls(call), 1U) << to_string(call);
+    EXPECT_EQ(reached(), ++made) << to_string(call);
+  }
 }
 
 TEST_F(FaultTest, F1_the_nth_call_fails_and_does_not_reach_the_inner_kernel) {
@@ -183,13 +195,13 @@ TEST_F(FaultTest, F1_the_nth_call_fails_and_does_not_reach_the_inner_kernel) {
     kernel.reset_counts();
     inner.reset_counts();
     kernel.fail(call, 2, error, 2);
-    EXPECT_NE(make(kernel), -EXFULL) << to_string(call);
+    EXPECT_NE(make(kernel, kernel), -EXFULL) << to_string(call);
     const std::uint64_t before = inner.calls(call);
-    EXPECT_EQ(make(kernel), -EXFULL) << to_string(call);
-    EXPECT_EQ(make(kernel), -EXFULL) << to_string(call);
+    EXPECT_EQ(make(kernel, kernel), -EXFULL) << to_string(call);
+    EXPECT_EQ(make(kernel, kernel), -EXFULL) << to_string(call);
     // close is the exception: the descriptor goes in every case.
     EXPECT_EQ(inner.calls(call), before + (call == Call::close ? 2 : 0)) << to_string(call);
-    EXPECT_NE(make(kernel), -EXFULL) << to_string(call);
+    EXPECT_NE(make(kernel, kernel), -EXFULL) << to_string(call);
     EXPECT_EQ(kernel.calls(call), 4U) << to_string(call);
     EXPECT_EQ(kernel.injected(), 2U) << to_string(call);
   }
@@ -503,8 +515,6 @@ TEST_F(FaultTest, F4_EINTR_comes_at_most_three_times_in_a_row) {
               return fd;
             }),
             3);
-  EXPECT_EQ(interrupts([&] { return kernel.getrandom(buffer.data(), 257); }), 3);
-  EXPECT_EQ(interrupts([&] { return kernel.getrandom(buffer.data(), 256); }), 0);
 }
 
 TEST_F(FaultTest, EINTR_leaves_alone_what_never_waits) {
@@ -514,7 +524,7 @@ TEST_F(FaultTest, EINTR_leaves_alone_what_never_waits) {
       case Call::pselect:
       case Call::ppoll:
       case Call::accept: continue;
-      default: EXPECT_NE(make(kernel), -EINTR) << to_string(call);
+      default: EXPECT_NE(make(kernel, kernel), -EINTR) << to_string(call);
     }
   }
 }

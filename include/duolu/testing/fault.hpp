@@ -1,4 +1,5 @@
-// Public. Layer: kernel. A Kernel that counts calls and makes them fail.
+// Public. Layer: testing. A Kernel that counts calls and makes them fail. docs/testing.md shows how
+// to use it.
 //
 // It stands in front of another Kernel, counts what passes, and injects faults: planned ones (the
 // nth call of a kind fails with an errno) and random ones (a share of the calls, by seed). What a
@@ -34,13 +35,11 @@
 //                      terminals, accept, pselect, ppoll, and epoll's waits unless they only look:
 //                      those do not sleep. POSIX allows it for all of these even if they are
 //                      non-blocking. Not eventfds, epoll_ctl and the calls that make or describe
-//                      descriptors: these never wait. getrandom above 256 bytes: below it is never
-//                      interrupted.
+//                      descriptors: these never wait.
 //   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
 //
-// Of descriptors that block, as standard input may, only EINTR comes by chance. `now`,
-// `thread_cpu_time` and `real_time` are never faulted, and getpid, pthread_join and freeaddrinfo
-// cannot fail.
+// Of descriptors that block, as standard input may, only EINTR comes by chance. What cannot fail
+// (now, thread_cpu_time, real_time, getpid, pthread_join, freeaddrinfo) is never faulted.
 //
 // Threads: calls as for any Kernel (K6). `write` to an eventfd, or of up to PIPE_BUF bytes to a
 // pipe, and `getpid` take no lock and no memory, so that a signal handler may make them. fail(),
@@ -54,15 +53,16 @@
 #include <memory>
 #include <string_view>
 
+#include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
 
 namespace duolu {
 
-/// One value per Kernel call, named after it.
+/// One value for each call of Kernel and of Host, named after it.
 enum class Call : std::uint8_t {
-#define DUOLU_CALL(name) name,
+#define DUOLU_CALL(fault, result, name, ...) name,
+#define DUOLU_HOST_CALL DUOLU_CALL
 #include "duolu/kernel/calls.def"
-#undef DUOLU_CALL
   count_
 };
 
@@ -78,10 +78,10 @@ struct FaultRates {
 };
 
 /// Counts calls and injects faults. See the top of this file.
-class FaultKernel final : public Kernel {
+class FaultKernel final : public Kernel, public Host {
  public:
-  /// `inner` must outlive this. Without fail() and set_rates() every call is passed on.
-  explicit FaultKernel(Kernel& inner, std::uint64_t seed = 0);
+  /// `inner` and `host` must outlive this. Without fail() and set_rates() every call is passed on.
+  explicit FaultKernel(Kernel& inner, std::uint64_t seed = 0, Host& host = real_host());
   ~FaultKernel() override;
 
   /// The nth call of this kind (1: the next one), and the `times - 1` after it, fail with `error`,
@@ -102,62 +102,10 @@ class FaultKernel final : public Kernel {
   /// Sets all counts to zero. Plans are not moved by it.
   void reset_counts() noexcept;
 
-  Instant now() noexcept override;
-  Duration thread_cpu_time() noexcept override;
-  Duration real_time() noexcept override;
-  ssize_t getrandom(void* buffer, std::size_t size) noexcept override;
-  int getpid() noexcept override;
-  int uname(struct utsname* name) noexcept override;
-  int getrlimit(int resource, struct rlimit* limit) noexcept override;
-  int setrlimit(int resource, const struct rlimit* limit) noexcept override;
-  int sigaction(int signal, const struct sigaction* action,
-                struct sigaction* old) noexcept override;
-  int getrusage(int who, struct rusage* usage) noexcept override;
-  int clock_nanosleep(const timespec* until) noexcept override;
-  int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept override;
-  int pthread_join(pthread_t thread) noexcept override;
-
-  int open(const char* path, int flags) noexcept override;
-  int close(int fd) noexcept override;
-  int fcntl(int fd, int command, long argument) noexcept override;
-  int fstat(int fd, struct stat* status) noexcept override;
-  int isatty(int fd) noexcept override;
-  ssize_t read(int fd, void* buffer, std::size_t size) noexcept override;
-  ssize_t write(int fd, const void* buffer, std::size_t size) noexcept override;
-  ssize_t writev(int fd, const iovec* parts, int count) noexcept override;
-  int pipe(int fds[2]) noexcept override;
-  int lstat(const char* path, struct stat* status) noexcept override;
-  int unlink(const char* path) noexcept override;
-
-  int socket(int domain, int type, int protocol) noexcept override;
-  int bind(int fd, const sockaddr* address, socklen_t size) noexcept override;
-  int listen(int fd, int backlog) noexcept override;
-  int accept(int fd, sockaddr* address, socklen_t* size) noexcept override;
-  int connect(int fd, const sockaddr* address, socklen_t size) noexcept override;
-  int getsockname(int fd, sockaddr* address, socklen_t* size) noexcept override;
-  int getpeername(int fd, sockaddr* address, socklen_t* size) noexcept override;
-  int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept override;
-  int setsockopt(int fd, int level, int name, const void* value, socklen_t size) noexcept override;
-  int shutdown(int fd, int how) noexcept override;
-  ssize_t recv(int fd, void* buffer, std::size_t size, int flags) noexcept override;
-  ssize_t send(int fd, const void* buffer, std::size_t size, int flags) noexcept override;
-  ssize_t recvmsg(int fd, msghdr* message, int flags) noexcept override;
-  ssize_t sendmsg(int fd, const msghdr* message, int flags) noexcept override;
-  int getaddrinfo(const char* host, const char* service, const addrinfo* hints,
-                  addrinfo** found) noexcept override;
-  void freeaddrinfo(addrinfo* found) noexcept override;
-
-  int pselect(int count, unsigned long* readable, unsigned long* writable,
-              unsigned long* exceptional, const timespec* timeout) noexcept override;
-  int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override;
-
-  int prctl(int option, unsigned long argument) noexcept override;
-  int eventfd() noexcept override;
-  int epoll_create() noexcept override;
-  int epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept override;
-  int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept override;
-  int epoll_pwait2(int epoll, epoll_event* events, int count,
-                   const timespec* timeout) noexcept override;
+#define DUOLU_CALL(fault, result, name, parameters, arguments) \
+  result name parameters noexcept override;
+#define DUOLU_HOST_CALL DUOLU_CALL
+#include "duolu/kernel/calls.def"
 
  private:
   struct Plan;   // one fail()
@@ -187,6 +135,7 @@ class FaultKernel final : public Kernel {
   int withhold_events(Dice& dice, int epoll, epoll_event* events, int ready) noexcept;
 
   Kernel& inner_;
+  Host& host_;
   const std::uint64_t seed_;
   std::array<std::atomic<std::uint64_t>, call_count> made_{};  ///< Calls since the beginning.
   std::array<std::atomic<std::uint64_t>, call_count> base_{};  ///< `made_` when last reset.

@@ -9,7 +9,7 @@
 //   - Arming again happens under the lock that epoll_ctl takes too, or else it could bring back
 //     an interest that another thread has just changed.
 
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -41,9 +41,17 @@ namespace duolu {
 namespace {
 
 constexpr std::string_view names[] = {
-#define DUOLU_CALL(name) #name,
+#define DUOLU_CALL(fault, result, name, ...) #name,
+#define DUOLU_HOST_CALL DUOLU_CALL
 #include "duolu/kernel/calls.def"
-#undef DUOLU_CALL
+};
+
+/// What FaultKernel does with a call: the first column of calls.def.
+enum class Fault : std::uint8_t { plain, never, custom };
+constexpr Fault faults[] = {
+#define DUOLU_CALL(fault, ...) Fault::fault,
+#define DUOLU_HOST_CALL DUOLU_CALL
+#include "duolu/kernel/calls.def"
 };
 
 constexpr std::uint32_t per_mille = 1000;
@@ -180,16 +188,15 @@ struct FaultKernel::Table {
   }
 };
 
-FaultKernel::FaultKernel(Kernel& inner, std::uint64_t seed)
-    : inner_(inner), seed_(seed), table_(std::make_unique<Table>()) {}
+FaultKernel::FaultKernel(Kernel& inner, std::uint64_t seed, Host& host)
+    : inner_(inner), host_(host), seed_(seed), table_(std::make_unique<Table>()) {}
 
 FaultKernel::~FaultKernel() = default;
 
 // --- plans, rates, counts
 
 void FaultKernel::fail(Call call, std::uint64_t nth, int error, std::uint64_t times) {
-  DUOLU_CHECK(call != Call::now && call != Call::thread_cpu_time && call != Call::real_time &&
-              call != Call::getpid && call != Call::pthread_join && call != Call::freeaddrinfo);
+  DUOLU_CHECK(faults[place(call)] != Fault::never);
   DUOLU_CHECK(nth > 0 && times > 0);
   DUOLU_CHECK(call == Call::getaddrinfo ? error != 0 : error > 0);
   const std::size_t at = place(call);
@@ -279,76 +286,26 @@ auto FaultKernel::plain(Call call, Real real) noexcept {
   return error != 0 ? static_cast<Outcome>(-error) : real();
 }
 
-// --- time, randomness, process
+// --- the calls that are all alike
 
-Instant FaultKernel::now() noexcept {
-  enter(Call::now);
-  return inner_.now();
-}
-
-Duration FaultKernel::thread_cpu_time() noexcept {
-  enter(Call::thread_cpu_time);
-  return inner_.thread_cpu_time();
-}
-
-Duration FaultKernel::real_time() noexcept {
-  enter(Call::real_time);
-  return inner_.real_time();
-}
-
-ssize_t FaultKernel::getrandom(void* buffer, std::size_t size) noexcept {
-  const std::uint64_t number = enter(Call::getrandom);
-  if (const int error = planned(Call::getrandom, number); error != 0) return -error;
-  if (size > 256 && roll(Call::getrandom, number).interrupts && interrupt(Call::getrandom))
-    return -EINTR;
-  return inner_.getrandom(buffer, size);
-}
-
-int FaultKernel::getpid() noexcept {
-  enter(Call::getpid);
-  return inner_.getpid();
-}
-
-int FaultKernel::uname(struct utsname* name) noexcept {
-  return plain(Call::uname, [&] { return inner_.uname(name); });
-}
-
-int FaultKernel::getrlimit(int resource, struct rlimit* limit) noexcept {
-  return plain(Call::getrlimit, [&] { return inner_.getrlimit(resource, limit); });
-}
-
-int FaultKernel::setrlimit(int resource, const struct rlimit* limit) noexcept {
-  return plain(Call::setrlimit, [&] { return inner_.setrlimit(resource, limit); });
-}
-
-int FaultKernel::sigaction(int signal, const struct sigaction* action,
-                           struct sigaction* old) noexcept {
-  return plain(Call::sigaction, [&] { return inner_.sigaction(signal, action, old); });
-}
-
-int FaultKernel::getrusage(int who, struct rusage* usage) noexcept {
-  return plain(Call::getrusage, [&] { return inner_.getrusage(who, usage); });
-}
-
-int FaultKernel::clock_nanosleep(const timespec* until) noexcept {
-  return plain(Call::clock_nanosleep, [&] { return inner_.clock_nanosleep(until); });
-}
-
-int FaultKernel::pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept {
-  return plain(Call::pthread_create,
-               [&] { return inner_.pthread_create(thread, start, argument); });
-}
-
-int FaultKernel::pthread_join(pthread_t thread) noexcept {
-  enter(Call::pthread_join);
-  return inner_.pthread_join(thread);
-}
+#define DUOLU_plain(inner, result, name, parameters, arguments)     \
+  result FaultKernel::name parameters noexcept {                    \
+    return plain(Call::name, [&] { return inner.name arguments; }); \
+  }
+#define DUOLU_never(inner, result, name, parameters, arguments) \
+  result FaultKernel::name parameters noexcept {                \
+    enter(Call::name);                                          \
+    return inner.name arguments;                                \
+  }
+#define DUOLU_custom(...)
+#define DUOLU_CALL(fault, ...) DUOLU_##fault(inner_, __VA_ARGS__)
+#define DUOLU_HOST_CALL(fault, ...) DUOLU_##fault(host_, __VA_ARGS__)
+#include "duolu/kernel/calls.def"
+#undef DUOLU_plain
+#undef DUOLU_never
+#undef DUOLU_custom
 
 // --- descriptors
-
-int FaultKernel::open(const char* path, int flags) noexcept {
-  return plain(Call::open, [&] { return inner_.open(path, flags); });
-}
 
 int FaultKernel::close(int fd) noexcept {
   const int error = planned(Call::close, enter(Call::close));
@@ -359,18 +316,6 @@ int FaultKernel::close(int fd) noexcept {
   }
   const int result = inner_.close(fd);
   return error != 0 ? -error : result;
-}
-
-int FaultKernel::fcntl(int fd, int command, long argument) noexcept {
-  return plain(Call::fcntl, [&] { return inner_.fcntl(fd, command, argument); });
-}
-
-int FaultKernel::fstat(int fd, struct stat* status) noexcept {
-  return plain(Call::fstat, [&] { return inner_.fstat(fd, status); });
-}
-
-int FaultKernel::isatty(int fd) noexcept {
-  return plain(Call::isatty, [&] { return inner_.isatty(fd); });
 }
 
 ssize_t FaultKernel::read(int fd, void* buffer, std::size_t size) noexcept {
@@ -395,31 +340,7 @@ ssize_t FaultKernel::writev(int fd, const iovec* parts, int count) noexcept {
   });
 }
 
-int FaultKernel::pipe(int fds[2]) noexcept {
-  return plain(Call::pipe, [&] { return inner_.pipe(fds); });
-}
-
-int FaultKernel::lstat(const char* path, struct stat* status) noexcept {
-  return plain(Call::lstat, [&] { return inner_.lstat(path, status); });
-}
-
-int FaultKernel::unlink(const char* path) noexcept {
-  return plain(Call::unlink, [&] { return inner_.unlink(path); });
-}
-
 // --- sockets
-
-int FaultKernel::socket(int domain, int type, int protocol) noexcept {
-  return plain(Call::socket, [&] { return inner_.socket(domain, type, protocol); });
-}
-
-int FaultKernel::bind(int fd, const sockaddr* address, socklen_t size) noexcept {
-  return plain(Call::bind, [&] { return inner_.bind(fd, address, size); });
-}
-
-int FaultKernel::listen(int fd, int backlog) noexcept {
-  return plain(Call::listen, [&] { return inner_.listen(fd, backlog); });
-}
 
 int FaultKernel::accept(int fd, sockaddr* address, socklen_t* size) noexcept {
   const std::uint64_t number = enter(Call::accept);
@@ -449,27 +370,6 @@ int FaultKernel::connect(int fd, const sockaddr* address, socklen_t size) noexce
   // What comes at once (a Unix socket) raises no edge for a registration made before.
   remind(look_at(fd, 0));
   return -error;
-}
-
-int FaultKernel::getsockname(int fd, sockaddr* address, socklen_t* size) noexcept {
-  return plain(Call::getsockname, [&] { return inner_.getsockname(fd, address, size); });
-}
-
-int FaultKernel::getpeername(int fd, sockaddr* address, socklen_t* size) noexcept {
-  return plain(Call::getpeername, [&] { return inner_.getpeername(fd, address, size); });
-}
-
-int FaultKernel::getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept {
-  return plain(Call::getsockopt, [&] { return inner_.getsockopt(fd, level, name, value, size); });
-}
-
-int FaultKernel::setsockopt(int fd, int level, int name, const void* value,
-                            socklen_t size) noexcept {
-  return plain(Call::setsockopt, [&] { return inner_.setsockopt(fd, level, name, value, size); });
-}
-
-int FaultKernel::shutdown(int fd, int how) noexcept {
-  return plain(Call::shutdown, [&] { return inner_.shutdown(fd, how); });
 }
 
 ssize_t FaultKernel::recv(int fd, void* buffer, std::size_t size, int flags) noexcept {
@@ -506,11 +406,6 @@ int FaultKernel::getaddrinfo(const char* host, const char* service, const addrin
   return error != 0 ? error : inner_.getaddrinfo(host, service, hints, found);
 }
 
-void FaultKernel::freeaddrinfo(addrinfo* found) noexcept {
-  enter(Call::freeaddrinfo);
-  inner_.freeaddrinfo(found);
-}
-
 // --- transfers
 
 FaultKernel::File FaultKernel::look_at(int fd, int message_flags) noexcept {
@@ -520,7 +415,7 @@ FaultKernel::File FaultKernel::look_at(int fd, int message_flags) noexcept {
   file.id = {status.st_dev, status.st_ino};
   file.socket = S_ISSOCK(status.st_mode);
   file.pipe = S_ISFIFO(status.st_mode);
-  file.terminal = S_ISCHR(status.st_mode) && inner_.isatty(fd) == 1;
+  file.terminal = S_ISCHR(status.st_mode) && host_.isatty(fd) == 1;
   const int flags = inner_.fcntl(fd, F_GETFL, 0);
   file.blocks = flags < 0 || ((flags & O_NONBLOCK) == 0 && (message_flags & MSG_DONTWAIT) == 0);
   if (file.socket) {
@@ -657,21 +552,9 @@ int FaultKernel::withhold_fds(Dice& dice, pollfd* fds, std::size_t count, int re
   return ready;
 }
 
-int FaultKernel::prctl(int option, unsigned long argument) noexcept {
-  return plain(Call::prctl, [&] { return inner_.prctl(option, argument); });
-}
-
-int FaultKernel::eventfd() noexcept {
-  return plain(Call::eventfd, [&] { return inner_.eventfd(); });
-}
-
 #ifdef DUOLU_POSIX_ONLY
 
 void FaultKernel::remind(const File&) noexcept {}
-
-int FaultKernel::epoll_create() noexcept {
-  return plain(Call::epoll_create, [&] { return inner_.epoll_create(); });
-}
 
 int FaultKernel::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
   return plain(Call::epoll_ctl, [&] { return inner_.epoll_ctl(epoll, operation, fd, event); });
@@ -703,10 +586,6 @@ void FaultKernel::remind(const File& file) noexcept {
     at = concerned && !rearm(inner_, epoll, fd, known.events, known.data) ? registrations.erase(at)
                                                                           : std::next(at);
   }
-}
-
-int FaultKernel::epoll_create() noexcept {
-  return plain(Call::epoll_create, [&] { return inner_.epoll_create(); });
 }
 
 int FaultKernel::epoll_ctl(int epoll, int operation, int fd, epoll_event* event) noexcept {
