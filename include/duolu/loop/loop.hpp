@@ -421,9 +421,9 @@ namespace detail {
 /// The loop that runs the strand: aborts if none does.
 inline Loop& loop_of(const Strand& strand) noexcept {
   const ReadyQueue* const queue = strand.ready();
-  if (queue == nullptr || queue->owner() == nullptr) [[unlikely]]
+  if (queue == nullptr || queue->loop() == nullptr) [[unlikely]]
     check_failed("what is awaited needs a Loop, and the task is not run by one");
-  return *static_cast<Loop*>(queue->owner());
+  return *queue->loop();
 }
 
 }  // namespace detail

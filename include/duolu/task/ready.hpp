@@ -28,6 +28,8 @@
 
 namespace duolu {
 
+class Loop;  // of a layer above: only named here
+
 namespace detail {
 
 class Line;
@@ -87,15 +89,16 @@ struct Parked {
 /// tasks. (Aligned for what strands keep in the low bits of its address.)
 class alignas(16) ReadyQueue {
  public:
-  /// `owner` is whose it is, for awaitables that know who runs their strand.
-  explicit ReadyQueue(void* owner = nullptr) noexcept : owner_(owner) {}
+  /// `loop` is the one it belongs to, for awaitables that need their loop (detail::loop_of); null
+  /// if strands are run by hand.
+  explicit ReadyQueue(Loop* loop = nullptr) noexcept : loop_(loop) {}
   ReadyQueue(const ReadyQueue&) = delete;
   ReadyQueue& operator=(const ReadyQueue&) = delete;
   /// Nobody is in it any more, or it aborts.
   ~ReadyQueue() { DUOLU_CHECK_UNLESS_EXITING(empty()); }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
-  [[nodiscard]] void* owner() const noexcept { return owner_; }
+  [[nodiscard]] Loop* loop() const noexcept { return loop_; }
   /// Who goes on next, if not empty().
   [[nodiscard]] const detail::Parked& front() const noexcept { return *first_; }
   /// Has those in it go on, and those who come meanwhile, `most` at the most.
@@ -131,7 +134,7 @@ class alignas(16) ReadyQueue {
 
   detail::Parked* first_ = nullptr;
   detail::Parked* last_ = nullptr;
-  void* owner_;
+  Loop* loop_;
   detail::Group* groups_ = nullptr;
   std::uint32_t refused_ = 0;
 };
