@@ -52,15 +52,16 @@ Result<std::unique_ptr<Loop>> make_loop(const LoopOptions& options) {
   return std::make_unique<Loop>(*std::move(engine));
 }
 
-Result<OffloadPool*> Loop::pool() {
-  if (pool_ == nullptr) {
+Result<Workers*> Loop::workers() {
+  if (workers_ == nullptr) {
     const int processors = static_cast<int>(std::thread::hardware_concurrency());
     Result<std::unique_ptr<OffloadPool>> started =
         OffloadPool::start(kernel(), std::clamp(processors, 4, 16));
     if (!started) return fail(started.error());
     pool_ = *std::move(started);
+    workers_ = pool_.get();
   }
-  return pool_.get();
+  return workers_;
 }
 
 Loop::~Loop() {

@@ -1,4 +1,4 @@
-// A job is in the pool's queue, then on one of its threads, then on its way to its loop
+// With a pool, a job is in its queue, then on one of its threads, then on its way to its loop
 // (Loop::arrive), then ready. Whether it has begun is known under the pool's lock; from then on
 // until it arrives it belongs to the thread. The loop's thread alone wakes and cancels it.
 
@@ -7,29 +7,31 @@
 #include "duolu/base/check.hpp"
 
 namespace duolu {
-namespace detail {
-
 bool OffloadJob::begin() {
-  loop = &loop_of(*strand);
-  if (pool != nullptr) return false;
-  const Result<OffloadPool*> own = loop->pool();
+  loop_ = &detail::loop_of(*strand);
+  if (workers_ != nullptr) return false;
+  const Result<Workers*> own = loop_->workers();
   if (!own) {
     fail_with(own.error());
     return true;
   }
-  pool = *own;
+  workers_ = *own;
   return false;
 }
 
-void OffloadJob::park() noexcept { pool->submit(*this); }
+void OffloadJob::park() noexcept { workers_->submit(*this); }
 
 void OffloadJob::abandon() noexcept {
-  if (!pool->withdraw(*this)) return stop(*this);  // no harm if it is over already
+  if (!workers_->withdraw(*this)) return stop_(*this);  // no harm if it is over already
   fail_with(errno_code(ECANCELED));
   wake();
 }
 
-}  // namespace detail
+void OffloadJob::perform() noexcept {
+  run_(*this);
+  if (exiting()) return;  // the loop may be gone (LO13)
+  loop_->arrive(*this);
+}
 
 Result<std::unique_ptr<OffloadPool>> OffloadPool::start(Kernel& kernel, int threads) {
   DUOLU_CHECK(threads > 0);
@@ -65,26 +67,25 @@ OffloadPool::~OffloadPool() {
 }
 
 void* OffloadPool::serve(void* pool) noexcept {
-  while (detail::OffloadJob* const job = static_cast<OffloadPool*>(pool)->next_job()) {
-    job->run(*job);
-    if (exiting()) return nullptr;  // and the loop may be gone (LO13)
-    job->loop->arrive(*job);
+  while (OffloadJob* const job = static_cast<OffloadPool*>(pool)->next_job()) {
+    job->perform();
+    if (exiting()) return nullptr;  // the pool may be gone, too (LO13)
   }
   return nullptr;
 }
 
-detail::OffloadJob* OffloadPool::next_job() {
+OffloadJob* OffloadPool::next_job() {
   Shared& shared = shared_.value;
   std::unique_lock lock(shared.mutex);
   shared.work_or_end.wait(lock, [&] { return shared.ending || !shared.queue.empty(); });
   if (shared.ending) return nullptr;
-  auto& job = static_cast<detail::OffloadJob&>(shared.queue.front());
+  auto& job = static_cast<OffloadJob&>(shared.queue.front());
   shared.queue.remove(job);
-  job.begun = true;
+  job.begun_ = true;
   return &job;
 }
 
-void OffloadPool::submit(detail::OffloadJob& job) noexcept {
+void OffloadPool::submit(OffloadJob& job) noexcept {
   if (kernel_.getpid() != owner_)
     check_failed("an OffloadPool is used in a forked child, which has none of its threads (OF7)");
   {
@@ -94,9 +95,9 @@ void OffloadPool::submit(detail::OffloadJob& job) noexcept {
   shared_.value.work_or_end.notify_one();
 }
 
-bool OffloadPool::withdraw(detail::OffloadJob& job) noexcept {
+bool OffloadPool::withdraw(OffloadJob& job) noexcept {
   const std::scoped_lock guard(shared_.value.mutex);
-  if (job.begun) return false;
+  if (job.begun_) return false;
   shared_.value.queue.remove(job);
   return true;
 }

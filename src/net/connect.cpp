@@ -136,15 +136,15 @@ Task<Result<Stream>> connect_any(Loop* loop, std::vector<Address> addresses, Dur
   co_return *std::move(race.winner);
 }
 
-Task<Result<std::vector<Address>>> look_up(OffloadPool* pool, Kernel* kernel, Endpoint endpoint) {
+Task<Result<std::vector<Address>>> look_up(Workers* workers, Kernel* kernel, Endpoint endpoint) {
   auto work = [kernel, &endpoint] { return resolve(*kernel, endpoint); };
-  co_return co_await offload(*pool, work);
+  co_return co_await offload(*workers, work);
 }
 
-Task<Result<Stream>> connect_endpoint(Loop* loop, OffloadPool* pool, Endpoint endpoint,
+Task<Result<Stream>> connect_endpoint(Loop* loop, Workers* workers, Endpoint endpoint,
                                       Duration stagger) {
   std::vector<Address> addresses =
-      co_await try_(look_up(pool, &loop->kernel(), std::move(endpoint)));
+      co_await try_(look_up(workers, &loop->kernel(), std::move(endpoint)));
   co_return co_await connect_any(loop, std::move(addresses), stagger);
 }
 
@@ -161,8 +161,8 @@ Task<Result<Stream>> connect_parsed(Loop* loop, Endpoint endpoint, Duration stag
     std::vector<Address> addresses = co_await try_(resolve(loop->kernel(), endpoint));
     co_return co_await connect_any(loop, std::move(addresses), stagger);
   }
-  OffloadPool* const pool = co_await try_(loop->pool());
-  co_return co_await connect_endpoint(loop, pool, std::move(endpoint), stagger);
+  Workers* const workers = co_await try_(loop->workers());
+  co_return co_await connect_endpoint(loop, workers, std::move(endpoint), stagger);
 }
 
 Task<Result<Stream>> connect_text(std::string text, Duration stagger) {
@@ -189,13 +189,13 @@ bool is_connected_to_itself(Kernel& kernel, int fd, const Address& target) {
   return own.to_string() == peer.to_string();
 }
 
-Task<Result<std::vector<Address>>> resolve(OffloadPool& pool, Kernel& kernel, Endpoint endpoint) {
-  return look_up(&pool, &kernel, std::move(endpoint));
+Task<Result<std::vector<Address>>> resolve(Workers& workers, Kernel& kernel, Endpoint endpoint) {
+  return look_up(&workers, &kernel, std::move(endpoint));
 }
 
-Task<Result<Stream>> connect(Loop& loop, OffloadPool& pool, Endpoint endpoint,
+Task<Result<Stream>> connect(Loop& loop, Workers& workers, Endpoint endpoint,
                              ConnectOptions options) {
-  return connect_endpoint(&loop, &pool, std::move(endpoint), options.stagger);
+  return connect_endpoint(&loop, &workers, std::move(endpoint), options.stagger);
 }
 
 Task<Result<Stream>> connect(Loop& loop, Address address) { return connect_one(&loop, address); }

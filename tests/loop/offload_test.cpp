@@ -1,4 +1,4 @@
-// Clauses OF1 to OF6 (OF7: fork_test.cpp) of offload.hpp, on every backend.
+// Clauses OF1 to OF6 and OF8 (OF7: fork_test.cpp) of offload.hpp, on every backend.
 #include "duolu/loop/offload.hpp"
 
 #include <signal.h>
@@ -403,6 +403,71 @@ void leave_work_behind() {
     barrier.await(1);
   }
   pool = nullptr;
+}
+
+/// Keeps what it is given until the test has it performed; or performs it at once.
+class WorkersByHand final : public Workers {
+ public:
+  explicit WorkersByHand(bool at_once) : at_once_(at_once) {}
+  void submit(OffloadJob& job) noexcept override {
+    if (at_once_) return job.perform();
+    jobs.push_back(&job);
+  }
+  bool withdraw(OffloadJob& job) noexcept override { return std::erase(jobs, &job) != 0; }
+
+  std::vector<OffloadJob*> jobs;
+
+ private:
+  const bool at_once_;
+};
+
+Task<Result<int>> note_thread(std::thread::id* into) {
+  const auto work = [into] {
+    *into = std::this_thread::get_id();
+    return 5;
+  };
+  co_return co_await offload(work);
+}
+
+TEST_P(OffloadTest, OF8_workers_decide_when_and_on_which_thread) {
+  WorkersByHand workers(false);
+  loop.set_workers(workers);
+  EXPECT_EQ(loop.workers(), &workers);
+  std::thread::id ran{};
+  Strand strand;
+  Task<Result<int>> task = note_thread(&ran);
+  loop.start(task, strand);
+  ASSERT_TRUE(loop.turn(immediately));
+  ASSERT_EQ(workers.jobs.size(), 1U);
+  EXPECT_EQ(ran, std::thread::id());
+  workers.jobs.front()->perform();
+  EXPECT_EQ(ran, std::this_thread::get_id());
+  EXPECT_FALSE(task.promise().done()) << "it is resumed in a turn";
+  while (!task.promise().done()) ASSERT_TRUE(loop.turn(never));
+  EXPECT_EQ(task.promise().take(), 5);
+}
+
+TEST_P(OffloadTest, OF8_work_may_be_performed_within_submit) {
+  WorkersByHand workers(true);
+  loop.set_workers(workers);
+  std::thread::id ran{};
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(loop.run(note_thread(&ran)), 5);
+  EXPECT_EQ(ran, std::this_thread::get_id());
+}
+
+TEST_P(OffloadTest, OF3_OF8_cancelling_withdraws_what_has_not_begun) {
+  WorkersByHand workers(false);
+  loop.set_workers(workers);
+  std::thread::id ran{};
+  Strand strand;
+  Task<Result<int>> task = note_thread(&ran);
+  loop.start(task, strand);
+  ASSERT_EQ(workers.jobs.size(), 1U);
+  strand.cancel();
+  EXPECT_TRUE(workers.jobs.empty());
+  while (!task.promise().done()) ASSERT_TRUE(loop.turn(never));
+  EXPECT_EQ(task.promise().take().error(), errno_code(ECANCELED));
+  EXPECT_EQ(ran, std::thread::id());
 }
 
 TEST(OffloadDeathTest, OF6_the_pool_outlives_who_awaits_it) {

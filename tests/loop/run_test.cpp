@@ -205,7 +205,7 @@ TEST_P(LoopOfTheTaskTest, within_and_offload_need_no_loop) {
     const Result<std::thread::id> elsewhere =
         co_await offload([] { return std::this_thread::get_id(); });
     EXPECT_NE(elsewhere, std::this_thread::get_id());
-    EXPECT_EQ(loop.pool(), loop.pool());
+    EXPECT_EQ(loop.workers(), loop.workers());
   });
 }
 

@@ -130,6 +130,26 @@ TEST_P(ConnectTest, what_is_connected_sends_at_once) {
   EXPECT_EQ(value, 1);
 }
 
+/// Performs what it is given at once.
+class CountingWorkers final : public Workers {
+ public:
+  void submit(OffloadJob& job) noexcept override {
+    ++jobs;
+    job.perform();
+  }
+  bool withdraw(OffloadJob&) noexcept override { return false; }
+  int jobs = 0;
+};
+
+TEST_P(ConnectTest, OF8_names_are_looked_up_by_the_workers_of_the_loop) {
+  const Listener good = tcp_listener();
+  CountingWorkers workers;
+  loop.set_workers(workers);
+  const std::string port = std::to_string(address_of(good.address).port());
+  EXPECT_TRUE(loop.run(connect("localhost:" + port)));
+  EXPECT_EQ(workers.jobs, 1);
+}
+
 TEST_P(ConnectTest, the_error_is_that_of_the_last_failure) {
   int calls = 0;
   kernel.fails = [&](const Address&) { return ++calls == 3 ? EHOSTUNREACH : ENETUNREACH; };

@@ -142,6 +142,7 @@ struct LoopOptions {
 };
 
 class OffloadPool;
+class Workers;
 
 /// Runs tasks over an engine, which it has for itself. See the top of this file.
 class Loop {
@@ -263,10 +264,13 @@ class Loop {
   /// being worked through.
   [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
 
-  /// The threads that offload(fn) of this loop's tasks runs on: started at the first call, ended
-  /// with the loop. As many as there are processors, 4 at least and 16 at most. Errors: of starting
-  /// the first thread; asked again, it tries again.
-  [[nodiscard]] Result<OffloadPool*> pool();
+  /// Who runs what offload(fn) of this loop's tasks is given. Those of set_workers(); or else
+  /// threads that are started at the first call and end with the loop: as many as there are
+  /// processors, 4 at least and 16 at most. Errors: of starting the first thread; asked again, it
+  /// tries again.
+  [[nodiscard]] Result<Workers*> workers();
+  /// From now on these, which outlive the loop (OF8).
+  void set_workers(Workers& workers) noexcept { workers_ = &workers; }
 
   /// Keeps a sentence for people that says what `error` was about, "cannot listen on ...", until
   /// another one is kept: for run(), which reports the error that its task ends with.
@@ -373,6 +377,7 @@ class Loop {
   detail::Parked* first_arrived_ = nullptr;
   detail::Parked* last_arrived_ = nullptr;
   Instant watched_since_ = never;      ///< When times in tasks begin: with the first watch.
+  Workers* workers_ = nullptr;         ///< Null: nobody has asked for them.
   std::unique_ptr<OffloadPool> pool_;  ///< Null: not started.
   std::error_code explained_;
   std::string explanation_;

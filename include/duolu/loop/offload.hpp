@@ -18,6 +18,10 @@
 //   OF6  The destructor waits for the threads. The pool outlives who awaits it.
 //   OF7  In a forked child there are no threads of a pool that was started before: awaiting
 //        offload() on it aborts, its destructor waits for nobody. A child starts its own.
+//   OF8  offload() makes no thread and waits for none by itself: it hands the work to Workers, of
+//        which a pool is one kind. So a test or a simulation decides when work is run, and on which
+//        thread, also for what calls offload() without naming any (connect): set_workers() of Loop.
+//        Performed within submit() or later, the task is resumed in a later turn of its loop.
 //
 // With g++ 12, a lambda that captures what has a destructor is named before it is awaited
 // (docs/gcc12.md): auto work = [text = std::move(text)] { ... }; co_await offload(pool, work).
@@ -45,8 +49,6 @@
 
 namespace duolu {
 
-class OffloadPool;
-
 /// Tells work on another thread that the task awaiting it was cancelled (OF3). Copies refer to the
 /// same await: none may be used after the work has returned. (std::stop_token is not in libc++.)
 class StopToken {
@@ -59,31 +61,53 @@ class StopToken {
   const std::atomic<bool>* stopped_;
 };
 
-namespace detail {
+/// Work that was handed to Workers, in the frame of the task that waits for it.
+class OffloadJob : public detail::Parked {
+ public:
+  /// For Workers: calls the function, and has the task resumed. Any thread; when this returns the
+  /// job may be gone.
+  void perform() noexcept;
 
-/// Work of a pool, in the frame of the task that waits for it.
-struct OffloadJob : Parked {
-  using Function = void (*)(OffloadJob& self) noexcept;
+  // What co_await needs.
   static constexpr const char* what = "for work on another thread";
-  /// `in`: null for the loop's own.
-  OffloadJob(OffloadPool* in, Function work, Function ask_to_stop) noexcept
-      : pool(in), run(work), stop(ask_to_stop) {}
-
   bool begin();
   void park() noexcept;
   void abandon() noexcept;
 
-  OffloadPool* pool;
-  Function run;   ///< On a thread of the pool.
-  Function stop;  ///< On the loop's, while run() runs.
-  Loop* loop = nullptr;
-  bool begun = false;  ///< Under the pool's lock.
+ protected:
+  using Function = void (*)(OffloadJob& self) noexcept;
+  /// `workers`: null for the loop's own.
+  OffloadJob(Workers* workers, Function run, Function stop) noexcept
+      : workers_(workers), run_(run), stop_(stop) {}
+
+ private:
+  friend class OffloadPool;
+
+  Workers* workers_;
+  Function run_;   ///< On a thread of the workers.
+  Function stop_;  ///< On the loop's, while run_() runs.
+  Loop* loop_ = nullptr;
+  bool begun_ = false;  ///< Under the pool's lock.
 };
 
-}  // namespace detail
+/// Who runs the work of offload(): when, and on which thread (OF8). They outlive who awaits it.
+class Workers {
+ public:
+  Workers() = default;
+  Workers(const Workers&) = delete;
+  Workers& operator=(const Workers&) = delete;
+  virtual ~Workers() = default;
+
+  /// Has `job` performed once, now or later, unless it is withdrawn. Called by any loop, in its
+  /// thread.
+  virtual void submit(OffloadJob& job) noexcept = 0;
+  /// The task of `job` is cancelled: whether it had not begun, and never does now. False if it has
+  /// begun or is over. In the thread of the job's loop.
+  virtual bool withdraw(OffloadJob& job) noexcept = 0;
+};
 
 /// A number of threads. See the top of this file.
-class OffloadPool {
+class OffloadPool final : public Workers {
  public:
   /// At most `threads` of them, 1 at least. Errors: of the first pthread_create. May throw
   /// std::bad_alloc. `kernel` outlives the pool.
@@ -91,21 +115,19 @@ class OffloadPool {
   OffloadPool(const OffloadPool&) = delete;
   OffloadPool& operator=(const OffloadPool&) = delete;
   /// See OF6. Aborts if there is work that has not begun.
-  ~OffloadPool();
+  ~OffloadPool() override;
 
   /// How many threads it has. Any thread.
   [[nodiscard]] std::size_t threads() const noexcept { return threads_.size(); }
 
- private:
-  friend struct detail::OffloadJob;
+  void submit(OffloadJob& job) noexcept override;
+  bool withdraw(OffloadJob& job) noexcept override;
 
+ private:
   explicit OffloadPool(Kernel& kernel) noexcept : kernel_(kernel), owner_(kernel.getpid()) {}
   static void* serve(void* pool) noexcept;
   /// The next job, begun; null at the end.
-  detail::OffloadJob* next_job();
-  void submit(detail::OffloadJob& job) noexcept;
-  /// Whether it had not begun, and never does now.
-  bool withdraw(detail::OffloadJob& job) noexcept;
+  OffloadJob* next_job();
 
   struct Shared {
     std::mutex mutex;  ///< Of what is below.
@@ -140,11 +162,11 @@ struct OffloadWait : OffloadJob {
   using Outcome = std::conditional_t<is_result<Returned>, Returned, Result<Returned>>;
 
   struct Of {
-    Of(OffloadPool* in, Fn&& what) : pool(in), fn(std::move(what)) {}
-    OffloadPool* pool;
+    Of(Workers* by, Fn&& what) : workers(by), fn(std::move(what)) {}
+    Workers* workers;
     Fn fn;
   };
-  explicit OffloadWait(Of&& of) : OffloadJob(of.pool, &run_it, &stop_it), fn(std::move(of.fn)) {}
+  explicit OffloadWait(Of&& of) : OffloadJob(of.workers, &run_it, &stop_it), fn(std::move(of.fn)) {}
 
   Outcome value() {
     if (thrown) std::rethrow_exception(std::exchange(thrown, nullptr));
@@ -186,15 +208,15 @@ struct OffloadWait : OffloadJob {
 }  // namespace detail
 
 /// `Result<T> result = co_await offload(pool, fn);` or `T value = co_await try_(offload(pool,
-/// fn))`. `fn` is called once, as fn(StopToken) or fn(), and must not touch what belongs to
-/// the loop's thread. See the top of this file.
+/// fn))`. `fn` is called once by `workers`, such as a pool, as fn(StopToken) or fn(), and
+/// must not touch what belongs to the loop's thread. See the top of this file.
 template <class Fn>
-[[nodiscard]] auto offload(OffloadPool& pool, Fn fn) {
+[[nodiscard]] auto offload(Workers& workers, Fn fn) {
   using Wait = detail::OffloadWait<Fn>;
-  return detail::Parking<Wait, typename Wait::Of>(typename Wait::Of(&pool, std::move(fn)));
+  return detail::Parking<Wait, typename Wait::Of>(typename Wait::Of(&workers, std::move(fn)));
 }
-/// The same on the threads of the loop that runs the task, Loop::pool(), whose errors it ends with
-/// too.
+/// The same by the workers of the loop that runs the task, Loop::workers(), whose errors it ends
+/// with too.
 template <class Fn>
 [[nodiscard]] auto offload(Fn fn) {
   using Wait = detail::OffloadWait<Fn>;

@@ -24,9 +24,9 @@ namespace duolu {
 /// connect(2) themselves.
 [[nodiscard]] bool is_connected_to_itself(Kernel& kernel, int fd, const Address& target);
 
-/// The addresses of an endpoint, as resolve(); looked up on a thread of `pool`, since that blocks.
+/// The addresses of an endpoint, as resolve(); looked up by `workers`, since that blocks.
 /// Cancelled: ECANCELED, at once if it has not begun, else when it has ended (OF3).
-[[nodiscard]] Task<Result<std::vector<Address>>> resolve(OffloadPool& pool, Kernel& kernel,
+[[nodiscard]] Task<Result<std::vector<Address>>> resolve(Workers& workers, Kernel& kernel,
                                                          Endpoint endpoint);
 
 /// How to connect to what has several addresses.
@@ -42,12 +42,12 @@ struct ConnectOptions {
 [[nodiscard]] Task<Result<Stream>> connect(Loop& loop, std::vector<Address> addresses,
                                            ConnectOptions options = {});
 /// The same with the addresses of an endpoint. Errors: resolve()'s as well.
-[[nodiscard]] Task<Result<Stream>> connect(Loop& loop, OffloadPool& pool, Endpoint endpoint,
+[[nodiscard]] Task<Result<Stream>> connect(Loop& loop, Workers& workers, Endpoint endpoint,
                                            ConnectOptions options = {});
 
 /// `Stream stream = co_await try_(connect("localhost:5000"));`: the same with an endpoint as
-/// parse_endpoint() has it, on the loop that runs the task. Names are looked up on its threads,
-/// Loop::pool(). Errors: EINVAL if it is no endpoint, and those above; Loop::explain() has the
+/// parse_endpoint() has it, on the loop that runs the task. Names are looked up by
+/// Loop::workers(). Errors: EINVAL if it is no endpoint, and those above; Loop::explain() has the
 /// sentence.
 [[nodiscard]] Task<Result<Stream>> connect(std::string endpoint, ConnectOptions options = {});
 
