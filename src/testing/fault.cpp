@@ -189,7 +189,11 @@ struct FaultKernel::Table {
 };
 
 FaultKernel::FaultKernel(Kernel& inner, std::uint64_t seed, Host& host)
-    : inner_(inner), host_(host), seed_(seed), table_(std::make_unique<Table>()) {}
+    : Kernel(inner.signals()),
+      inner_(inner),
+      host_(host),
+      seed_(seed),
+      table_(std::make_unique<Table>()) {}
 
 FaultKernel::~FaultKernel() = default;
 

@@ -1,14 +1,17 @@
-// Clauses SG1 to SG5, on every backend.
+// Clauses SG1 to SG5 and SG7, on every backend.
 #include "duolu/loop/signals.hpp"
 
 #include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <initializer_list>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -356,6 +359,55 @@ TEST_P(SignalsTest, SG5_what_cannot_be_had_is_told_by_next) {
     EXPECT_EQ(loop.run(signals.next()).error(), errno_code(EINVAL)) << number;
     EXPECT_EQ(action_of(SIGUSR1).sa_handler, SIG_DFL) << number;
   }
+}
+
+/// A process of its own, as far as signals go.
+class OwnSignals final : public ForwardingKernel {
+ public:
+  OwnSignals() : ForwardingKernel(real_kernel(), table_) {}
+  int sigaction(int signal, const struct sigaction* action,
+                struct sigaction* old) noexcept override {
+    struct sigaction& is = actions[static_cast<std::size_t>(signal)];
+    if (old != nullptr) *old = is;
+    if (action != nullptr) is = *action;
+    return 0;
+  }
+  void raise(int signal) {
+    const struct sigaction& is = actions[static_cast<std::size_t>(signal)];
+    if (SignalTable::installed(is)) table_.deliver(signal, nullptr, nullptr);
+  }
+
+  std::array<struct sigaction, 65> actions{};
+
+ private:
+  SignalTable table_;
+};
+
+TEST_P(SignalsTest, SG7_each_kernel_tells_its_own_loops_alone) {
+  OwnSignals kernels[2];
+  std::unique_ptr<Loop> loops[2];
+  std::optional<Signals> signals[2];
+  for (int i = 0; i < 2; ++i) {
+    loops[i] = make_loop({.backend = GetParam().backend->name, .kernel = &kernels[i]}).value();
+    signals[i].emplace(*loops[i], std::initializer_list<int>{SIGUSR1, SIGUSR2});
+  }
+  EXPECT_EQ(action_of(SIGUSR1).sa_handler, SIG_DFL);
+  Signals own(loop, {SIGUSR1, SIGUSR2});
+
+  // The lowest comes out first: none has a SIGUSR1 that another kernel delivered.
+  kernels[0].raise(SIGUSR1);
+  kernels[1].raise(SIGUSR2);
+  send(SIGUSR2);
+  EXPECT_EQ(loops[0]->run(signals[0]->next()), SIGUSR1);
+  EXPECT_EQ(loops[1]->run(signals[1]->next()), SIGUSR2);
+  EXPECT_EQ(loop.run(own.next()), SIGUSR2);
+  for (int i = 0; i < 2; ++i)
+    EXPECT_EQ(loops[i]->run(nothing(loops[i].get(), &*signals[i])), cancelled);
+  EXPECT_EQ(loop.run(nothing(&loop, &own)), cancelled);
+
+  signals[0].reset();
+  EXPECT_EQ(kernels[0].actions[SIGUSR1].sa_handler, SIG_DFL);
+  EXPECT_TRUE(SignalTable::installed(kernels[1].actions[SIGUSR1]));
 }
 
 /// A loop over a kernel that fails on demand.

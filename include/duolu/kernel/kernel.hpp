@@ -43,13 +43,19 @@ struct timespec;
 
 namespace duolu {
 
+class SignalTable;
+
 /// The operating system, as far as duolu uses it. See the conventions above.
 class Kernel {
  public:
-  Kernel() = default;
+  /// Its signals are those of the process.
+  Kernel() noexcept;
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
   virtual ~Kernel() = default;
+
+  /// Who is told of the signals that this kernel delivers.
+  [[nodiscard]] SignalTable& signals() const noexcept { return signals_; }
 
   // --- time, process
 
@@ -131,6 +137,14 @@ class Kernel {
   /// epoll_pwait2 (Linux 5.11) without a signal mask.
   virtual int epoll_pwait2(int epoll, epoll_event* events, int count,
                            const timespec* timeout) noexcept = 0;
+
+ protected:
+  /// For one in front of another, whose signals() these are; and for one that simulates a process:
+  /// see signal_table.hpp. `signals` outlives this.
+  explicit Kernel(SignalTable& signals) noexcept : signals_(signals) {}
+
+ private:
+  SignalTable& signals_;
 };
 
 /// Kernel::clock_nanosleep with an Instant. -EINTR when a signal came first.

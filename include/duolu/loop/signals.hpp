@@ -22,29 +22,25 @@
 //   SG6  In a forked child the handlers stay, and tell nobody; they go with exec. An object of the
 //        parent's may be destroyed there, which restores what is the child's own; objects that the
 //        child makes for its own loops work.
+//   SG7  Signals are those of the loop's Kernel: what a simulated one delivers (signal_table.hpp)
+//        comes out of the objects of its own loops alone, and nothing that the process gets does.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <initializer_list>
 #include <system_error>
 
+#include "duolu/kernel/signal_table.hpp"
 #include "duolu/loop/loop.hpp"
 
 namespace duolu {
 
-namespace detail {
-struct SignalTable;
-}
-
 /// The signals of a list, for one task at a time. See the top of this file. Used in the thread of
 /// `loop`, which outlives it; the handler is the whole process's.
-class Signals {
+class Signals final : private SignalListener {
  public:
   /// Numbers from 1 to 64. Takes a lock of all Signals for a moment.
   Signals(Loop& loop, std::initializer_list<int> numbers);
-  Signals(const Signals&) = delete;
-  Signals& operator=(const Signals&) = delete;
   /// Nobody may be waiting in next(): that aborts. Not in a signal handler.
   ~Signals();
 
@@ -54,14 +50,11 @@ class Signals {
 
  private:
   class Arrival;
-  friend struct detail::SignalTable;
 
+  void signalled() noexcept override;
   [[nodiscard]] int take() noexcept;
 
   Loop& loop_;
-  std::uint64_t wanted_ = 0;                   ///< Bit n - 1 for signal n.
-  std::atomic<std::uint64_t> pending_ = 0;     ///< The same; set by the handler.
-  std::atomic<Signals*> following_ = nullptr;  ///< In the list that the handler walks.
   std::error_code refused_;
   bool waiting_ = false;
 };

@@ -17,11 +17,16 @@ namespace duolu {
 class ForwardingKernel : public Kernel {
  public:
   /// `inner` outlives this.
-  explicit ForwardingKernel(Kernel& inner = real_kernel()) noexcept : inner_(inner) {}
+  explicit ForwardingKernel(Kernel& inner = real_kernel()) noexcept
+      : ForwardingKernel(inner, inner.signals()) {}
 
 #define DUOLU_CALL(fault, result, name, parameters, arguments) \
   result name parameters noexcept override { return inner_.name arguments; }
 #include "duolu/kernel/calls.def"
+
+ protected:
+  /// With signals of its own (signal_table.hpp): then sigaction() is to be overridden.
+  ForwardingKernel(Kernel& inner, SignalTable& signals) noexcept : Kernel(signals), inner_(inner) {}
 
  private:
   Kernel& inner_;

@@ -1,0 +1,150 @@
+// The one handler of the process, and the table behind it.
+//
+// Why it is built so:
+//   - The handler may run at any time in any thread, so it takes no lock: it walks a list of
+//     atomics. A listener that leaves takes itself out of the list, and then waits until no handler
+//     is inside that could have seen it. A handler never waits, so that ends.
+//   - Handlers of others make a chain that we see only the end of. What was there before ours is
+//     remembered as long as ours may be called, even when nobody listens: the one on top of it
+//     relies on the chain.
+
+#include "duolu/kernel/signal_table.hpp"
+
+#include <cerrno>
+#include <new>
+#include <thread>
+
+#include "duolu/base/check.hpp"
+#include "duolu/kernel/kernel.hpp"
+
+namespace duolu {
+namespace {
+
+constinit detail::Immortal<SignalTable> process_table;
+
+constexpr std::uint64_t bit_of(int number) noexcept { return std::uint64_t{1} << (number - 1); }
+
+bool is_function(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) != 0 ||
+         (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
+}
+
+extern "C" void duolu_on_signal(int number, siginfo_t* info, void* context) {
+  process_table.value.deliver(number, info, context);
+}
+
+}  // namespace
+
+SignalTable& process_signals() noexcept { return process_table.value; }
+
+Kernel::Kernel() noexcept : signals_(process_signals()) {}
+
+bool SignalTable::installed(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == duolu_on_signal;
+}
+
+/// Has our handler called for `number`, from the first user on. 0 or -errno.
+int SignalTable::install(Kernel& kernel, int number) noexcept {
+  Disposition& one = dispositions_[static_cast<std::size_t>(number - 1)];
+  struct sigaction current{};
+  if (const int result = kernel.sigaction(number, nullptr, &current); result < 0) return result;
+  const bool passed_on = one.reachable && is_function(current);  // or so we must hope (SG4)
+  if (!installed(current) && !passed_on) {
+    remember(one, current);  // first: a signal may come as soon as ours is there
+    struct sigaction ours{};
+    ours.sa_sigaction = duolu_on_signal;
+    // What runs in other threads is not to be disturbed; waits of a Poller are woken by the
+    // handler, not by EINTR.
+    ours.sa_flags =
+        SA_SIGINFO | SA_RESTART | SA_ONSTACK | (current.sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT));
+    ours.sa_mask = current.sa_mask;  // as the one we call after ours expects
+    if (const int result = kernel.sigaction(number, &ours, nullptr); result < 0) return result;
+    one.reachable = true;
+  }
+  ++one.users;
+  return 0;
+}
+
+void SignalTable::remember(Disposition& one, const struct sigaction& before) noexcept {
+  const bool function = is_function(before);
+  const bool with_info = (before.sa_flags & SA_SIGINFO) != 0;
+  one.before = before;
+  one.function = function && !with_info ? before.sa_handler : nullptr;
+  one.long_function = function && with_info ? before.sa_sigaction : nullptr;
+}
+
+void SignalTable::release(Kernel& kernel, int number) noexcept {
+  Disposition& one = dispositions_[static_cast<std::size_t>(number - 1)];
+  if (--one.users > 0) return;
+  struct sigaction current{};
+  if (kernel.sigaction(number, nullptr, &current) < 0 || !installed(current)) return;
+  if (kernel.sigaction(number, &one.before, nullptr) == 0) one.reachable = false;
+}
+
+/// The numbers of `wanted` below `end`.
+void SignalTable::release_all(Kernel& kernel, std::uint64_t wanted, int end) noexcept {
+  for (int number = 1; number < end; ++number)
+    if ((wanted & bit_of(number)) != 0) release(kernel, number);
+}
+
+/// In a forked child, threads of the parent's may have held the lock, or been in the handler, at
+/// the time of the fork: they never leave. (Nobody is in there yet but who comes first.)
+std::mutex& SignalTable::mutex_of(int caller) noexcept {
+  const int before = process_.exchange(caller);
+  if (before != 0 && before != caller) {
+    new (&lock_.value) std::mutex;
+    inside_ = 0;
+  }
+  return lock_.value;
+}
+
+std::error_code SignalTable::enter(Kernel& kernel, SignalListener& listener) noexcept {
+  const std::scoped_lock guard(mutex_of(kernel.getpid()));
+  // In the list first: what comes once a handler is there is told.
+  listener.following_ = first_.load();
+  first_ = &listener;
+  for (int number = 1; number <= most; ++number) {
+    if ((listener.wanted_ & bit_of(number)) == 0) continue;
+    if (const int result = install(kernel, number); result < 0) {
+      release_all(kernel, listener.wanted_, number);
+      unlink(listener);
+      return errno_code(-result);
+    }
+  }
+  return {};
+}
+
+void SignalTable::leave(Kernel& kernel, SignalListener& listener) noexcept {
+  const std::scoped_lock guard(mutex_of(kernel.getpid()));
+  release_all(kernel, listener.wanted_, most + 1);
+  unlink(listener);
+}
+
+void SignalTable::unlink(SignalListener& listener) noexcept {
+  std::atomic<SignalListener*>* link = &first_;
+  while (link->load() != &listener) link = &link->load()->following_;
+  link->store(listener.following_.load());
+  while (inside_.load() != 0) std::this_thread::yield();
+}
+
+void SignalTable::tell(int number) noexcept {
+  if (exiting()) return;  // loops may be gone (LO13)
+  inside_.fetch_add(1);
+  for (SignalListener* one = first_.load(); one != nullptr; one = one->following_.load()) {
+    if ((one->wanted_ & bit_of(number)) == 0) continue;
+    one->pending_.fetch_or(bit_of(number));
+    one->signalled();
+  }
+  inside_.fetch_sub(1);
+}
+
+void SignalTable::deliver(int number, siginfo_t* info, void* context) noexcept {
+  const int saved = errno;
+  tell(number);
+  errno = saved;
+  const Disposition& one = dispositions_[static_cast<std::size_t>(number - 1)];
+  if (const Function before = one.function.load()) before(number);
+  if (const LongFunction before = one.long_function.load()) before(number, info, context);
+}
+
+}  // namespace duolu
