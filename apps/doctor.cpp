@@ -101,6 +101,8 @@ bool report_backends(Kernel& kernel, Report& report) {
     report.data["backends"].push_back({{"name", backend.name},
                                        {"works", probe.works()},
                                        {"summary", backend.summary},
+                                       {"native_edge", backend.traits.native_edge},
+                                       {"has_fd", backend.traits.has_fd},
                                        {"reason", probe.reason},
                                        {"advice", probe.advice}});
   }

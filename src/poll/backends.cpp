@@ -4,7 +4,7 @@
 
 namespace duolu {
 
-#define DUOLU_POLLER(name, summary)                                                            \
+#define DUOLU_POLLER(name, summary, ...)                                                       \
   Result<std::unique_ptr<Poller>> make_##name##_poller(Kernel& kernel, PollerOptions options); \
   Probe probe_##name##_poller(Kernel& kernel);
 #include "backends.def"
@@ -19,8 +19,8 @@ Result<std::unique_ptr<Poller>> checked(Kernel& kernel, PollerOptions options) {
 }
 
 constexpr Backend table[] = {
-#define DUOLU_POLLER(name, summary) \
-  {#name, summary, probe_##name##_poller, checked<make_##name##_poller>},
+#define DUOLU_POLLER(name, summary, ...) \
+  {#name, summary, {__VA_ARGS__}, probe_##name##_poller, checked<make_##name##_poller>},
 #include "backends.def"
 #undef DUOLU_POLLER
 };

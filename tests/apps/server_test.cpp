@@ -198,11 +198,7 @@ TEST_P(ServerTest, a_connection_the_poller_does_not_take_yet_is_kept) {
   prepare();
   const Client first(address);
   first.send("a");
-  // What each backend asks of the kernel when it takes a descriptor; nothing is asked before that.
-  if (GetParam().backend->name == "epoll")
-    kernel.fail(Call::epoll_ctl, 1, ENOSPC);
-  else
-    kernel.fail(Call::fstat, 1, ENOMEM);
+  kernel.fail(call_named(GetParam().traits().register_call), 1, ENOMEM);
   launch();
   EXPECT_EQ(first.receive(1), "a");
   const Totals all = stop();

@@ -74,12 +74,16 @@ removed                           -> 0 left
                              [["right", "24", "of", "24", "bytes"]] * len(lines))
 
     def test_02_edge_shows_each_mistake_where_it_hurts(self):
-        for mode, native, emulated in (("forgotten", 24, 8), ("too-early", 12, 24)):
-            for line in run("02_edge", mode).stdout.splitlines():
-                with self.subTest(line=line):
-                    words = line.split()
-                    expected = native if words[0] == "epoll" else emulated
-                    self.assertEqual(words[1:], [mode, str(expected), "of", "24", "bytes"])
+        # Where edges come from the kernel, the first mistake does no harm; where they are made of
+        # levels, the second.
+        counts = {"24 12", "8 24"}
+        forgotten, too_early = (run("02_edge", mode).stdout.splitlines()
+                                for mode in ("forgotten", "too-early"))
+        for first, second in zip(forgotten, too_early, strict=True):
+            with self.subTest(first=first, second=second):
+                self.assertRegex(first, r"^\S+ +forgotten +\d+ of 24 bytes$")
+                self.assertRegex(second, r"^\S+ +too-early +\d+ of 24 bytes$")
+                self.assertIn(f"{first.split()[2]} {second.split()[2]}", counts)
 
     def test_03_select(self):
         done = run("03_select")
@@ -162,16 +166,23 @@ the loop went on meanwhile: yes
                     self.signals(backend, end)
 
     def test_10_embedding_both_loops_do_their_work(self):
-        if not (PROGRAMS / "10_embedding").exists() or "epoll" not in backends():
-            self.skipTest("10_embedding is not built (libuv is missing), or has no backend")
-        done = run("10_embedding", "epoll")
-        lines = done.stdout.splitlines()
-        self.assertEqual([line for line in lines if "slept" in line],
-                         [f"duolu: slept {number}" for number in (1, 2, 3)])
-        self.assertEqual(sorted(lines), ["both have ended", "duolu: posted", "duolu: slept 1",
-                                         "duolu: slept 2", "duolu: slept 3", "libuv: timer"])
-        self.assertEqual((lines[-1], done.returncode), ("both have ended", 0))
-        self.assertEqual(run("10_embedding", "poll").returncode, 1)
+        if not (PROGRAMS / "10_embedding").exists():
+            self.skipTest("10_embedding is not built: libuv is missing")
+        embedded = 0
+        for backend in backends():
+            done = run("10_embedding", backend)
+            lines = done.stdout.splitlines()
+            if lines == ["this backend has no descriptor to watch"]:
+                self.assertEqual(done.returncode, 1)
+                continue
+            embedded += 1
+            self.assertEqual([line for line in lines if "slept" in line],
+                             [f"duolu: slept {number}" for number in (1, 2, 3)])
+            self.assertEqual(sorted(lines), ["both have ended", "duolu: posted", "duolu: slept 1",
+                                             "duolu: slept 2", "duolu: slept 3", "libuv: timer"])
+            self.assertEqual((lines[-1], done.returncode), ("both have ended", 0))
+        if not embedded:
+            self.skipTest("no backend of this build has a descriptor")
 
     def test_11_datagram_answers_everybody(self):
         for backend in backends():

@@ -499,11 +499,7 @@ TEST_P(FaultyNetTest, a_connection_that_there_is_no_room_for_is_closed_and_told_
   const Address bound = listener.address();
   std::memcpy(&where, bound.data(), sizeof where);
   const Attempt first = begin_connect(where);
-  // What each backend asks of the kernel when it takes a descriptor.
-  if (GetParam().backend->name == "epoll")
-    kernel.fail(Call::epoll_ctl, 1, ENOSPC);
-  else
-    kernel.fail(Call::fstat, 1, ENOMEM);
+  kernel.fail(call_named(GetParam().traits().register_call), 1, ENOMEM);
   loop.run([](duolu::Listener& from, const sockaddr_in* to) -> Task<> {
     EXPECT_EQ((co_await from.accept()).error(), StreamError::refused);
     const Attempt second = begin_connect(*to);

@@ -13,13 +13,14 @@ class CostTest : public Conformance {
   void SetUp() override { open(kernel); }
   void TearDown() override { poller.reset(); }  // before the kernel it uses
 
-  [[nodiscard]] bool on_epoll() const { return poller->name() == "epoll"; }
   [[nodiscard]] std::uint64_t waits() const {
-    return kernel.calls(Call::pselect) + kernel.calls(Call::ppoll) +
-           kernel.calls(Call::epoll_wait) + kernel.calls(Call::epoll_pwait2);
+    const std::uint64_t finer = traits().three_sets ? kernel.calls(Call::ppoll) : 0;
+    return kernel.calls(call_named(traits().wait_call)) + finer;
   }
-  /// System calls that tell the kernel of a change.
-  [[nodiscard]] std::uint64_t changes() const { return kernel.calls(Call::epoll_ctl); }
+  /// System calls that change what the kernel keeps.
+  [[nodiscard]] std::uint64_t changes() const {
+    return traits().kernel_set ? kernel.calls(call_named(traits().register_call)) : 0;
+  }
 
   /// Every call but the waits and the clock, which is none on Linux.
   [[nodiscard]] std::uint64_t others() const {
@@ -42,7 +43,7 @@ TEST_P(CostTest, P8_however_many_changes_are_at_most_one_system_call) {
     ASSERT_TRUE(poller->modify(token, interest));
   EXPECT_EQ(others(), 0U) << "modify itself makes none";
   EXPECT_EQ(ready(token, 0ns), Ready::writable);
-  EXPECT_EQ(changes(), on_epoll() ? 1U : 0U);
+  EXPECT_EQ(changes(), traits().kernel_set ? 1U : 0U);
   EXPECT_EQ(others(), changes());
 }
 
@@ -55,7 +56,7 @@ TEST_P(CostTest, P8_a_change_taken_back_before_the_next_wait_costs_nothing) {
   ASSERT_TRUE(poller->modify(token, Interest::readable));
   EXPECT_EQ(ready(token, 0ns), Ready::none);
   // A oneshot was armed again by it, which the kernel need not be told if it had not fired.
-  EXPECT_LE(others(), on_epoll() && trigger() == Trigger::oneshot ? 1U : 0U);
+  EXPECT_LE(others(), traits().kernel_set && trigger() == Trigger::oneshot ? 1U : 0U);
   put(pair.b.get(), "x");
   EXPECT_EQ(ready(token, 0ns), Ready::readable);
 }
@@ -67,7 +68,7 @@ TEST_P(CostTest, P8_a_modify_to_the_same_interest_costs_what_it_arms) {
   kernel.reset_counts();
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(poller->modify(token, both));
   EXPECT_EQ(ready(token, 0ns), Ready::writable);
-  EXPECT_EQ(others(), on_epoll() && trigger() != Trigger::level ? 1U : 0U);
+  EXPECT_EQ(others(), traits().kernel_set && trigger() != Trigger::level ? 1U : 0U);
 }
 
 TEST_P(CostTest, P8_a_change_of_what_is_removed_costs_nothing) {
@@ -78,7 +79,7 @@ TEST_P(CostTest, P8_a_change_of_what_is_removed_costs_nothing) {
   ASSERT_TRUE(poller->modify(token, both));
   ASSERT_TRUE(poller->remove(token));
   expect_silent(0ns);
-  EXPECT_EQ(others(), on_epoll() ? 1U : 0U) << "the removal";
+  EXPECT_EQ(others(), traits().kernel_set ? 1U : 0U) << "the removal";
 }
 
 TEST_P(CostTest, P8_a_change_of_one_says_nothing_about_the_next_in_its_slot) {
@@ -146,7 +147,7 @@ TEST_P(CostTest, P4_R12_a_dead_registration_is_got_rid_of_and_the_wait_sleeps) {
   kernel.reset_counts();
   EXPECT_TRUE(events(50ms).empty());
   EXPECT_LE(waits(), 2U);
-  EXPECT_EQ(kernel.calls(Call::epoll_create), on_epoll() ? 1U : 0U);
+  EXPECT_EQ(kernel.calls(Call::epoll_create), traits().kernel_set ? 1U : 0U);
   kernel.reset_counts();
   put(pair.b.get(), "x");
   EXPECT_TRUE(events(50ms).empty());
@@ -171,7 +172,7 @@ TEST_P(CostTest, P4_R12_a_removal_within_a_batch_rebuilds_nothing) {
   kernel.reset_counts();
   for (int i = 0; i < 3; ++i) events(0ns);
   EXPECT_EQ(kernel.calls(Call::epoll_create), 0U);
-  EXPECT_EQ(waits(), poller->name() == "select" && trigger() == Trigger::level ? 6U : 3U)
+  EXPECT_EQ(waits(), traits().three_sets && trigger() == Trigger::level ? 6U : 3U)
       << "select asks poll what exactly it found";
 }
 
@@ -193,17 +194,15 @@ TEST_P(CostTest, P7_R08_an_invalid_one_costs_nothing_afterwards) {
 
 TEST_P(CostTest, P2_R22_what_the_kernel_refuses_at_add_comes_through_and_leaves_nothing) {
   Pair pair = unix_pair();
-  if (on_epoll()) {
-    kernel.fail(Call::epoll_ctl, 1, ENOSPC);  // /proc/sys/fs/epoll/max_user_watches
-    kernel.fail(Call::epoll_ctl, 2, ENOMEM);
-  } else {  // nothing is kept in the kernel; only looking at the descriptor can fail
-    difference("D11");
-    kernel.fail(Call::fstat, 1, EOVERFLOW);
-    kernel.fail(Call::fstat, 2, ENOMEM);
-  }
+  // Where nothing is kept in the kernel, only looking at the descriptor can fail.
+  if (!traits().kernel_set) difference("D11");
+  const Call call = call_named(traits().register_call);
+  kernel.fail(call, 1, traits().kernel_set ? ENOSPC : EOVERFLOW);
+  kernel.fail(call, 2, ENOMEM);
   const Result<Token> first = poller->add(pair.a.get(), Interest::readable, trigger());
   ASSERT_FALSE(first);
-  EXPECT_EQ(first.error(), on_epoll() ? std::errc::no_space_on_device : std::errc::value_too_large);
+  EXPECT_EQ(first.error(),
+            traits().kernel_set ? std::errc::no_space_on_device : std::errc::value_too_large);
   const Result<Token> second = poller->add(pair.a.get(), Interest::readable, trigger());
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error(), std::errc::not_enough_memory);
@@ -231,7 +230,7 @@ TEST_P(CostTest, P4_R12_a_renewal_that_fails_is_an_error_and_is_made_up_for) {
     // Of epoll_ctl the first asks the old set whether the live one is still what it was.
     kernel.fail(call, call == Call::epoll_ctl ? 2 : 1, ENOMEM);
     const Result<Poller::Batch> batch = poller->wait(immediately);
-    if (on_epoll()) {
+    if (traits().kernel_set) {
       ASSERT_FALSE(batch) << to_string(call);
       EXPECT_EQ(batch.error(), std::errc::not_enough_memory);
     } else {

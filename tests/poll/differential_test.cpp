@@ -134,7 +134,9 @@ struct End {
 class World {
  public:
   World(const Backend& row, std::size_t count)
-      : backend(&row), poller(row.make(real_kernel(), {}).value()), dialect(Dialect::of(row.name)) {
+      : backend(&row),
+        poller(row.make(real_kernel(), {}).value()),
+        dialect(Dialect::of(row.traits)) {
     for (std::size_t i = 0; i < count; ++i) ends.emplace_back(dialect);
     asked_.resize(count);
   }
@@ -365,7 +367,7 @@ class Script {
     everywhere(e, [](World& world, End& end) {
       end.fd.reset();
       end.vanished = true;
-      end.noticeable = !world.dialect.native_edge;
+      end.noticeable = world.backend->traits.notices_close;
     });
     follow();
     if (random_.chance(1, 3)) modify(e, Interest::none, shared(e).trigger());

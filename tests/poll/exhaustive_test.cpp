@@ -110,7 +110,7 @@ class ExhaustiveTest : public Conformance {
     ++sequences;
     if (!pair.a) pair = unix_pair();
     Scope scope;
-    ReferenceModel model(Dialect::of(GetParam().backend->name));
+    ReferenceModel model(Dialect::of(GetParam().traits()));
     model.world(scope.truth());
     Token token{};
     for (std::size_t at = 0; at < sequence.size(); ++at) {

@@ -422,13 +422,12 @@ TEST_P(FaultsTest, a_poller_that_cannot_be_made_leaves_nothing_behind) {
       kernel.fail_always(call, EMFILE);
       if (call == Call::pipe) kernel.fail_always(Call::eventfd, EMFILE);
       const auto made = GetParam().backend->make(kernel, {});
-      const bool needed =
-          call == Call::pipe || (call != Call::eventfd && GetParam().backend->name == "epoll");
+      const bool needed = call == Call::pipe || (call != Call::eventfd && traits().kernel_set);
       EXPECT_EQ(made.has_value(), !needed) << to_string(call);
       if (!made) {
         EXPECT_EQ(made.error(), std::errc::too_many_files_open);
         const Probe probe = GetParam().backend->probe(kernel);
-        EXPECT_EQ(probe.works(), GetParam().backend->name != "epoll");
+        EXPECT_EQ(probe.works(), !traits().kernel_set);
         if (!probe.works()) {
           EXPECT_NE(probe.advice, "");
         }
@@ -436,11 +435,6 @@ TEST_P(FaultsTest, a_poller_that_cannot_be_made_leaves_nothing_behind) {
     }
     EXPECT_EQ(open_descriptors(), before) << to_string(call);
   }
-}
-
-Call waiting_call(std::string_view backend) {
-  if (backend == "select") return Call::pselect;
-  return backend == "poll" ? Call::ppoll : Call::epoll_pwait2;
 }
 
 /// Whether a wake-up ends a wait: at its deadline the batch says so too, but that is too late.
@@ -456,7 +450,7 @@ TEST_P(FaultsTest, P7_a_closed_one_is_told_although_waiting_fails) {
   const Token token = watch(pair.a.get(), Interest::readable);
   pair.a.reset();
   ASSERT_TRUE(poller->modify(token, Interest::readable | Interest::writable));
-  kernel.fail(waiting_call(poller->name()), 1, ENOMEM);
+  kernel.fail(call_named(traits().wait_call), 1, ENOMEM);
   int invalid = 0;
   for (int round = 0; round < 2; ++round)
     if (const Result<Poller::Batch> batch = poller->wait(immediately))
@@ -486,10 +480,8 @@ TEST_P(FaultsTest, R22_a_limit_met_by_add_comes_through_and_the_poller_goes_on) 
   const Pair pair = unix_pair();
   const Pair other = unix_pair();
   const Token first = watch(pair.a.get(), Interest::readable);
-  const bool native = GetParam().native_edge();
-  const Call call = native ? Call::epoll_ctl : Call::fstat;
-  const int error = native ? ENOSPC : ENOMEM;
-  kernel.fail(call, 1, error);
+  const int error = traits().kernel_set ? ENOSPC : ENOMEM;
+  kernel.fail(call_named(traits().register_call), 1, error);
   const Result<Token> refused = poller->add(other.a.get(), Interest::readable, trigger());
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error(), errno_code(error));

@@ -17,9 +17,6 @@ constexpr Interest both = Interest::readable | Interest::writable;
 
 class HangupTest : public Scenario {
  protected:
-  /// Difference D2: epoll forgets a closed descriptor in silence.
-  [[nodiscard]] bool notices_close() const { return poller->name() != "epoll"; }
-
   /// What a read gives: bytes, 0 for the end, or -errno.
   static ssize_t read_some(int fd) {
     std::array<char, 64> buffer;
@@ -341,7 +338,7 @@ TEST_P(HangupTest, P7_D2_H13_a_closed_descriptor_is_reported_invalid_once) {
   const Token bystander = watch(other.a.get(), Interest::readable);
   EXPECT_EQ(ready(token), Ready::none);
   closed.a.reset();
-  if (!notices_close()) {
+  if (!traits().notices_close) {
     expect_idle();
     ASSERT_TRUE(poller->modify(token, both));
   }
@@ -436,7 +433,7 @@ TEST_P(HangupTest, P7_D2_P34_H14_closed_descriptors_do_not_disturb_the_others) {
       put(pairs.back().b.get(), "x");
     }
     for (std::size_t i = 0; i < pairs.size(); i += 2) pairs[i].a.reset();
-    if (!notices_close()) {
+    if (!traits().notices_close) {
       for (const auto& [token, bits] : found) ASSERT_TRUE(poller->modify(token, both));
     }
 
@@ -469,7 +466,7 @@ TEST_P(HangupTest, D3_select_with_priority_alone_is_told_of_no_end) {
   EXPECT_EQ(ready(token), Ready::none);
   close_with_reset(pair.b);
   ASSERT_TRUE(settled(pair.a.get(), POLLHUP | POLLERR));
-  if (poller->name() == "select") {
+  if (traits().three_sets) {
     expect_idle();
     ASSERT_TRUE(poller->modify(token, Interest::priority | Interest::readable));
     EXPECT_EQ(told(token), Ready::readable | Ready::error | Ready::hangup | Ready::read_closed);

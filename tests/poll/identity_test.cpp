@@ -23,8 +23,6 @@ inline void reuse_number(const Fd& victim, int fd) {
 
 class IdentityTest : public Conformance {
  protected:
-  [[nodiscard]] bool on_epoll() const { return poller->name() == "epoll"; }
-
   /// Two tokens, both readable with data, for tests of one batch.
   struct Two {
     Pair first = unix_pair();
@@ -213,7 +211,7 @@ TEST_P(IdentityTest, P4_R11_the_old_file_lives_on_in_a_dup_and_is_not_heard_of) 
   expect_silent();
   put(next.b.get(), "y");
   EXPECT_EQ(ready(*fresh), Ready::readable);
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     EXPECT_EQ(kernel_watches(poller->fd()), 2U) << "the new one and the wake-up";
   }
 }
@@ -225,7 +223,7 @@ TEST_P(IdentityTest, P4_R11_a_number_reused_by_a_file_of_the_same_inode_is_told_
   Fd next(real_kernel(), ::eventfd(1, EFD_NONBLOCK | EFD_CLOEXEC));
   reuse_number(old, next.get());
   Result<Token> fresh = poller->add(number, Interest::readable, trigger());
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     ASSERT_TRUE(fresh) << fresh.error().message();
     EXPECT_EQ(error_of(poller->remove(dead)), std::errc::no_such_file_or_directory);
   } else {
@@ -258,7 +256,7 @@ TEST_P(IdentityTest, P4_R11_a_fifo_opened_again_on_the_number_is_told_by_epoll_o
   const Token dead = watch(number, Interest::readable);
   reuse_number(old, next.get());
   const Result<Token> fresh = poller->add(number, Interest::writable, trigger());
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     ASSERT_TRUE(fresh) << fresh.error().message();
     EXPECT_EQ(ready(*fresh), Ready::writable);
   } else {
@@ -277,7 +275,7 @@ TEST_P(IdentityTest, P4_R10_until_remove_a_reused_number_is_watched_by_select_an
   const Token token = watch(number, Interest::readable);
   reuse_number(old.a, next.a.get());
   put(next.b.get(), "x");
-  if (on_epoll()) {
+  if (!traits().notices_close) {
     expect_silent();
   } else {
     difference("D10");
@@ -297,7 +295,7 @@ TEST_P(IdentityTest, P4_R12_closed_then_removed_while_a_dup_lives) {
   EXPECT_TRUE(poller->remove(token));
   put(pair.b.get(), "x");
   expect_silent();
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     EXPECT_EQ(kernel_watches(poller->fd()), 1U) << "the wake-up only";
   }
   // The dup itself is as good as any descriptor.
@@ -323,7 +321,8 @@ TEST_P(IdentityTest, P4_R12_closed_reported_and_then_removed_while_a_dup_lives) 
   const Token token = watch(pair.a.get(), Interest::readable);
   pair.a.reset();
   put(pair.b.get(), "x");
-  if (on_epoll()) {  // the kernel still watches the file, and the registration was not removed
+  if (!traits().notices_close) {  // the kernel still watches the file, and the registration was not
+                                  // removed
     EXPECT_EQ(ready(token), Ready::readable);
   } else {
     difference("D2");
@@ -381,7 +380,7 @@ TEST_P(IdentityTest, P4_R23_the_descriptor_to_watch_a_poller_by_stays_after_a_re
   const Token token = watch(live.a.get(), Interest::readable);
   const int before = poller->fd();
   std::vector<std::unique_ptr<Poller>> outers;  // from before on, and nobody tells them
-  if (on_epoll()) {
+  if (traits().has_fd) {
     for (const Backend& backend : backends()) {
       outers.push_back(backend.make(real_kernel(), {}).value());
       ASSERT_TRUE(outers.back()->add(before, Interest::readable));
@@ -390,7 +389,7 @@ TEST_P(IdentityTest, P4_R23_the_descriptor_to_watch_a_poller_by_stays_after_a_re
   gone.a.reset();
   ASSERT_TRUE(poller->remove(dead));
   expect_silent(0ns);
-  if (!on_epoll()) {
+  if (!traits().has_fd) {
     difference("D5");
     EXPECT_EQ(poller->fd(), -1);
     return;
@@ -433,7 +432,7 @@ TEST_P(IdentityTest, P4_R12_many_dead_ones_between_live_ones) {
   }
   for (const Token token : expected) ASSERT_TRUE(poller->remove(token));
   expect_silent();
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     EXPECT_EQ(kernel_watches(poller->fd()), 1U);
   }
 }
@@ -507,7 +506,7 @@ TEST_P(IdentityTest, P4_R13_a_child_that_holds_the_socket_causes_no_events) {
   EXPECT_EQ(ready(c), Ready::readable);
   put(pair.a.get(), "y");
   EXPECT_EQ(ready(d), Ready::readable);
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     EXPECT_EQ(kernel_watches(poller->fd()), 3U);
   }
 }
@@ -648,7 +647,7 @@ TEST_P(IdentityTest, P3_R19_ten_thousand_cycles_grow_nothing) {
   EXPECT_EQ(poller->size(), 0U);
   EXPECT_EQ(open_descriptors(), before);
   expect_silent();
-  if (on_epoll()) {
+  if (traits().kernel_set) {
     EXPECT_EQ(kernel_watches(poller->fd()), 1U) << "the wake-up only";
   }
   const Token token = watch(pair.a.get(), Interest::writable);

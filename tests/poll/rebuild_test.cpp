@@ -89,7 +89,7 @@ TEST_P(RebuildTest, P4_P30_a_wait_returns_when_files_take_turns_at_a_number) {
   ASSERT_TRUE(poller->modify(second, Interest::priority));
   for (int round = 0; round < 3; ++round) {
     const Ready seen = ready(second, 0ns);
-    if (GetParam().native_edge()) {
+    if (traits().kernel_set) {
       EXPECT_TRUE(seen == Ready::none || seen == (Ready::invalid)) << to_string(seen);
     } else {
       EXPECT_EQ(seen, Ready::none);
@@ -180,7 +180,7 @@ TEST_P(RebuildTest, P2_R11_a_number_that_is_registered_is_refused_whatever_the_k
 
 TEST_P(RebuildTest,
        P7_what_was_closed_and_reused_is_told_by_a_new_set_and_in_a_pause_when_it_ends) {
-  if (!GetParam().native_edge()) return;  // D10: the others go on with the file of the number
+  if (traits().notices_close) return;  // D10: the others go on with the file of the number
   Pair x = pipe_pair();
   Pair z = pipe_pair();
   for (const bool paused : {false, true}) {
@@ -204,7 +204,7 @@ TEST_P(RebuildTest,
 }
 
 TEST_P(RebuildTest, P7_a_number_that_went_to_the_new_set_or_to_a_file_is_closed) {
-  if (!GetParam().native_edge()) return;  // D10
+  if (traits().notices_close) return;  // D10
   for (const bool to_file : {false, true}) {
     SCOPED_TRACE(to_file);
     Pair pair = unix_pair();
@@ -254,7 +254,7 @@ TEST_P(RebuildTest, P7_P31_a_full_batch_of_dead_ones_is_no_empty_one) {
     }
   }
   // A oneshot that epoll has reported is told when it is armed.
-  EXPECT_EQ(invalid, GetParam().native_edge() && trigger() == Trigger::oneshot ? 0 : 1);
+  EXPECT_EQ(invalid, !traits().notices_close && trigger() == Trigger::oneshot ? 0 : 1);
 }
 
 /// A kernel whose epoll says something of its first registration in every wait, asked or not.

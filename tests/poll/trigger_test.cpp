@@ -34,7 +34,7 @@ class TriggerTest : public Conformance {
 
   /// Edge where the kernel has none of its own: silent until drained (P23).
   [[nodiscard]] bool emulated() const {
-    return trigger() == Trigger::edge && !GetParam().native_edge();
+    return trigger() == Trigger::edge && !traits().native_edge;
   }
 };
 

@@ -266,8 +266,8 @@ def doctor():
     need(data["kernel"]["release"] == os.uname().release)
     need(set(data["descriptors"]) == {"soft", "hard"}, data)
     for backend in data["backends"]:
-        need(set(backend) == {"name", "works", "summary", "reason", "advice"} and backend["works"],
-             backend)
+        need(set(backend) == {"name", "works", "summary", "native_edge", "has_fd", "reason",
+                              "advice"} and backend["works"], backend)
     need(data["auto"] == data["backends"][0]["name"], data)
     limited = run("doctor", "--json", preexec_fn=lambda: __import__("resource").setrlimit(7, (77,
                                                                                               78)))

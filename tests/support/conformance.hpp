@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "duolu/kernel/fault.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/poll/backends.hpp"
 
@@ -35,8 +36,7 @@ struct Cell {
   [[nodiscard]] std::string name() const {
     return std::string(backend->name) + "_" + to_string(trigger);
   }
-  /// Whether edges come from the kernel: then new data is reported even before `drained` (D1).
-  [[nodiscard]] bool native_edge() const { return backend->name == "epoll"; }
+  [[nodiscard]] const BackendTraits& traits() const { return backend->traits; }
 };
 
 inline void PrintTo(const Cell& cell, std::ostream* out) { *out << cell.name(); }
@@ -103,6 +103,14 @@ std::error_code error_of(const Result<T>& result) {
   return result ? std::error_code{} : result.error();
 }
 
+/// The system call of that name, as BackendTraits has it.
+inline Call call_named(std::string_view name) {
+  for (unsigned i = 0; i < static_cast<unsigned>(Call::count_); ++i)
+    if (to_string(static_cast<Call>(i)) == name) return static_cast<Call>(i);
+  ADD_FAILURE() << "there is no system call " << name;
+  return Call::count_;
+}
+
 /// Marks this cell of the conformance table: it passed as a documented difference ("D1").
 inline void difference(const std::string& id) { testing::Test::RecordProperty("difference", id); }
 
@@ -117,6 +125,7 @@ class Conformance : public testing::TestWithParam<Cell> {
   }
 
   [[nodiscard]] Trigger trigger() const { return GetParam().trigger; }
+  [[nodiscard]] static const BackendTraits& traits() { return GetParam().traits(); }
 
   /// Registers with this cell's trigger.
   Token watch(int fd, Interest interest, std::uint64_t data = 0) {

@@ -47,7 +47,7 @@ class LoopFixture : public testing::TestWithParam<Cell> {
 inline std::vector<Cell> every_backend() {
   std::vector<Cell> all = every_cell();
   std::erase_if(all, [](const Cell& cell) {
-    return cell.trigger != (cell.native_edge() ? Trigger::edge : Trigger::level);
+    return cell.trigger != (cell.traits().native_edge ? Trigger::edge : Trigger::level);
   });
   return all;
 }

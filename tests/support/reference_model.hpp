@@ -4,8 +4,8 @@
 #pragma once
 
 #include <cerrno>
-#include <string_view>
 
+#include "duolu/poll/backends.hpp"
 #include "duolu/poll/event.hpp"
 
 namespace duolu::test {
@@ -15,8 +15,8 @@ struct Dialect {
   bool native_edge = false;  ///< D1: what newly arrives is reported before `drained`, too.
   bool select_sets = false;  ///< D3: only what wakes one of select(2)'s three sets is told.
 
-  [[nodiscard]] static Dialect of(std::string_view backend) {
-    return {.native_edge = backend == "epoll", .select_sets = backend == "select"};
+  [[nodiscard]] static Dialect of(const BackendTraits& traits) {
+    return {.native_edge = traits.native_edge, .select_sets = traits.three_sets};
   }
 };
 

@@ -20,10 +20,31 @@ struct Probe {
   [[nodiscard]] bool works() const noexcept { return !error; }
 };
 
+/// How a backend differs from others. Code that depends on a difference asks for it here, never for
+/// a backend's name. D1 ... are rows of docs/contracts.md, "Where backends differ".
+struct BackendTraits {
+  /// Edges come from the kernel (D1); elsewhere they are made of levels (Poller::emulates_edge()).
+  bool native_edge = false;
+  /// The kernel keeps the registrations: add() and remove() are system calls, and so is a change by
+  /// modify(), before the next wait. The kernel decides what can be watched (D9, D12) and how much
+  /// (D11), and tells a file from the next one of its number (D4).
+  bool kernel_set = false;
+  /// Every wait looks at the descriptor numbers: a closed one is noticed (D2), and one that was
+  /// reused reports the new file (D10).
+  bool notices_close = false;
+  bool has_fd = false;  ///< Poller::fd() gives a descriptor (D5).
+  /// Only what select(2)'s three sets stand for ends a wait (D3), and one more call tells it apart.
+  bool three_sets = false;
+  bool obeys_rlimit = false;       ///< A wait takes no more than RLIMIT_NOFILE descriptors (D7).
+  std::string_view register_call;  ///< The system call that add() makes of a descriptor.
+  std::string_view wait_call;      ///< The system call that waits.
+};
+
 /// One row of src/poll/backends.def.
 struct Backend {
   std::string_view name;     ///< As given to make_poller() and `--backend`.
   std::string_view summary;  ///< One line on what it is good and bad at.
+  BackendTraits traits;
   /// Tries the backend's system calls on `kernel`; leaves nothing behind.
   Probe (*probe)(Kernel& kernel);
   /// A new poller, or why not.
