@@ -1,5 +1,5 @@
-// What the kernel tells once and two directions can ask for. Clause EN12, for the engine over every
-// backend, registering with every trigger.
+// What the kernel tells once and two directions can ask for. Clause EN12, for every
+// engine.
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,7 +31,7 @@ class OnceTest : public EngineFixture {
 
   FaultKernel faults{real_kernel()};
 };
-DUOLU_EVERY_BACKEND_AND_TRIGGER(OnceTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(OnceTest);
 
 TEST_P(OnceTest, EN12_a_reset_that_the_writer_was_told_is_no_end_to_the_reader) {
   const std::string much(16 << 20, 'x');

@@ -1,5 +1,5 @@
 // What sends: parts, sizes, budgets, cancelled requests, and peers whose queue is full. Clauses
-// EN2, EN5, EN6, EN7, EN9, for the engine over every backend, registering with every trigger.
+// EN2, EN5, EN7, EN9, for every engine.
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -36,21 +36,10 @@ class SendTest : public EngineFixture {
  protected:
   ~SendTest() override { stop(); }  // before the kernels go
 
-  /// Receives into a lent buffer what the peer of `in` has sent.
-  LentBuffer& lend(Descriptor& in, int peer, const std::string& bytes) {
-    put(peer, bytes);
-    EXPECT_TRUE(settled(in.fd, POLLIN));
-    EXPECT_EQ(engine->recv_lent(in) ? in.in.result : result_of(in.in),
-              static_cast<int>(bytes.size()));
-    return Engine::lent(in);
-  }
-  /// Ends a request, whenever that is.
-  int ended(bool at_once, const Op& op) { return at_once ? op.result : result_of(op); }
-
   FaultKernel faults{real_kernel()};
   BottomlessKernel bottomless;
 };
-DUOLU_EVERY_BACKEND_AND_TRIGGER(SendTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(SendTest);
 
 msghdr message_of(std::vector<iovec>& parts) {
   msghdr message{};
@@ -129,41 +118,6 @@ TEST_P(SendTest, EN7_more_than_four_gigabytes_are_counted) {
   msghdr message = message_of(parts);
   EXPECT_EQ(ended(engine->sendmsg(out, message), out.out), 0);
   EXPECT_EQ(out.out.moved, std::uint64_t{15} << 29U);
-}
-
-TEST_P(SendTest, EN6_sends_that_end_at_once_have_a_budget) {
-  start(real_kernel(), {.budget = 3});
-  Pair source = tcp_pair();
-  Pair sink = tcp_pair();
-  Descriptor& in = open(std::move(source.a));
-  Descriptor& out = open(std::move(sink.a));
-  for (const bool lent : {false, true}) {
-    SCOPED_TRACE(lent);
-    for (int round = 0; round < 2; ++round) {
-      LentBuffer* const buffer = lent ? &lend(in, source.b.get(), "x") : nullptr;
-      if (buffer != nullptr) Engine::give_back(*buffer);
-      ASSERT_TRUE(engine->wait(immediately));
-      for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->send(out, "y", 1)) << i;
-      bool now = false;
-      if (lent) {
-        // Its budget is another wait's, so that receiving takes nothing of this one's.
-        ASSERT_TRUE(engine->wait(immediately));
-        LentBuffer& last = lend(in, source.b.get(), "x");
-        while (engine->send(out, "y", 1)) {
-        }
-        ASSERT_TRUE(engine->wait(never));  // does not wait: there is something to take
-        EXPECT_EQ(take(), &out.out);
-        for (int i = 0; i < 3; ++i) EXPECT_TRUE(engine->send(out, "y", 1)) << i;
-        now = engine->send_lent(out, last);
-      } else {
-        now = engine->send(out, "y", 1);
-      }
-      ASSERT_FALSE(now);
-      ASSERT_TRUE(engine->wait(never));
-      EXPECT_EQ(take(), &out.out);
-      EXPECT_EQ(out.out.result, 0);
-    }
-  }
 }
 
 TEST_P(SendTest, EN2_a_connect_that_was_interrupted_goes_on) {
@@ -283,8 +237,16 @@ TEST_P(SendTest, EN2_for_room_in_its_own_buffer_a_unix_socket_waits) {
     message.msg_namelen = peer.size;
     return engine->sendmsg(out, message);
   };
+  // Whether it has ended at once, or in a few waits that do not sleep.
+  const auto ends = [&](bool at_once) {
+    for (int looks = 0; !at_once && looks < 5; ++looks) {
+      EXPECT_TRUE(engine->wait(immediately));
+      at_once = take() != nullptr;
+    }
+    return at_once;
+  };
   int sent = 0;
-  while (send()) ++sent;
+  while (ends(send())) ++sent;
   ASSERT_GT(sent, 0);
   ASSERT_LT(sent, 10);  // net.unix.max_dgram_qlen: the peer's queue has room
   ASSERT_TRUE(engine->wait(immediately));
@@ -325,7 +287,7 @@ TEST_P(SendTest, EN9_after_the_last_who_waits_has_given_up_the_next_one_is_serve
     ASSERT_TRUE(settled(pairs.back().a.get(), POLLIN));
     readers.push_back(&open(std::move(pairs.back().a)));
   }
-  ASSERT_TRUE(engine->recv_lent(*readers[0]));
+  ASSERT_EQ(ended(engine->recv_lent(*readers[0]), readers[0]->in), 1);
   ASSERT_FALSE(engine->recv_lent(*readers[1]));
   ASSERT_FALSE(engine->recv_lent(*readers[2]));
   engine->cancel(readers[2]->in);
@@ -348,36 +310,6 @@ TEST_P(SendTest, EN9_an_empty_datagram_keeps_no_buffer) {
     ASSERT_EQ(::send(pair.b.get(), "", 0, 0), 0);
     ASSERT_EQ(result_of(descriptor.in), 0) << i;
   }
-}
-
-// EN9: who waits for a buffer is taken out of the queue in no more time than it takes to find him.
-TEST(StarvedReaders, are_cancelled_in_time_that_grows_with_their_number_only) {
-  rlimit limit{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-  const rlim_t before = limit.rlim_cur;
-  limit.rlim_cur = limit.rlim_max;
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-  const auto count = static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_max, 40'000) - 100);
-  const auto poller = backends().front().make(real_kernel(), {}).value();
-  const auto engine = make_readiness_engine(*poller, {.buffer_size = 64, .buffers = 1});
-  Pair pair = unix_pair();
-  put(pair.b.get(), "x");
-  std::vector<Descriptor*> readers;
-  for (std::size_t i = 0; i < count; ++i) {
-    const int copy = ::fcntl(pair.a.get(), F_DUPFD_CLOEXEC, 0);
-    ASSERT_GE(copy, 0);
-    readers.push_back(engine->open(copy, DescriptorKind::socket).value());
-  }
-  ASSERT_TRUE(engine->recv_lent(*readers[0]));
-  for (std::size_t i = 1; i < count; ++i) ASSERT_FALSE(engine->recv_lent(*readers[i]));
-  const Duration begin = thread_cpu_time();
-  for (std::size_t i = count; i-- > 1;) engine->cancel(readers[i]->in);
-  EXPECT_LT(thread_cpu_time() - begin, 100ms) << count << " readers";  // a search took 100 times it
-  for (Op* op = engine->take_finished(); op != nullptr; op = op->next) op->state = Op::State::idle;
-  Engine::give_back(Engine::lent(*readers[0]));
-  for (Descriptor* reader : readers) engine->close(*reader);
-  limit.rlim_cur = before;
-  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
-// An engine over every backend, registering with every trigger, for tests that make requests
-// themselves.
+// An engine of any cell, for tests that make requests themselves.
 #pragma once
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <cerrno>
 #include <memory>
@@ -13,10 +13,11 @@
 #include "duolu/engine/engine.hpp"
 #include "support/conformance.hpp"
 #include "support/endpoints.hpp"
+#include "support/engines.hpp"
 
 namespace duolu::test {
 
-class EngineFixture : public testing::TestWithParam<Cell> {
+class EngineFixture : public testing::TestWithParam<EngineCell> {
  protected:
   EngineFixture() { start(real_kernel()); }
   ~EngineFixture() override { stop(); }
@@ -25,14 +26,11 @@ class EngineFixture : public testing::TestWithParam<Cell> {
     for (Descriptor* descriptor : open_) engine->close(*descriptor);
     open_.clear();
     engine.reset();
-    poller.reset();
   }
-  void start(Kernel& with, EngineOptions options = {}) {
+  void start(Kernel& with, const EngineOptions& options = {}) {
     stop();
     kernel = &with;
-    poller = GetParam().backend->make(with, {}).value();
-    options.trigger = GetParam().trigger;
-    engine = make_readiness_engine(*poller, options);
+    engine = GetParam().make(with, options).value();
   }
   Descriptor& open(Fd fd, DescriptorKind kind = DescriptorKind::tcp) {
     Descriptor* const descriptor = engine->open(fd.get(), kind).value();
@@ -57,6 +55,9 @@ class EngineFixture : public testing::TestWithParam<Cell> {
     EXPECT_EQ(take(), &op);
     return op.result;
   }
+  /// The result of a request that has ended if `at_once`, and else is going to. Nothing else may
+  /// end.
+  int ended(bool at_once, const Op& op) { return at_once ? op.result : result_of(op); }
   /// The next one that has finished, handed out; null if there is none.
   Op* take() {
     if (finished_ == nullptr) finished_ = engine->take_finished();
@@ -68,18 +69,22 @@ class EngineFixture : public testing::TestWithParam<Cell> {
   bool has_finished() { return finished_ != nullptr || engine->has_finished(); }
   int receive(Descriptor& descriptor, std::string& out, std::size_t size = 4096) {
     out.resize(size);
-    const int got = engine->recv(descriptor, out.data(), size) ? descriptor.in.result
-                                                               : result_of(descriptor.in);
+    const int got = ended(engine->recv(descriptor, out.data(), size), descriptor.in);
     out.resize(got > 0 ? static_cast<std::size_t>(got) : 0);
     return got;
   }
   int transmit(Descriptor& descriptor, const std::string& bytes) {
-    return engine->send(descriptor, bytes.data(), bytes.size()) ? descriptor.out.result
-                                                                : result_of(descriptor.out);
+    return ended(engine->send(descriptor, bytes.data(), bytes.size()), descriptor.out);
+  }
+  /// Receives into a lent buffer what its peer sends.
+  LentBuffer& lend(Descriptor& in, int peer, const std::string& bytes) {
+    put(peer, bytes);
+    EXPECT_TRUE(settled(in.fd, POLLIN));
+    EXPECT_EQ(ended(engine->recv_lent(in), in.in), static_cast<int>(bytes.size()));
+    return Engine::lent(in);
   }
 
   Kernel* kernel = nullptr;
-  std::unique_ptr<Poller> poller;
   std::unique_ptr<Engine> engine;
   std::vector<Descriptor*> open_;
   Op* finished_ = nullptr;
