@@ -1,5 +1,6 @@
 #include "duolu/loop/scope.hpp"
 
+#include <cstdint>
 #include <new>
 
 #include "duolu/base/check.hpp"
@@ -12,16 +13,30 @@ struct Scope::Child : detail::TaskEnd {
   explicit Child(Scope& in) noexcept
       : TaskEnd{[](TaskEnd& self, detail::TaskPromise& task) {
           auto& one = static_cast<Child&>(self);
-          one.scope->ended(one, task);
+          one.scope().ended(one, task);
         }},
-        scope(&in) {}
+        scope_or_handle(reinterpret_cast<std::uintptr_t>(&in)) {}
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
 
   static void* operator new(std::size_t size) { return take_frame(size); }
   static void operator delete(void* memory, std::size_t size) noexcept { give_frame(memory, size); }
 
-  Scope* scope;
+  // NOLINTBEGIN(performance-no-int-to-ptr): they were pointers
+  /// Who is told of its end; null if nobody is.
+  [[nodiscard]] Spawned* handle() const noexcept {
+    if ((scope_or_handle & is_handle) == 0) return nullptr;
+    return reinterpret_cast<Spawned*>(scope_or_handle & ~is_handle);
+  }
+  [[nodiscard]] Scope& scope() const noexcept {
+    if (const Spawned* const has_it = handle()) return *has_it->scope_;
+    return *reinterpret_cast<Scope*>(scope_or_handle);
+  }
+  // NOLINTEND(performance-no-int-to-ptr)
+
+  static constexpr std::uintptr_t is_handle = 1;
+  /// In one word, since every connection has a child, and few have a handle that is kept.
+  std::uintptr_t scope_or_handle;
   Strand strand;
   Child* next = nullptr;
   Child* previous = nullptr;
@@ -29,18 +44,33 @@ struct Scope::Child : detail::TaskEnd {
 
 Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
 
+void Spawned::attach(Scope::Child* child) noexcept {
+  child_ = child;
+  if (child == nullptr) return;
+  scope_ = &child->scope();
+  child->scope_or_handle = reinterpret_cast<std::uintptr_t>(this) | Scope::Child::is_handle;
+}
+
+void Spawned::detach() noexcept {
+  if (child_ != nullptr) child_->scope_or_handle = reinterpret_cast<std::uintptr_t>(scope_);
+}
+
+void Spawned::cancel() noexcept {
+  if (child_ != nullptr) child_->strand.cancel();
+}
+
 template <class T>
-void Scope::adopt(Task<T> task, const Origin& origin) {
+Spawned Scope::adopt(Task<T> task, const Origin& origin) {
   detail::TaskPromise& promise = task.promise();
   auto* const child = new Child(*this);
   (void)task.release();
-  start(*child, promise, origin);
+  return Spawned(start(*child, promise, origin) ? nullptr : child);
 }
-template void Scope::adopt(Task<> task, const Origin& origin);
-template void Scope::adopt(Task<Result<>> task, const Origin& origin);
+template Spawned Scope::adopt(Task<> task, const Origin& origin);
+template Spawned Scope::adopt(Task<Result<>> task, const Origin& origin);
 
 /// Takes over `task`.
-void Scope::start(Child& child, detail::TaskPromise& task, const Origin& origin) {
+bool Scope::start(Child& child, detail::TaskPromise& task, const Origin& origin) {
   child.next = first_;
   if (first_ != nullptr) first_->previous = &child;
   first_ = &child;
@@ -49,8 +79,12 @@ void Scope::start(Child& child, detail::TaskPromise& task, const Origin& origin)
   child.strand.run_in(owner().ready());
   if (cancelled_) child.strand.cancel();
   detail::enter_first(task, child.strand);
-  if (task.run()) return ended(child, task);
-  task.on_end(child);
+  const bool over = task.run();
+  if (over)
+    ended(child, task);
+  else
+    task.on_end(child);
+  return over;
 }
 
 void Scope::ended(Child& child, detail::TaskPromise& task) noexcept {
@@ -62,6 +96,11 @@ void Scope::ended(Child& child, detail::TaskPromise& task) noexcept {
     else
       failed(std::current_exception());
   }
+  if (fails_fast_ && task.failed()) {
+    const std::error_code error = task.failure();
+    if (!child.strand.cancelled() || error != std::errc::operation_canceled) failed(error);
+  }
+  if (Spawned* const handle = child.handle()) handle->child_ = nullptr;
   (child.previous != nullptr ? child.previous->next : first_) = child.next;
   if (child.next != nullptr) child.next->previous = child.previous;
   task.destroy();
@@ -91,6 +130,11 @@ void Scope::cancel() noexcept {
 
 void Scope::failed(std::exception_ptr exception) noexcept {
   if (!exception_) exception_ = std::move(exception);
+  cancel();
+}
+
+void Scope::failed(std::error_code error) noexcept {
+  if (!error_) error_ = error;
   cancel();
 }
 

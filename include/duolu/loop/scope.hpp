@@ -13,13 +13,25 @@
 //   SC6  spawn() and with_scope() take a lambda, or any function object, that gives a task, and
 //        keep it until the task has ended: with its captures, to which the coroutine of a lambda
 //        refers.
+//   SC7  with_scope(body) gives what the body returned. A Result that is an error cancels the
+//        scope, and is given when all have ended.
+//   SC8  An error that a spawned Task<Result<>> returns ends that task and nobody else, and is
+//        dropped: a server outlives its connections. In with_scope(fail_fast, body) it cancels the
+//        scope, and the first error, of the body or of a task, is given when all have ended. That a
+//        task ends with ECANCELED since it was cancelled is no error. Exceptions (SC3) come before
+//        errors.
+//   SC9  spawn() gives a Spawned, whose cancel() cancels that task alone. It may be dropped, and
+//        may be used after the task, and the scope, have ended: then it does nothing.
 #pragma once
 
 #include "duolu/base/standard.hpp"
 
 #include <coroutine>
 #include <exception>
+#include <expected>
+#include <optional>
 #include <source_location>
+#include <system_error>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -28,15 +40,24 @@
 #include "duolu/task/ready.hpp"
 #include "duolu/task/strand.hpp"
 #include "duolu/task/task.hpp"
+#include "duolu/task/together.hpp"
 
 namespace duolu {
+
+class Spawned;
+
+/// Says that the first error ends a scope: `with_scope(fail_fast, body)`, see SC8.
+struct FailFast {
+  explicit FailFast() = default;
+};
+inline constexpr FailFast fail_fast{};
 
 /// Where tasks are spawned. Made by with_scope().
 class Scope final : private detail::Group {
  public:
   /// Of a task that runs on `owner`; its tasks run where that one does: see Strand::run_in().
-  explicit Scope(Strand& owner) noexcept
-      : Group(owner), cancelled_(owner.cancelled()), body_(&owner) {}
+  explicit Scope(Strand& owner, bool fails_fast = false) noexcept
+      : Group(owner), cancelled_(owner.cancelled()), fails_fast_(fails_fast), body_(&owner) {}
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
   /// Nothing runs in it any more, or it aborts.
@@ -45,23 +66,18 @@ class Scope final : private detail::Group {
   /// Runs a task beside the caller. It ends before the scope does. In reports (see
   /// Loop::watch_stalls) it goes by `name`, which outlives the turn in which the task ends, or else
   /// by where it was spawned.
-  void spawn(Task<> task, const char* name = nullptr,
-             std::source_location where = std::source_location::current()) {
-    adopt(std::move(task), {name, where});
-  }
-  /// The same. An error that it returns ends it and nobody else: who wants to know of it handles it
-  /// in the task.
-  void spawn(Task<Result<>> task, const char* name = nullptr,
-             std::source_location where = std::source_location::current()) {
-    adopt(std::move(task), {name, where});
-  }
+  Spawned spawn(Task<> task, const char* name = nullptr,
+                std::source_location where = std::source_location::current());
+  /// The same. For the error that it returns see SC8.
+  Spawned spawn(Task<Result<>> task, const char* name = nullptr,
+                std::source_location where = std::source_location::current());
   /// The same of what gives such a task (SC6): `scope.spawn([copy]() -> Task<> { … })`. Not the
   /// call of it: `scope.spawn([copy]() -> Task<> { … }())` reads the captures of a closure that is
   /// gone, and no compiler says so.
   template <detail::MakesTask Make>
-  void spawn(Make make, const char* name = nullptr,
+  auto spawn(Make make, const char* name = nullptr,
              std::source_location where = std::source_location::current()) {
-    spawn(task_of(std::move(make)), name, where);
+    return spawn(task_of(std::move(make)), name, where);
   }
   template <class T>
   void spawn(Task<T>, const char* = nullptr, std::source_location = {}) {
@@ -79,32 +95,39 @@ class Scope final : private detail::Group {
   /// For with_scope(): waits until size() is 0; cancels the scope with the strand (SC4).
   class [[nodiscard]] Join;
   Join join() noexcept;
-  /// For with_scope(): an exception of the body.
+  /// For with_scope(): an exception, or an error, of the body.
   void failed(std::exception_ptr exception) noexcept;
+  void failed(std::error_code error) noexcept;
   /// For with_scope(): what the strand does from now on is no concern of the scope's.
   void body_ended() noexcept;
   void rethrow() const {
     if (exception_) std::rethrow_exception(exception_);
   }
+  /// For with_scope(): the first error that cancelled the scope (SC7, SC8).
+  [[nodiscard]] const std::optional<std::error_code>& error() const noexcept { return error_; }
 
  private:
+  friend Spawned;
   /// A spawned task, in the memory of frames.
   struct Child;
   static const WaitKind joined;
 
   template <class T>
-  void adopt(Task<T> task, const Origin& origin);
-  void start(Child& child, detail::TaskPromise& task, const Origin& origin);
+  Spawned adopt(Task<T> task, const Origin& origin);
+  /// Whether it has ended.
+  bool start(Child& child, detail::TaskPromise& task, const Origin& origin);
   void ended(Child& child, detail::TaskPromise& task) noexcept;
   void members(std::vector<const Strand*>& strands) const override;
 
   Child* first_ = nullptr;
   std::size_t size_ = 0;
   bool cancelled_;
+  const bool fails_fast_;
   bool interrupts_ = false;  ///< The strand of the body: it was cancelled with the scope.
   Strand* body_;             ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;
+  std::optional<std::error_code> error_;
   Function<void(std::exception_ptr)> report_;
 };
 
@@ -134,25 +157,95 @@ class Scope::Join {
 
 inline Scope::Join Scope::join() noexcept { return Join(*this); }
 
-/// Runs `body(scope)`, a Task<>, and waits for everything spawned in the scope. `body` is kept
-/// meanwhile, so it may be a lambda with captures. Its own variables are not: they end with it, and
-/// spawned tasks may run on. What they refer to is declared before with_scope, or captured.
-template <class Body>
-Task<> with_scope(Body body) {
+/// A spawned task, to cancel it by: see SC9. Move-only; takes no memory. In the thread of the loop.
+class Spawned {
+ public:
+  /// Of no task.
+  Spawned() noexcept = default;
+  Spawned(Spawned&& other) noexcept { attach(std::exchange(other.child_, nullptr)); }
+  Spawned& operator=(Spawned&& other) noexcept {
+    if (this == &other) return *this;
+    detach();
+    attach(std::exchange(other.child_, nullptr));
+    return *this;
+  }
+  ~Spawned() { detach(); }
+
+  /// Cancels the task (Strand): what it waits for ends at once. Resumes nobody.
+  void cancel() noexcept;
+  /// Whether there is a task that has not ended.
+  [[nodiscard]] bool running() const noexcept { return child_ != nullptr; }
+
+ private:
+  friend Scope;
+  explicit Spawned(Scope::Child* child) noexcept { attach(child); }
+  void attach(Scope::Child* child) noexcept;
+  void detach() noexcept;
+
+  Scope::Child* child_ = nullptr;
+  Scope* scope_ = nullptr;  ///< Where the child would have it.
+};
+
+inline Spawned Scope::spawn(Task<> task, const char* name, std::source_location where) {
+  return adopt(std::move(task), {name, where});
+}
+inline Spawned Scope::spawn(Task<Result<>> task, const char* name, std::source_location where) {
+  return adopt(std::move(task), {name, where});
+}
+
+namespace detail {
+
+template <class T, class Body>
+Task<T> run_in_scope(Body body, bool fails_fast) {
   Strand* strand = co_await this_strand();
-  Scope scope(*strand);
+  Scope scope(*strand, fails_fast);
+  std::optional<Value<T>> value;
 #ifdef __cpp_exceptions
   try {
-    co_await body(scope);
+#endif
+    if constexpr (std::is_void_v<T>)
+      co_await body(scope);
+    else
+      value.emplace(co_await body(scope));
+#ifdef __cpp_exceptions
   } catch (...) {
     scope.failed(std::current_exception());
   }
-#else
-  co_await body(scope);
 #endif
+  if constexpr (is_result<T>)
+    if (value && !*value) scope.failed(value->error());
   scope.body_ended();
   co_await scope.join();
   scope.rethrow();
+  if constexpr (is_result<T>)
+    if (scope.error()) co_return std::unexpected(*scope.error());
+  if constexpr (!std::is_void_v<T>) co_return *std::move(value);
+}
+
+template <class Body>
+using BodyTask = std::invoke_result_t<Body&, Scope&>;
+
+}  // namespace detail
+
+/// Runs `body(scope)`, a task, waits for everything spawned in the scope, and gives what the body
+/// returned (SC7). `body` is kept meanwhile, so it may be a lambda with captures. Its own variables
+/// are not: they end with it, and spawned tasks may run on. What they refer to is declared before
+/// with_scope, or captured.
+template <class Body>
+  requires detail::is_task<detail::BodyTask<Body>>
+[[nodiscard]] detail::BodyTask<Body> with_scope(Body body) {
+  return detail::run_in_scope<typename detail::BodyTask<Body>::value_type>(std::move(body), false);
+}
+/// The same, and the first error of a spawned task cancels the scope and is given (SC8):
+/// `co_await try_(with_scope(fail_fast, [&](Scope& scope) -> Task<Result<>> { … }))`.
+template <class Body>
+  requires detail::is_task<detail::BodyTask<Body>>
+[[nodiscard]] detail::BodyTask<Body> with_scope(FailFast, Body body) {
+  using T = typename detail::BodyTask<Body>::value_type;
+  static_assert(
+      detail::is_result<T>,
+      "with_scope(fail_fast, body) gives the first error: body returns a Task<Result<T>>");
+  return detail::run_in_scope<T>(std::move(body), true);
 }
 
 }  // namespace duolu

@@ -361,6 +361,7 @@ class [[nodiscard]] Task {
                 "Task<T&&>: what it refers to would not outlive the coroutine; return a T");
 
  public:
+  using value_type = T;
   class promise_type final : public detail::TaskResult<T> {
    public:
     static constexpr bool returns_result = detail::is_result<T>;
