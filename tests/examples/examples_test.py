@@ -36,7 +36,7 @@ class Examples(unittest.TestCase):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
                     "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
-                    "15_lines", "15_testing", "readme"}
+                    "15_testing", "16_lines", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -422,9 +422,9 @@ the loop went on meanwhile: yes
 
     @contextlib.contextmanager
     def lines_server(self):
-        """15_lines on a Unix socket, and a function that connects to it."""
+        """16_lines on a Unix socket, and a function that connects to it."""
         with tempfile.TemporaryDirectory() as folder, \
-                subprocess.Popen([PROGRAMS / "15_lines", f"unix://{folder}/s"],
+                subprocess.Popen([PROGRAMS / "16_lines", f"unix://{folder}/s"],
                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                  text=True) as program:
             def connect():
@@ -442,7 +442,7 @@ the loop went on meanwhile: yes
             finally:
                 program.kill()
 
-    def test_15_lines_answers_each_line(self):
+    def test_16_lines_answers_each_line(self):
         with self.lines_server() as (program, connect):
             with connect() as client, connect() as silent:
                 client.sendall(b"hel")
@@ -458,7 +458,7 @@ the loop went on meanwhile: yes
             self.assertEqual(program.wait(HANG), 0)
             self.assertEqual(program.stderr.read(), "")
 
-    def test_15_lines_bounds_a_line(self):
+    def test_16_lines_bounds_a_line(self):
         with self.lines_server() as (program, connect), connect() as client:
             with contextlib.suppress(ConnectionError):  # it closes with bytes unread
                 client.sendall(b"x" * 5000)
@@ -467,10 +467,10 @@ the loop went on meanwhile: yes
                 other.sendall(b"a\n")
                 self.assertEqual(other.recv(2, socket.MSG_WAITALL), b"A\n")
 
-    def test_15_lines_says_where_it_cannot_listen(self):
-        done = run("15_lines", "unix:///nowhere/at/all")
+    def test_16_lines_says_where_it_cannot_listen(self):
+        done = run("16_lines", "unix:///nowhere/at/all")
         self.assertEqual((done.returncode, done.stdout, done.stderr),
-                         (1, "", "15_lines: cannot listen on unix:///nowhere/at/all: "
+                         (1, "", "16_lines: cannot listen on unix:///nowhere/at/all: "
                                  "No such file or directory\n"))
 
     @contextlib.contextmanager

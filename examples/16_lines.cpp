@@ -1,6 +1,6 @@
 // A server as it is deployed (docs/quick-start.md): it answers each line in upper case, closes
 // connections that are silent for a minute, and serves no more than 10,000 at a time.
-//   15_lines [ENDPOINT]        then:   nc localhost 5000
+//   16_lines [ENDPOINT]        then:   nc localhost 5000
 #include <algorithm>
 #include <cctype>
 
