@@ -36,7 +36,8 @@ class Examples(unittest.TestCase):
         run_here = {"01_poller", "02_edge", "03_select", "04_echo", "05_coroutine_echo",
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
                     "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
-                    "15_testing", "16_lines", "readme"}
+                    "15_testing", "16_lines",
+                    "17_proxy", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -421,10 +422,10 @@ the loop went on meanwhile: yes
         self.assertEqual(run("14_commands").returncode, 0)
 
     @contextlib.contextmanager
-    def lines_server(self):
-        """16_lines on a Unix socket, and a function that connects to it."""
+    def server_on_a_socket(self, name, *arguments):
+        """An example that listens on a Unix socket, and a function that connects to it."""
         with tempfile.TemporaryDirectory() as folder, \
-                subprocess.Popen([PROGRAMS / "16_lines", f"unix://{folder}/s"],
+                subprocess.Popen([PROGRAMS / name, f"unix://{folder}/s", *arguments],
                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                  text=True) as program:
             def connect():
@@ -443,7 +444,7 @@ the loop went on meanwhile: yes
                 program.kill()
 
     def test_16_lines_answers_each_line(self):
-        with self.lines_server() as (program, connect):
+        with self.server_on_a_socket("16_lines") as (program, connect):
             with connect() as client, connect() as silent:
                 client.sendall(b"hel")
                 client.sendall(b"lo\nand ")
@@ -459,7 +460,7 @@ the loop went on meanwhile: yes
             self.assertEqual(program.stderr.read(), "")
 
     def test_16_lines_bounds_a_line(self):
-        with self.lines_server() as (program, connect), connect() as client:
+        with self.server_on_a_socket("16_lines") as (program, connect), connect() as client:
             with contextlib.suppress(ConnectionError):  # it closes with bytes unread
                 client.sendall(b"x" * 5000)
                 self.assertEqual(client.recv(1), b"")
@@ -472,6 +473,39 @@ the loop went on meanwhile: yes
         self.assertEqual((done.returncode, done.stdout, done.stderr),
                          (1, "", "16_lines: cannot listen on unix:///nowhere/at/all: "
                                  "No such file or directory\n"))
+
+    def test_17_proxy_passes_on_both_directions_and_their_ends(self):
+        with socket.create_server(("127.0.0.1", 0)) as upstream, \
+                self.server_on_a_socket(
+                    "17_proxy", f"127.0.0.1:{upstream.getsockname()[1]}") as (program, connect):
+            upstream.settimeout(HANG)
+            with connect() as client, upstream.accept()[0] as server:
+                server.settimeout(HANG)
+                client.sendall(b"ask")
+                client.shutdown(socket.SHUT_WR)
+                self.assertEqual(server.recv(4, socket.MSG_WAITALL), b"ask")  # 3, and the end
+                program.send_signal(signal.SIGTERM)  # this pair may finish
+                server.sendall(b"answer")
+                self.assertEqual(client.recv(6, socket.MSG_WAITALL), b"answer")
+                server.close()
+                self.assertEqual(client.recv(1), b"")
+            self.assertEqual(program.wait(HANG), 0)
+            self.assertEqual(program.stderr.read(), "")
+
+    def test_17_proxy_an_error_ends_both_directions(self):
+        with socket.create_server(("127.0.0.1", 0)) as upstream, \
+                self.server_on_a_socket(
+                    "17_proxy", f"127.0.0.1:{upstream.getsockname()[1]}") as (_, connect):
+            upstream.settimeout(HANG)
+            with connect() as client:
+                server = upstream.accept()[0]
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                server.close()  # with a reset
+                self.assertEqual(client.recv(1), b"")
+        # Nobody listens there: the client is let go.
+        with self.server_on_a_socket("17_proxy", "127.0.0.1:1") as (_, connect), \
+                connect() as client:
+            self.assertEqual(client.recv(1), b"")
 
     @contextlib.contextmanager
     def readme_server(self, **more):
