@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/stat.h>
@@ -116,6 +117,17 @@ class RealKernel final : public Kernel {
   }
   int unlink(const char* path) noexcept override { return outcome(::unlink(path)); }
 
+  int mmap(void** address, std::size_t size, int protection, int flags, int fd,
+           off_t offset) noexcept override {
+    void* const mapped = ::mmap(nullptr, size, protection, flags, fd, offset);
+    if (mapped == MAP_FAILED) return -errno;
+    *address = mapped;
+    return 0;
+  }
+  int munmap(void* address, std::size_t size) noexcept override {
+    return outcome(::munmap(address, size));
+  }
+
   int bind(int fd, const sockaddr* address, socklen_t size) noexcept override {
     return outcome(::bind(fd, address, size));
   }
@@ -203,6 +215,12 @@ class RealKernel final : public Kernel {
   int epoll_ctl(int, int, int, epoll_event*) noexcept override { return -ENOSYS; }
   int epoll_wait(int, epoll_event*, int, int) noexcept override { return -ENOSYS; }
   int epoll_pwait2(int, epoll_event*, int, const timespec*) noexcept override { return -ENOSYS; }
+  int io_uring_setup(unsigned, struct io_uring_params*) noexcept override { return -ENOSYS; }
+  int io_uring_enter(int, unsigned, unsigned, unsigned, const void*,
+                     std::size_t) noexcept override {
+    return -ENOSYS;
+  }
+  int io_uring_register(int, unsigned, void*, unsigned) noexcept override { return -ENOSYS; }
 #else
   int pipe(int fds[2]) noexcept override {
     int made[2];
@@ -242,6 +260,25 @@ class RealKernel final : public Kernel {
 #else
     return outcome(::epoll_pwait2(epoll, events, count, timeout, nullptr));
 #endif
+  }
+  int io_uring_setup(unsigned entries, struct io_uring_params* params) noexcept override {
+    return above_standard(
+        static_cast<int>(outcome(::syscall(SYS_io_uring_setup, entries, params))));
+  }
+  int io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+                     const void* argument, std::size_t size) noexcept override {
+#if DUOLU_RAW_SYSCALL
+    return static_cast<int>(raw_syscall(SYS_io_uring_enter, ring, to_submit, min_complete, flags,
+                                        reinterpret_cast<long>(argument), static_cast<long>(size)));
+#else
+    return static_cast<int>(outcome(
+        ::syscall(SYS_io_uring_enter, ring, to_submit, min_complete, flags, argument, size)));
+#endif
+  }
+  int io_uring_register(int ring, unsigned operation, void* argument,
+                        unsigned count) noexcept override {
+    return static_cast<int>(
+        outcome(::syscall(SYS_io_uring_register, ring, operation, argument, count)));
   }
 #endif
 };

@@ -100,7 +100,7 @@ std::mutex& SignalTable::mutex_of(int caller) noexcept {
 
 std::error_code SignalTable::enter(Kernel& kernel, SignalListener& listener) noexcept {
   const std::scoped_lock guard(mutex_of(kernel.getpid()));
-  // In the list first: what comes once a handler is there is told.
+  // In the list first: a signal may come as soon as a handler is there.
   listener.following_ = first_.load();
   first_ = &listener;
   for (int number = 1; number <= most; ++number) {
@@ -127,7 +127,7 @@ void SignalTable::unlink(SignalListener& listener) noexcept {
   while (inside_.load() != 0) std::this_thread::yield();
 }
 
-void SignalTable::tell(int number) noexcept {
+void SignalTable::notify(int number) noexcept {
   if (exiting()) return;  // loops may be gone (LO13)
   inside_.fetch_add(1);
   for (SignalListener* one = first_.load(); one != nullptr; one = one->following_.load()) {
@@ -140,7 +140,7 @@ void SignalTable::tell(int number) noexcept {
 
 void SignalTable::deliver(int number, siginfo_t* info, void* context) noexcept {
   const int saved = errno;
-  tell(number);
+  notify(number);
   errno = saved;
   const Disposition& one = dispositions_[static_cast<std::size_t>(number - 1)];
   if (const Function before = one.function.load()) before(number);

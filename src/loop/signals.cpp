@@ -1,5 +1,7 @@
+// Waiting for a signal in a task.
+//
 // Why it is built so: a bit is set before the loop is woken, and a wake-up is kept until a wait has
-// told of it; the loop looks at the bits after that, and next() does before it waits. So a signal
+// reported it; the loop looks at the bits after that, and next() does before it waits. So a signal
 // between looking and waiting is not lost. The handler and the table: kernel/signal_table.cpp.
 
 #include "duolu/loop/signals.hpp"

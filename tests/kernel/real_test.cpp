@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <vector>
@@ -22,6 +24,7 @@
 #include "support/conformance.hpp"
 
 #ifndef DUOLU_POSIX_ONLY
+#include <linux/io_uring.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #endif
@@ -386,6 +389,69 @@ TEST(RealKernel, K1_epoll_reports_with_either_wait) {
   EXPECT_EQ(kernel().epoll_wait(epoll.get(), &found, 1, 2), 0);
   EXPECT_GE(kernel().now() - start, 2ms);
 }
+
+/// A mapping, for as long as it lives.
+class Mapping {
+ public:
+  Mapping(std::size_t size, int flags, int fd, off_t offset) : size_(size) {
+    EXPECT_EQ(kernel().mmap(&address_, size, PROT_READ | PROT_WRITE, flags, fd, offset), 0);
+  }
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() { EXPECT_EQ(kernel().munmap(address_, size_), 0); }
+  template <class T>
+  T* at(std::size_t offset) {
+    return reinterpret_cast<T*>(static_cast<char*>(address_) + offset);
+  }
+
+ private:
+  void* address_ = nullptr;
+  const std::size_t size_;
+};
+
+TEST(RealKernel, K1_maps_memory) {
+  Mapping memory(4096, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  EXPECT_EQ(*memory.at<char>(4095), 0);
+  *memory.at<char>(4095) = 1;
+  void* address = nullptr;
+  EXPECT_EQ(kernel().mmap(&address, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), -EINVAL);
+  EXPECT_EQ(address, nullptr);
+  EXPECT_EQ(kernel().munmap(nullptr, 0), -EINVAL);
+}
+
+// One entry goes through a ring: what an engine over io_uring needs of a Kernel.
+TEST(RealKernel, K1_K4_a_ring_takes_an_entry_and_completes_it) {
+  io_uring_params params{};
+  const int made = kernel().io_uring_setup(1, &params);
+  if (made == -ENOSYS || made == -EPERM || made == -EACCES)
+    GTEST_SKIP() << "io_uring is not allowed here: " << std::strerror(-made);
+  const Fd ring(kernel(), made);
+  ASSERT_GE(made, 3) << std::strerror(-made);
+  EXPECT_EQ(::fcntl(made, F_GETFD), FD_CLOEXEC);
+
+  Mapping submissions(params.sq_off.array + params.sq_entries * sizeof(std::uint32_t),
+                      MAP_SHARED | MAP_POPULATE, made, IORING_OFF_SQ_RING);
+  Mapping completions(params.cq_off.cqes + params.cq_entries * sizeof(io_uring_cqe),
+                      MAP_SHARED | MAP_POPULATE, made, IORING_OFF_CQ_RING);
+  Mapping entries(params.sq_entries * sizeof(io_uring_sqe), MAP_SHARED | MAP_POPULATE, made,
+                  IORING_OFF_SQES);
+  auto* const entry = entries.at<io_uring_sqe>(0);
+  entry->opcode = IORING_OP_NOP;
+  entry->user_data = 42;
+  *submissions.at<std::uint32_t>(params.sq_off.array) = 0;
+  std::atomic_ref(*submissions.at<std::uint32_t>(params.sq_off.tail)).store(1);
+  EXPECT_EQ(kernel().io_uring_enter(made, 1, 1, IORING_ENTER_GETEVENTS, nullptr, 0), 1);
+  ASSERT_EQ(std::atomic_ref(*completions.at<std::uint32_t>(params.cq_off.tail)).load(), 1U);
+  const auto* const done = completions.at<io_uring_cqe>(params.cq_off.cqes);
+  EXPECT_EQ(done->user_data, 42U);
+  EXPECT_EQ(done->res, 0);
+
+  const Fd event(kernel(), kernel().eventfd());
+  int number = event.get();
+  EXPECT_EQ(kernel().io_uring_register(made, IORING_REGISTER_EVENTFD, &number, 1), 0);
+  EXPECT_EQ(kernel().io_uring_register(made, IORING_UNREGISTER_EVENTFD, nullptr, 0), 0);
+  EXPECT_EQ(kernel().io_uring_register(made, IORING_UNREGISTER_EVENTFD, nullptr, 0), -ENXIO);
+}
 #else
 TEST(RealKernel, what_only_linux_has_is_ENOSYS) {
   epoll_event* none = nullptr;
@@ -394,6 +460,9 @@ TEST(RealKernel, what_only_linux_has_is_ENOSYS) {
   EXPECT_EQ(kernel().epoll_ctl(0, 0, 0, none), -ENOSYS);
   EXPECT_EQ(kernel().epoll_wait(0, none, 0, 0), -ENOSYS);
   EXPECT_EQ(kernel().epoll_pwait2(0, none, 0, nullptr), -ENOSYS);
+  EXPECT_EQ(kernel().io_uring_setup(1, nullptr), -ENOSYS);
+  EXPECT_EQ(kernel().io_uring_enter(-1, 0, 0, 0, nullptr, 0), -ENOSYS);
+  EXPECT_EQ(kernel().io_uring_register(-1, 0, nullptr, 0), -ENOSYS);
   EXPECT_EQ(real_host().prctl(0, 0), -ENOSYS);
 }
 #endif

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -153,6 +154,19 @@ std::map<Call, std::function<long(Kernel&, Host&)>> every_call() {
        }},
       {Call::epoll_ctl, [](Kernel& k, Host&) { return k.epoll_ctl(-1, 0, -1, none); }},
       {Call::epoll_wait, [](Kernel& k, Host&) { return k.epoll_wait(-1, none, 1, 0); }},
+      {Call::mmap,
+       [](Kernel& k, Host&) -> long {
+         void* memory = nullptr;
+         const int result = k.mmap(&memory, 1, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+         if (result == 0) ::munmap(memory, 1);
+         return result;
+       }},
+      {Call::munmap, [](Kernel& k, Host&) { return k.munmap(nullptr, 0); }},
+      {Call::io_uring_setup, [](Kernel& k, Host&) { return k.io_uring_setup(0, nullptr); }},
+      {Call::io_uring_enter,
+       [](Kernel& k, Host&) { return k.io_uring_enter(-1, 0, 0, 0, nullptr, 0); }},
+      {Call::io_uring_register,
+       [](Kernel& k, Host&) { return k.io_uring_register(-1, 0, nullptr, 0); }},
       {Call::epoll_pwait2, [](Kernel& k, Host&) { return k.epoll_pwait2(-1, none, 1, &no_time); }},
   };
 }

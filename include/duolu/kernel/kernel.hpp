@@ -33,6 +33,7 @@
 
 struct addrinfo;
 struct epoll_event;
+struct io_uring_params;
 struct iovec;
 struct msghdr;
 struct pollfd;
@@ -54,7 +55,7 @@ class Kernel {
   Kernel& operator=(const Kernel&) = delete;
   virtual ~Kernel() = default;
 
-  /// Who is told of the signals that this kernel delivers.
+  /// The listeners for the signals that this kernel delivers.
   [[nodiscard]] SignalTable& signals() const noexcept { return signals_; }
 
   // --- time, process
@@ -89,6 +90,15 @@ class Kernel {
   /// stat without following a last symbolic link.
   virtual int lstat(const char* path, struct stat* status) noexcept = 0;
   virtual int unlink(const char* path) noexcept = 0;
+
+  // --- memory
+
+  /// mmap(2) at an address that the system chooses, which is put into `*address`. 0 or -errno.
+  /// What is mapped of a ring is plain memory: an implementation may hand out any, of which it
+  /// looks at the entries in io_uring_enter().
+  virtual int mmap(void** address, std::size_t size, int protection, int flags, int fd,
+                   off_t offset) noexcept = 0;
+  virtual int munmap(void* address, std::size_t size) noexcept = 0;
 
   // --- sockets
 
@@ -137,6 +147,17 @@ class Kernel {
   /// epoll_pwait2 (Linux 5.11) without a signal mask.
   virtual int epoll_pwait2(int epoll, epoll_event* events, int count,
                            const timespec* timeout) noexcept = 0;
+
+  /// The ring is closed with close(). `params` is that of <linux/io_uring.h>.
+  virtual int io_uring_setup(unsigned entries, struct io_uring_params* params) noexcept = 0;
+  /// How many entries were taken. With IORING_ENTER_EXT_ARG in `flags`, `argument` is of `size`
+  /// bytes and holds the timeout; else it is null. What is submitted reads and writes the caller's
+  /// memory until its completion is there, and descriptors that it makes (accept) are numbered as
+  /// K7 says only if the implementation sees to it: the real one does not.
+  virtual int io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+                             const void* argument, std::size_t size) noexcept = 0;
+  virtual int io_uring_register(int ring, unsigned operation, void* argument,
+                                unsigned count) noexcept = 0;
 
  protected:
   /// For one in front of another, whose signals() these are; and for one that simulates a process:

@@ -1,5 +1,4 @@
-// Public. Layer: kernel. Who is to be told of signals: one table for each system that delivers
-// them.
+// Public. Layer: kernel. The listeners for signals: one table for each system that delivers them.
 //
 // The process has one, and every Kernel in front of the real one shares it. A Kernel that simulates
 // a process of its own has a table of its own, gives it to the constructor of Kernel, and calls
@@ -23,7 +22,7 @@ namespace duolu {
 
 class Kernel;
 
-/// Whoever is told of signals, while it is in a table.
+/// Receives signals while it is in a table.
 class SignalListener {
  public:
   SignalListener(const SignalListener&) = delete;
@@ -62,7 +61,7 @@ class SignalTable {
   /// deliver(). The same kernel. Not in a signal handler.
   void leave(Kernel& kernel, SignalListener& listener) noexcept;
 
-  /// A signal has come: tells the listeners, then calls the handler that was there before, if there
+  /// A signal has come: notifies the listeners, then calls the handler that was there before, if there
   /// was one. Any thread, any signal handler. `info` and `context` are only passed on.
   void deliver(int number, siginfo_t* info, void* context) noexcept;
   /// Whether `action` is what enter() installs: where a simulated kernel calls deliver() of its own
@@ -91,7 +90,7 @@ class SignalTable {
   void release_all(Kernel& kernel, std::uint64_t wanted, int end) noexcept;
   std::mutex& mutex_of(int caller) noexcept;
   void unlink(SignalListener& listener) noexcept;
-  void tell(int number) noexcept;
+  void notify(int number) noexcept;
 
   detail::Immortal<std::mutex> lock_;  ///< Of all but what deliver() reads.
   std::atomic<int> process_ = 0;       ///< Whose it is.
