@@ -12,6 +12,7 @@ class ByLibevent final : public Watching {
  public:
   explicit ByLibevent(Pipes& pipes) {
     // libev has functions of the same names and would be the one without a method "epoll".
+    // tidy: allow(backend-name) It is a method of libevent.
     if (base_ == nullptr || std::strcmp(event_base_get_method(base_), "epoll") != 0)
       die("libevent");
     for (std::size_t i = 0; i < pipes.count(); ++i) seats_.push_back({pipes, i, nullptr});

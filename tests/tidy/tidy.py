@@ -421,6 +421,16 @@ def no_assert(tree):
                 "assert is not there in release builds", "DUOLU_CHECK"
 
 
+@rule("backend-name")
+def backend_name(tree):
+    name = r'"(?:epoll|poll|select)"'
+    pattern = re.compile(rf"[=!]=\s*{name}|{name}\s*[=!]=|\bstrcmp\s*\([^;]*?{name}")
+    for source in tree.cxx():
+        for match in pattern.finditer(source.uncommented):
+            yield source, source.line_of(match.start()), \
+                "a backend's name decides what is done", "what BackendTraits tells of its row"
+
+
 @rule("dead-file")
 def dead_file(tree):
     if not tree.options.compile_commands:
