@@ -30,7 +30,7 @@ class SignalListener {
 
  protected:
   SignalListener() = default;
-  ~SignalListener() = default;
+  virtual ~SignalListener() = default;
 
   std::uint64_t wanted_ = 0;  ///< Bit n - 1 for signal n; as it is while in the table.
   std::atomic<std::uint64_t> pending_ = 0;  ///< The same; set when one was delivered.
