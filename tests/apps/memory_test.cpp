@@ -42,7 +42,7 @@ class MemoryTest : public testing::TestWithParam<Cell> {
     Journal journal{Verbosity::quiet, false, "test"};
     const auto kind = std::find_if(services().begin(), services().end(),
                                    [&](const ServiceKind& each) { return each.name == name; });
-    const std::unique_ptr<Service> service = kind->make(real_kernel());
+    const std::unique_ptr<Service> service = kind->make(real_host());
     const auto poller = GetParam().backend->make(real_kernel(), {}).value();
     Server server(*poller, GetParam().trigger, *service, {.grace = 5s}, journal);
     const Address where = server.listen(parse_endpoint("127.0.0.1:0").value()).value().front();

@@ -198,7 +198,7 @@ TEST_P(ServerTest, a_connection_the_poller_does_not_take_yet_is_kept) {
   prepare();
   const Client first(address);
   first.send("a");
-  kernel.fail(call_named(GetParam().traits().register_call), 1, ENOMEM);
+  kernel.fail(test::call_named(GetParam().traits().register_call), 1, ENOMEM);
   launch();
   EXPECT_EQ(first.receive(1), "a");
   const Totals all = stop();

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/endpoints.hpp"
 #include "support/engine_fixture.hpp"
 

@@ -1,6 +1,6 @@
 // The rows of src/poll/backends.def say what their backends do. What closed descriptors, select's
 // sets and lowered limits come to is tested where their clauses are.
-#include "duolu/kernel/fault.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/conformance.hpp"
 
 namespace duolu::test {

@@ -17,9 +17,9 @@
 #include <string_view>
 #include <vector>
 
-#include "duolu/kernel/fault.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/poll/backends.hpp"
+#include "duolu/testing/fault.hpp"
 
 namespace duolu::test {
 

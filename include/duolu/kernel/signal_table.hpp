@@ -61,8 +61,8 @@ class SignalTable {
   /// deliver(). The same kernel. Not in a signal handler.
   void leave(Kernel& kernel, SignalListener& listener) noexcept;
 
-  /// A signal has come: notifies the listeners, then calls the handler that was there before, if there
-  /// was one. Any thread, any signal handler. `info` and `context` are only passed on.
+  /// A signal has come: notifies the listeners, then calls the handler that was there before, if
+  /// there was one. Any thread, any signal handler. `info` and `context` are only passed on.
   void deliver(int number, siginfo_t* info, void* context) noexcept;
   /// Whether `action` is what enter() installs: where a simulated kernel calls deliver() of its own
   /// table, and not the handler, which is that of the process.
