@@ -31,6 +31,7 @@ Task<Result<std::size_t>> ask(Stream* server, std::string_view question, std::sp
   co_return co_await server->read(answer);
 }
 
+// [talk]
 Task<Result<>> talk(Stream server) {
   char text[64];
   const Result<std::size_t> hasty = co_await within(5ms, ask(&server, "one", text));
@@ -43,6 +44,7 @@ Task<Result<>> talk(Stream server) {
   std::printf("asked again: %.*s\n", static_cast<int>(next), text);
   co_return {};
 }
+// [/talk]
 
 /// The server and its client side by side: the first to end ends the other.
 Task<Result<>> both() {

@@ -22,6 +22,7 @@ Task<Result<>> pass(Stream* from, Stream* to, Instant* active) {
   co_return to->close_writing();
 }
 
+// [idle]
 /// Ends when neither direction has moved for so long.
 Task<Result<>> idle(const Instant* active) {
   Loop& loop = co_await this_loop();
@@ -29,6 +30,7 @@ Task<Result<>> idle(const Instant* active) {
     co_await sleep_until(after(*active, patience));
   co_return fail(ETIMEDOUT);
 }
+// [/idle]
 
 Task<Result<>> proxy(Stream client, std::string target) {
   Stream server = co_await try_(within(10s, connect(std::move(target))));
