@@ -29,8 +29,11 @@ bool is_function(const struct sigaction& action) noexcept {
          (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN);
 }
 
-extern "C" void duolu_on_signal(int number, siginfo_t* info, void* context) {
+// Static: in an unnamed namespace alone, what is extern "C" would be visible everywhere.
+extern "C" {
+static void duolu_on_signal(int number, siginfo_t* info, void* context) {
   process_table.value.deliver(number, info, context);
+}
 }
 
 }  // namespace
