@@ -412,6 +412,8 @@ TEST_P(EngineTest, EN9_who_waits_for_a_buffer_is_not_overtaken) {
   Descriptor& modest = open(std::move(little.a));
   ASSERT_EQ(ended(engine->recv_lent(greedy), greedy.in), 64);
   ASSERT_FALSE(engine->recv_lent(modest));
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(engine->wait(immediately));  // until it is at rest
+  EXPECT_EQ(take(), nullptr);
   EXPECT_FALSE(engine->due());
   engine->give_back(Engine::lent(greedy));
   EXPECT_TRUE(engine->due());  // though no descriptor says so
