@@ -1,4 +1,4 @@
-// Public. Layer: poll. The list of backends: what there is, what works here, and how to get one.
+// Public. Layer: poll. The list of backends: which ones exist, which work here, how to make one.
 #pragma once
 
 #include <memory>
@@ -14,36 +14,36 @@ namespace duolu {
 /// Whether a backend works on this machine, and if not, why and what to do about it.
 struct Probe {
   std::error_code error{};  ///< Zero when it works.
-  std::string reason{};     ///< One line: what was found, for both outcomes.
+  std::string reason{};     ///< One line: what the probe found, whether it works or not.
   std::string advice{};     ///< What would make it work; empty when it does.
 
   [[nodiscard]] bool works() const noexcept { return !error; }
 };
 
-/// How a backend differs from others. Code that depends on a difference asks for it here, never for
-/// a backend's name. D1 ... are rows of docs/contracts.md, "Where backends differ".
+/// How a backend differs from others. Code that depends on a difference tests a field of this,
+/// never a backend's name. D1 ... are rows of docs/contracts.md, "Where backends differ".
 struct BackendTraits {
-  /// Edges come from the kernel (D1); elsewhere they are made of levels (Poller::emulates_edge()).
+  /// Edges come from the kernel (D1); other backends emulate them (Poller::emulates_edge()).
   bool native_edge = false;
   /// The kernel keeps the registrations: add() and remove() are system calls, and so is a change by
   /// modify(), before the next wait. The kernel decides what can be watched (D9, D12) and how much
-  /// (D11), and tells a file from the next one of its number (D4).
+  /// (D11), and distinguishes a file from a later one with the same number (D4).
   bool kernel_set = false;
-  /// Every wait looks at the descriptor numbers: a closed one is noticed (D2), and one that was
-  /// reused reports the new file (D10).
+  /// Every wait looks up the descriptor numbers: a closed one is noticed (D2), and a reused one
+  /// reports the new file (D10).
   bool notices_close = false;
-  bool has_fd = false;  ///< Poller::fd() gives a descriptor (D5).
-  /// Only what select(2)'s three sets stand for ends a wait (D3), and one more call tells it apart.
+  bool has_fd = false;  ///< Poller::fd() returns a descriptor (D5).
+  /// Only select(2)'s three conditions end a wait (D3); one more call finds out what they mean.
   bool three_sets = false;
-  bool obeys_rlimit = false;       ///< A wait takes no more than RLIMIT_NOFILE descriptors (D7).
-  std::string_view register_call;  ///< The system call that add() makes of a descriptor.
+  bool obeys_rlimit = false;       ///< A wait takes at most RLIMIT_NOFILE descriptors (D7).
+  std::string_view register_call;  ///< The system call that add() makes.
   std::string_view wait_call;      ///< The system call that waits.
 };
 
 /// One row of src/poll/backends.def.
 struct Backend {
   std::string_view name;     ///< As given to make_poller() and `--backend`.
-  std::string_view summary;  ///< One line on what it is good and bad at.
+  std::string_view summary;  ///< One line: its strength and its weakness.
   BackendTraits traits;
   /// Tries the backend's system calls on `kernel`; leaves nothing behind.
   Probe (*probe)(Kernel& kernel);
@@ -57,8 +57,8 @@ struct Backend {
 /// The backend of that name, or nullptr.
 [[nodiscard]] const Backend* find_backend(std::string_view name) noexcept;
 
-/// The first backend that works, and the story of the choice for people: which one, and why not the
-/// ones before it. `backend` is nullptr if none works.
+/// The first backend that works, and the reason for people to read: which one, and why not the ones
+/// before it. `backend` is nullptr if none works.
 struct BackendChoice {
   const Backend* backend = nullptr;
   std::string why;
@@ -66,7 +66,7 @@ struct BackendChoice {
 [[nodiscard]] BackendChoice choose_backend(Kernel& kernel);
 
 /// A poller by backend name; "auto" takes the first that works. `kernel` must outlive it.
-/// Errors: EINVAL no such backend, or an impossible option; otherwise what the backend met.
+/// Errors: EINVAL no such backend, or an invalid option; otherwise the backend's own error.
 [[nodiscard]] Result<std::unique_ptr<Poller>> make_poller(Kernel& kernel,
                                                           std::string_view backend = "auto",
                                                           PollerOptions options = {});

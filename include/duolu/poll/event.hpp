@@ -1,4 +1,4 @@
-// Public. Layer: poll. The words of readiness: what one waits for, and what one is told.
+// Public. Layer: poll. The types of readiness: what to wait for, and what is reported.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -13,30 +13,30 @@ namespace duolu {
 ///
 /// The values are those of POLLIN, POLLPRI and POLLOUT, and of Ready's bits of the same name.
 enum class Interest : std::uint8_t {
-  none = 0,      ///< Paused: nothing at all is reported, hang-up and error neither.
+  none = 0,      ///< Paused: nothing is reported, not even hang-up and error.
   readable = 1,  ///< recv, read or accept would not block (end of stream included).
   priority = 2,  ///< Exceptional condition: TCP urgent data, a packet-mode pty, sysfs and others.
-  writable = 4,  ///< send or write would take something; a connect(2) in progress has ended.
+  writable = 4,  ///< send or write would take bytes; a connect(2) in progress has ended.
 };
 
-/// What was found true of a descriptor. The first three answer an Interest, the others come
-/// unasked.
+/// The state a descriptor was found in. The first three are reported if the Interest has them, the
+/// others without being asked for.
 enum class Ready : std::uint32_t {
   none = 0,
   readable = 0x1,
   priority = 0x2,
   writable = 0x4,
-  error = 0x8,           ///< An error is pending: the next read or write, or SO_ERROR, tells which.
-  hangup = 0x10,         ///< Both directions are shut, or the pipe's or terminal's peer is gone.
-  invalid = 0x20,        ///< The descriptor was closed under the registration, which is now paused.
-  read_closed = 0x2000,  ///< The peer shut down its writing half: read to the end, then it is over.
+  error = 0x8,           ///< An error is pending: the next read or write, or SO_ERROR, returns it.
+  hangup = 0x10,         ///< Both directions are shut down, or a pipe's or terminal's peer closed.
+  invalid = 0x20,        ///< The descriptor was closed while registered; now paused for good.
+  read_closed = 0x2000,  ///< The peer shut down its writing half: unread data, then the end.
 };
 
 /// When a registration reports. The contract is in docs/contracts.md, clauses P20 to P29.
 enum class Trigger : std::uint8_t {
   level,    ///< In every wait, as long as the condition holds.
   edge,     ///< Once, then silent in that direction until `Poller::drained` was called for it and
-            ///< the condition came about anew. Extra reports are possible.
+            ///< the condition became true again. Extra reports are possible.
   oneshot,  ///< Once; then the whole registration is paused until the next `Poller::modify`.
 };
 
@@ -74,17 +74,17 @@ template <class E>
   return (set & bits) != E{};
 }
 
-/// Names one registration: a slot of its Poller and the slot's generation, so that a token that
-/// was removed never means another registration. The value 0 is never given out.
+/// Names one registration: a slot of its Poller and the slot's generation, so that the token of a
+/// removed registration never names another one. 0 is never a token.
 enum class Token : std::uint64_t {};
 
-/// The slot a token names: small, dense numbers from 1, each reused after `remove`. Good as an
-/// index into a table of one's own.
+/// The slot a token names: small, dense numbers from 1, each reused after `remove`. Usable as an
+/// index into the caller's own table.
 [[nodiscard]] constexpr std::uint32_t slot_of(Token token) noexcept {
   return static_cast<std::uint32_t>(token);
 }
 
-/// One report: which registration, what is true of it, and the caller's own word for it.
+/// One report: which registration, its state, and the caller's own data.
 struct Event {
   Token token{};
   Ready ready{};
@@ -99,8 +99,8 @@ struct Event {
   [[nodiscard]] constexpr bool read_closed() const noexcept {
     return any(ready, Ready::read_closed);
   }
-  /// Whether a short read or write may stand for "drained" on a stream socket: not after an end, an
-  /// error or urgent data was reported, because then more can follow that no new edge announces.
+  /// Whether a short read or write means "drained" on a stream socket. It does not after an end, an
+  /// error or urgent data was reported: then more can follow without a new edge.
   [[nodiscard]] constexpr bool short_means_drained() const noexcept {
     return !any(ready, Ready::error | Ready::hangup | Ready::read_closed | Ready::priority);
   }

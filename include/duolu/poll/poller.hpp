@@ -1,11 +1,11 @@
 // Public. Layer: poll. The readiness contract: which of many descriptors can be read or written
 // now.
 //
-// One thread: the one that calls wait() makes every other call too, except wake(), which any thread
-// and any signal handler may call. One process: in a forked child remove() and the destructor leave
-// what is the parent's alone, add() and wait() abort (P37). The numbered clauses are in
-// docs/contracts.md; every backend (select, poll, epoll) passes the same tests for them. A backend
-// is one file in src/poll and one line in backends.def; backends.hpp lists and makes them.
+// One thread: the thread that calls wait() makes every other call too, except wake(), which any
+// thread and any signal handler may call. One process: in a forked child remove() and the
+// destructor do not affect the parent's poller, add() and wait() abort (P37). The numbered clauses
+// are in docs/contracts.md; every backend (select, poll, epoll) passes the same tests for them. A
+// backend is one file in src/poll and one row in backends.def; backends.hpp lists and makes them.
 //
 //   auto poller = duolu::make_poller(duolu::real_kernel()).value();
 //   duolu::Token token = poller->add(fd, duolu::Interest::readable).value();
@@ -13,7 +13,7 @@
 //   for (const duolu::Event& event : batch.value())
 //     if (event.readable()) ...
 //
-// (Name the batch: a range-for over `wait(...).value()` would let go of it before the first event.)
+// (Name the batch: a range-for over `wait(...).value()` would destroy it before the first event.)
 #pragma once
 
 #include <atomic>
@@ -38,16 +38,15 @@ namespace duolu {
 struct PollerOptions {
   /// The largest `batch`.
   static constexpr std::size_t max_batch = 1'048'576;
-  /// The most events one wait() hands out, 1 to max_batch. Memory: 12 to 16 bytes each.
+  /// The most events one wait() returns, 1 to max_batch. Memory: 12 to 16 bytes each.
   std::size_t batch = 256;
-  /// wait() returns EINTR when a signal handler ran, instead of waiting on for the rest of the
-  /// time.
+  /// wait() returns EINTR when a signal handler ran, instead of waiting for the rest of the time.
   bool return_on_signal = false;
 };
 
 namespace detail {
 
-/// One report as a backend leaves it. On Linux it has the layout of `struct epoll_event`, so that
+/// One report as a backend writes it. On Linux it has the layout of `struct epoll_event`, so that
 /// the kernel writes into the poller's array and nothing is copied.
 struct
 #if defined(__linux__) && defined(__x86_64__)
@@ -60,25 +59,25 @@ struct
 
 /// One registration, 32 bytes. Slots never move relative to their index and are reused.
 struct Slot {
-  /// The index of no slot: below the generation while a slot is free, so that nothing names it.
+  /// The index of no slot. A free slot's token has it, so that no caller's token equals it.
   static constexpr std::uint64_t nobody = 0xffff'ffff;
 
   std::uint64_t token = std::uint64_t{1} << 32U | nobody;  ///< Generation and index.
-  std::uint64_t data = 0;       ///< The caller's; the next free slot while free.
-  std::uint32_t unusual = ~0U;  ///< The Ready bits that are not reported just as they come.
+  std::uint64_t data = 0;       ///< The caller's; while the slot is free, the next free slot.
+  std::uint32_t unusual = ~0U;  ///< Ready bits with which an event needs a closer look.
   int fd = -1;                  ///< -1: free.
-  std::uint32_t backend = 0;    ///< The backend's own: epoll's bits in the kernel, poll's index.
+  std::uint32_t backend = 0;    ///< For the backend: epoll's bits in the kernel, poll's index.
   Interest interest = Interest::none;
   Trigger trigger = Trigger::level;
-  /// Edge: directions a modify has armed anew (native) or that were reported and are silent until
-  /// drained (emulated). Oneshot: any bit means armed anew (native).
+  /// Edge: directions that a modify has re-armed (native), or that were reported and are silent
+  /// until drained (emulated). Oneshot: any bit means re-armed (native).
   Interest pending = Interest::none;
   bool fired : 1 = false;    ///< Oneshot: reported, silent until the next modify.
   bool changed : 1 = false;  ///< On the list of changes that the next wait applies.
-  bool dead : 1 = false;     ///< Found closed: reported (or about to be) as invalid, paused.
+  bool dead : 1 = false;     ///< Found closed: paused, and reported as invalid, now or soon.
 };
 
-/// Slot numbers, each at most once. push() never takes memory.
+/// Slot numbers, each at most once. push() never allocates.
 class SlotList {
  public:
   /// Makes room for `capacity` numbers in all; may throw std::bad_alloc.
@@ -97,7 +96,7 @@ class SlotList {
 }  // namespace detail
 
 /// Watches descriptors for readiness. See the top of this file for threads, docs/contracts.md for
-/// the clauses. Owns none of the descriptors it watches. Not movable: make_poller() gives a
+/// the clauses. Owns none of the descriptors it watches. Not movable: make_poller() returns a
 /// pointer.
 class Poller {
  public:
@@ -108,67 +107,67 @@ class Poller {
   /// Closes the poller's own descriptors. Registered ones stay as they are.
   virtual ~Poller() = default;
 
-  /// Starts to watch `fd`, which stays the caller's. `data` comes back in every Event. With
+  /// Starts to watch `fd`, which the caller still owns. Every Event carries `data`. With
   /// Interest::none the registration is paused until a modify().
   ///
-  /// Errors, the same on every backend: EEXIST `fd` is registered here; EBADF not an open
+  /// Errors, the same on every backend: EEXIST `fd` is already registered here; EBADF not an open
   /// descriptor; EPERM cannot be watched (a regular file, a directory, /dev/null: read and write
-  /// them straight away); EINVAL one of the poller's own descriptors, or unknown interest or
+  /// them without waiting); EINVAL one of the poller's own descriptors, or unknown interest or
   /// trigger values; ENOSPC, ENOMEM the kernel's limits; on systems whose select has a fixed size,
   /// EMFILE.
   Result<Token> add(int fd, Interest interest, Trigger trigger = Trigger::level,
                     std::uint64_t data = 0);
 
   /// Changes what a registration waits for; the trigger stays. Takes effect at the next wait(),
-  /// which is when a system call is made, if the change is still one by then.
+  /// which makes the system call, unless later calls have undone the change by then.
   ///
   /// Edge: directions that were not wanted before are reported if ready; a modify() to the same
-  /// interest re-arms all of them. Oneshot: arms again.
+  /// interest re-arms all of them. Oneshot: re-arms.
   /// Errors: ENOENT the token names no registration; EBADF it was reported invalid; EINVAL.
   Result<> modify(Token token, Interest interest);
   /// The same, and changes the trigger.
   Result<> modify(Token token, Interest interest, Trigger trigger);
 
-  /// Changes the word that comes back in events. Errors: ENOENT.
+  /// Changes the `data` of its events. Errors: ENOENT.
   Result<> set_data(Token token, std::uint64_t data);
 
-  /// Stops watching, at once: no event of this token is handed out any more, not even from the
-  /// batch being visited. Call it before the descriptor is closed; after is allowed, and works.
+  /// Stops watching, at once: no event of this token is reported any more, not even from the batch
+  /// being visited. Call it before the descriptor is closed; calling it later is allowed and works.
   /// Errors: ENOENT.
   Result<> remove(Token token);
 
-  /// Edge only: says that reading, writing or accepting met EAGAIN (or, on a stream socket, a short
-  /// transfer, see Event::short_means_drained) in these directions: report the next readiness. Free
-  /// where the kernel has edges of its own. Unknown tokens and other triggers are ignored.
+  /// Edge only: reading, writing or accepting returned EAGAIN (or, on a stream socket, made a short
+  /// transfer, see Event::short_means_drained) in these directions: report the next readiness.
+  /// No cost where edges are native. Unknown tokens and other triggers are ignored.
   void drained(Token token, Interest directions) noexcept {
     if (emulates_edge_) drained_emulated(token, directions);
   }
 
   /// Waits until a registration has something to report, wake() was called, or `deadline` has
-  /// passed; never shorter, and nothing is reported twice in one batch. `immediately` only looks.
-  /// The batch is valid until the next wait(); visit it whole, since an edge or oneshot report that
-  /// is not visited is lost.
+  /// passed, never shorter. No registration is reported twice in one batch. `immediately` does not
+  /// block. The batch is valid until the next wait(); visit all of it, since an edge or oneshot
+  /// report that is not visited is lost.
   /// Errors: EINTR with `return_on_signal`; ENOMEM, ENOSPC, EMFILE, ENFILE where the kernel lacks
-  /// memory or descriptors: registrations are kept, nothing that was to be reported is lost, and a
-  /// later wait() may succeed. EBADF: one of the poller's own descriptors was closed by somebody
-  /// else, and no wait() will succeed.
+  /// memory or descriptors: registrations are kept, no report is lost, and a later wait() may
+  /// succeed. EBADF: one of the poller's own descriptors was closed by other code, and no wait()
+  /// will succeed.
   [[nodiscard]] Result<Batch> wait(Instant deadline);
 
-  /// Makes the wait() under way, or else the next one, return. Any thread, any signal handler.
-  /// Wakes merge: however many there were since the last wait, one wait returns for them. In a
-  /// forked child it does nothing: a poller belongs to the process that made it.
+  /// Makes the current wait() return, or the next one if none is running. Any thread, any signal
+  /// handler. Wakes merge: one wait returns for all since the last wait. In a forked child it does
+  /// nothing: a poller belongs to the process that made it.
   void wake() noexcept;
 
-  /// Whether edges are made of levels here, so that an edge costs more than a level, not less.
+  /// Whether edges are emulated with levels here, so that an edge costs more than a level.
   [[nodiscard]] bool emulates_edge() const noexcept { return emulates_edge_; }
-  /// How many registrations there are, paused ones included.
+  /// The number of registrations, including paused ones.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   /// The backend's name: "epoll".
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   /// A descriptor that becomes readable when wait(immediately) would report something, to watch the
   /// whole poller from another event loop; -1 where the backend has none (select, poll), or when it
-  /// cannot be made now (EMFILE). Made when it is first asked for, it stays the same as long as the
-  /// poller lives. Changes made by modify() count from the next wait() on.
+  /// cannot be made now (EMFILE). It is made at the first call and stays the same as long as the
+  /// poller lives. Changes by modify() affect it from the next wait() on.
   [[nodiscard]] virtual int fd() const noexcept { return -1; }
   /// The kernel this poller was made with.
   [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
@@ -178,7 +177,7 @@ class Poller {
   using RawEvent = detail::RawEvent;
 
   Poller(Kernel& kernel, PollerOptions options, bool emulates_edge);
-  /// Opens the wake-up descriptor. Once, before anything else.
+  /// Opens the wake-up descriptor. Called once, before any other call.
   Result<> open_waker();
 
   /// Whether `fd` is one of the backend's own.
@@ -187,20 +186,20 @@ class Poller {
   // What a backend supplies. `index` names a slot whose fd, interest and trigger are set.
 
   /// Starts to watch slot `index`. `twin` is another slot with the same descriptor number, or 0:
-  /// EEXIST if that one is alive, success if its descriptor was closed since. Takes the memory the
-  /// other calls may need; std::bad_alloc is allowed here, before anything has changed.
+  /// EEXIST if that one is alive, success if its descriptor was closed since. Allocates the memory
+  /// that the other calls may need; it may throw std::bad_alloc before it has changed anything.
   virtual Result<> attach(std::uint32_t index, std::uint32_t twin) = 0;
-  /// Brings the kernel, or the backend's own set, to what wanted(slot) says. Calls invalidate()
-  /// when the descriptor turns out to be closed.
+  /// Makes the kernel's set, or the backend's own, watch what wanted(slot) returns. Calls
+  /// invalidate() when the descriptor turns out to be closed.
   virtual void update(std::uint32_t index) noexcept = 0;
-  /// Stops watching. `replaced`: the descriptor was closed and its number registered anew, so that
-  /// whatever the kernel holds under that number is not this slot's.
+  /// Stops watching. `replaced`: the descriptor was closed and its number registered again, so that
+  /// the kernel's registration of that number is not this slot's.
   virtual void detach(std::uint32_t index, bool replaced) noexcept = 0;
-  /// Waits and fills `out`, but for its last place unless a wake-up takes one; the count, or
-  /// -errno. A null timeout waits for ever.
+  /// Waits and fills `out`, except its last place, which is used only if a wake-up takes another
+  /// one. Returns the count, or -errno. A null timeout waits for ever.
   virtual int harvest(std::span<RawEvent> out, const timespec* timeout) noexcept = 0;
-  /// Gets rid of registrations the kernel still reports although they were removed or paused. Only
-  /// a backend whose kernel keeps registrations needs it.
+  /// Drops registrations that the kernel still reports although they were removed or paused. Only a
+  /// backend whose kernel keeps registrations needs it.
   virtual Result<> rebuild() { return {}; }
 
   // What a backend may use.
@@ -214,19 +213,19 @@ class Poller {
   }
   /// The slot registered for a descriptor number; 0 for none.
   [[nodiscard]] std::uint32_t find(int fd) const noexcept;
-  /// What to watch for now: the interest, less what is silent, fired or dead.
+  /// What to watch for now: the interest without silent directions; none if fired or dead.
   [[nodiscard]] static Interest wanted(const Slot& slot, bool emulates_edge) noexcept;
   /// For backends that emulate edge and oneshot: fills `out` for a slot found `ready`, and silences
-  /// what was reported.
+  /// the directions reported.
   void report(std::uint32_t index, std::uint32_t ready, RawEvent& out) noexcept;
   /// Marks a slot's descriptor as closed: it is reported as invalid once and paused.
   void invalidate(std::uint32_t index) noexcept;
-  /// Has rebuild() called before the next harvest.
+  /// Makes wait() call rebuild() before the next harvest().
   void needs_rebuild() noexcept { needs_rebuild_ = true; }
   [[nodiscard]] int wake_fd() const noexcept { return wake_in_.get(); }
-  /// Whether the wake-up descriptor is a pipe, which fills up; an eventfd only counts.
+  /// Whether the wake-up descriptor is a pipe, which fills up, and not an eventfd, which counts.
   [[nodiscard]] bool has_wake_pipe() const noexcept { return static_cast<bool>(wake_out_); }
-  /// Empties the wake-up descriptor, for backends that see it as a level.
+  /// Empties the wake-up descriptor, for backends that watch it level-triggered.
   void drain_waker() noexcept;
 
  private:
@@ -234,33 +233,33 @@ class Poller {
   Result<> reserve_for(int fd);
   std::uint32_t take_slot() noexcept;
   void free_slot(std::uint32_t index) noexcept;
-  /// What both modify() do, to a slot that lookup() gave.
+  /// The body of both modify(), for a slot that lookup() returned.
   Result<> alter(Slot* known, Interest interest, Trigger trigger);
   void change(Slot& slot) noexcept;
   void apply_changes() noexcept;
   void drained_emulated(Token token, Interest directions) noexcept;
-  /// Puts what was found closed behind the `count` reports there are, as far as there is room; how
-  /// many there are then.
+  /// Appends reports of slots found closed to the `count` existing ones, as far as there is room.
+  /// Returns the new count.
   std::size_t report_invalid(std::size_t count) noexcept;
   struct Sight {
-    bool live = false;   ///< There is something to hand out.
-    bool stale = false;  ///< The kernel holds what is no registration, or another one than ours.
+    bool live = false;   ///< Something can be reported.
+    bool stale = false;  ///< The kernel holds a registration that no slot has.
   };
   Sight look(std::size_t count) noexcept;
-  /// Keeps of the first `count` reports those that are to be handed out; how many.
+  /// Of the first `count` reports, keeps those that can be reported. Returns how many.
   std::size_t keep_live(std::size_t count) noexcept;
   /// Aborts in a forked child (P37).
   void check_process() const noexcept;
-  /// rebuild(), and if it fails, again by the next wait.
+  /// Calls rebuild(); if it fails, the next wait calls it again.
   Result<> renew();
-  /// What to report of an event that is not to be taken as it is; 0 for nothing.
+  /// For an event that needs a closer look: the bits to report, 0 for none.
   std::uint32_t second_look(const RawEvent& raw) noexcept;
 
   Kernel& kernel_;
   const bool emulates_edge_;
   const bool return_on_signal_;
   bool needs_rebuild_ = false;
-  bool suspect_ = false;        ///< A visited event was stale: perhaps the kernel keeps a dead one.
+  bool suspect_ = false;        ///< A visited event was stale: the kernel may hold a dead one.
   std::vector<Slot> slots_{1};  ///< Slot 0 stands for the wake-up descriptor.
   std::uint32_t free_ = 0;      ///< First free slot, linked through Slot::data.
   std::size_t size_ = 0;
@@ -271,12 +270,12 @@ class Poller {
   Fd wake_in_;
   Fd wake_out_;                               ///< A pipe's writing end; none with an eventfd.
   int owner_ = 0;                             ///< The process this poller works in.
-  const std::uint32_t forks_ = fork_count();  ///< In that process.
+  const std::uint32_t forks_ = fork_count();  ///< fork_count() in that process.
   std::atomic<bool> wake_pending_{false};
 };
 
-/// What one wait() found: visit it with a range-for. Events of registrations that were removed or
-/// paused since the wait, by a handler earlier in the same batch, are left out.
+/// The events of one wait(): visit them with a range-for. Events of registrations that a handler
+/// earlier in the same batch has removed or paused are left out.
 class Poller::Batch {
  public:
   class iterator {
@@ -287,7 +286,7 @@ class Poller::Batch {
     using pointer = void;
     using reference = Event;
 
-    /// By value, so that the loop's own state stays in registers while a handler runs.
+    /// By value, so that the iterator's state stays in registers while a handler runs.
     Event operator*() const noexcept {
       return {static_cast<Token>(at_->token), static_cast<Ready>(ready_), data_};
     }
@@ -305,8 +304,8 @@ class Poller::Batch {
         : poller_(poller), at_(at), end_(end) {
       settle();
     }
-    /// Moves on to the first event that still means something, and reads it. Most are of a live
-    /// registration and nothing but what it waits for: two comparisons tell.
+    /// Advances to the first event that is still to be reported, and reads it. Most events belong
+    /// to a live registration and have only bits that it waits for: two comparisons check that.
     void settle() noexcept {
       for (; at_ != end_; ++at_) {
         const Slot& slot = poller_->slots_[static_cast<std::uint32_t>(at_->token)];
@@ -330,9 +329,9 @@ class Poller::Batch {
     return {poller_, poller_->raw_.data(), poller_->raw_.data() + count_};
   }
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
-  /// Whether there is nothing (left) to visit: the deadline passed, or only wake() was called.
+  /// Whether no event is left to visit: the deadline passed, or only wake() was called.
   [[nodiscard]] bool empty() const noexcept { return begin() == end(); }
-  /// Whether wake() was called since the wait before.
+  /// Whether wake() was called since the previous wait.
   [[nodiscard]] bool woken() const noexcept { return woken_; }
 
  private:

@@ -11,7 +11,7 @@
 
 namespace duolu {
 
-/// The descriptors that were ready, each list in the order given.
+/// The descriptors that were ready, each list in the caller's order.
 struct Selected {
   std::vector<int> readable;
   std::vector<int> writable;
@@ -21,11 +21,11 @@ struct Selected {
 /// Waits until at least one descriptor is readable (or at its end), writable, or in an exceptional
 /// condition (urgent data), as select(2) does, with descriptors of any number on Linux.
 ///
-/// `timeout`: none waits for ever; a timeout that passes gives three empty lists, never early; zero
-/// (or less) only looks. Signals do not end the wait and do not lengthen it. Stateless: any thread.
-/// Regular files are always ready, as with select(2). For more than a few descriptors, or more than
-/// a few calls, use a Poller.
-/// Errors: EBADF a list has a number that is no open descriptor; EINVAL, ENOMEM the kernel's;
+/// `timeout`: without one it waits for ever; when it has passed, never earlier, three empty lists
+/// are returned; zero (or less) does not block. Signals do not end the wait and do not lengthen it.
+/// Stateless: any thread. Regular files are always ready, as with select(2). For more than a few
+/// descriptors, or more than a few calls, use a Poller.
+/// Errors: EBADF a number in a list is not an open descriptor; EINVAL, ENOMEM from the kernel;
 /// EMFILE (not Linux) a number at or over FD_SETSIZE.
 [[nodiscard]] Result<Selected> select(std::span<const int> readable, std::span<const int> writable,
                                       std::span<const int> exceptional,
