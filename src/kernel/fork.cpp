@@ -10,7 +10,7 @@ namespace {
 
 void count_fork() { detail::forks.fetch_add(1, std::memory_order_relaxed); }
 
-/// Without memory for the handler no child is recognized, as before a fork nobody needs to.
+/// If there is no memory for the handler, fork_count() stays 0 and no child is recognized.
 [[maybe_unused]] const int registered = ::pthread_atfork(nullptr, nullptr, count_fork);
 
 }  // namespace

@@ -1,10 +1,9 @@
-// Private. A system call without the C library between: the result is -errno as the kernel gives
-// it.
+// Private. A system call without the C library: the result is -errno, as the kernel returns it.
 //
 // Two thirds of what duolu itself spends on a small message is the way into the kernel; the C
 // library's wrapper (cancellation check, errno) is 16 of about 60 instructions a message. Under a
-// sanitizer the C library's functions are used all the same: their interceptors check the buffers
-// and tell ThreadSanitizer which write a read has seen.
+// sanitizer the C library's functions are used instead: their interceptors check the buffers and
+// show ThreadSanitizer which write a read has seen.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -26,8 +25,8 @@
 #if DUOLU_RAW_SYSCALL
 namespace duolu {
 
-/// The `syscall` instruction (x86-64 ABI, appendix A.2.1): at most six arguments, -errno comes
-/// back. Every register is named: g++ 12 goes a longer way round when some are constraints.
+/// The `syscall` instruction (x86-64 ABI, appendix A.2.1): at most six arguments, returns -errno.
+/// Every register is named: g++ 12 generates longer code when some are constraints.
 inline long raw_syscall(long number, long a, long b, long c, long d, long e, long f) noexcept {
   register long rax asm("rax") = number;
   register long rdi asm("rdi") = a;

@@ -1,4 +1,4 @@
-// The operating system itself: one line a call. errno becomes a negative result here, nowhere else.
+// The operating system itself: one line a call. Only here does errno become a negative result.
 
 #include <fcntl.h>
 #include <netdb.h>
@@ -50,10 +50,10 @@ int above_standard(int fd) noexcept {
     return fd;
   const int moved = outcome(::fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
   ::close(fd);
-  return moved == -EINVAL ? -EMFILE : moved;  // RLIMIT_NOFILE leaves no other number
+  return moved == -EINVAL ? -EMFILE : moved;  // RLIMIT_NOFILE allows no higher number
 }
 
-/// The same for a call that made two; closes both on failure.
+/// The same for a call that made two descriptors; closes both on failure.
 [[maybe_unused]] int above_standard(int (&fds)[2]) noexcept {
   fds[0] = above_standard(fds[0]);
   fds[1] = above_standard(fds[1]);
@@ -65,7 +65,7 @@ int above_standard(int fd) noexcept {
 }
 
 #ifdef DUOLU_POSIX_ONLY
-/// What SOCK_NONBLOCK and SOCK_CLOEXEC do elsewhere, two calls later.
+/// Stands in for SOCK_NONBLOCK and SOCK_CLOEXEC, two calls later.
 int nonblocking_cloexec(int fd) noexcept {
   if (fd < 0) return -errno;
   if (::fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 && ::fcntl(fd, F_SETFL, O_NONBLOCK) == 0)
@@ -162,7 +162,7 @@ class RealKernel final : public Kernel {
 
   int pselect(int count, unsigned long* readable, unsigned long* writable,
               unsigned long* exceptional, const timespec* timeout) noexcept override {
-    // glibc hands the pointers on as they are; the length that counts is the kernel's `count`.
+    // glibc passes the pointers through; the kernel goes by `count`, not by the size of fd_set.
     return outcome(::pselect(count, reinterpret_cast<fd_set*>(readable),
                              reinterpret_cast<fd_set*>(writable),
                              reinterpret_cast<fd_set*>(exceptional), timeout, nullptr));

@@ -2,11 +2,11 @@
 //
 // Why it is built so:
 //   - The handler may run at any time in any thread, so it takes no lock: it walks a list of
-//     atomics. A listener that leaves takes itself out of the list, and then waits until no handler
-//     is inside that could have seen it. A handler never waits, so that ends.
-//   - Handlers of others make a chain that we see only the end of. What was there before ours is
-//     remembered as long as ours may be called, even when nobody listens: the one on top of it
-//     relies on the chain.
+//     atomics. leave() unlinks a listener, and then waits until no handler is walking the list that
+//     could still see it. A handler never waits, so that ends.
+//   - Handlers of other code form a chain of which sigaction(2) shows only the end. The handler
+//     that was there before ours is remembered as long as ours may be called, even without
+//     listeners: a handler that was installed later and calls ours relies on the chain.
 
 #include "duolu/kernel/signal_table.hpp"
 
@@ -46,21 +46,21 @@ bool SignalTable::installed(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == duolu_on_signal;
 }
 
-/// Has our handler called for `number`, from the first user on. 0 or -errno.
+/// Counts a user of `number`, and installs our handler if it is missing. Returns 0 or -errno.
 int SignalTable::install(Kernel& kernel, int number) noexcept {
   Disposition& one = dispositions_[static_cast<std::size_t>(number - 1)];
   struct sigaction current{};
   if (const int result = kernel.sigaction(number, nullptr, &current); result < 0) return result;
-  const bool passed_on = one.reachable && is_function(current);  // or so we must hope (SG4)
+  const bool passed_on = one.reachable && is_function(current);  // assumed to call ours (SG4)
   if (!installed(current) && !passed_on) {
-    remember(one, current);  // first: a signal may come as soon as ours is there
+    remember(one, current);  // first: a signal may arrive as soon as ours is installed
     struct sigaction ours{};
     ours.sa_sigaction = duolu_on_signal;
-    // What runs in other threads is not to be disturbed; waits of a Poller are woken by the
-    // handler, not by EINTR.
+    // SA_RESTART: calls in other threads are not to be interrupted. The handler wakes a waiting
+    // Poller itself, without EINTR.
     ours.sa_flags =
         SA_SIGINFO | SA_RESTART | SA_ONSTACK | (current.sa_flags & (SA_NOCLDSTOP | SA_NOCLDWAIT));
-    ours.sa_mask = current.sa_mask;  // as the one we call after ours expects
+    ours.sa_mask = current.sa_mask;  // as the handler that ours calls expects
     if (const int result = kernel.sigaction(number, &ours, nullptr); result < 0) return result;
     one.reachable = true;
   }
@@ -84,14 +84,14 @@ void SignalTable::release(Kernel& kernel, int number) noexcept {
   if (kernel.sigaction(number, &one.before, nullptr) == 0) one.reachable = false;
 }
 
-/// The numbers of `wanted` below `end`.
+/// Releases the signals of `wanted` with numbers below `end`.
 void SignalTable::release_all(Kernel& kernel, std::uint64_t wanted, int end) noexcept {
   for (int number = 1; number < end; ++number)
     if ((wanted & bit_of(number)) != 0) release(kernel, number);
 }
 
-/// In a forked child, threads of the parent's may have held the lock, or been in the handler, at
-/// the time of the fork: they never leave. (Nobody is in there yet but who comes first.)
+/// At the time of a fork, threads of the parent may have held the lock or been in the handler. They
+/// do not exist in the child, so its first call makes the lock and the count anew.
 std::mutex& SignalTable::mutex_of(int caller) noexcept {
   const int before = process_.exchange(caller);
   if (before != 0 && before != caller) {
@@ -103,7 +103,7 @@ std::mutex& SignalTable::mutex_of(int caller) noexcept {
 
 std::error_code SignalTable::enter(Kernel& kernel, SignalListener& listener) noexcept {
   const std::scoped_lock guard(mutex_of(kernel.getpid()));
-  // In the list first: a signal may come as soon as a handler is there.
+  // In the list first: a signal may arrive as soon as a handler is installed.
   listener.following_ = first_.load();
   first_ = &listener;
   for (int number = 1; number <= most; ++number) {

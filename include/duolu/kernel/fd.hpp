@@ -8,7 +8,7 @@
 namespace duolu {
 
 /// Owns one descriptor and closes it through its Kernel when destroyed. Move-only; one thread at a
-/// time. Take the descriptor out of every Poller before it is closed (see poller.hpp, clause P4).
+/// time. Remove the descriptor from every Poller before it is closed (docs/contracts.md, P4).
 class Fd {
  public:
   /// Owns nothing.
@@ -29,9 +29,9 @@ class Fd {
   /// The descriptor, still owned; -1 when there is none.
   [[nodiscard]] int get() const noexcept { return fd_; }
   [[nodiscard]] explicit operator bool() const noexcept { return fd_ >= 0; }
-  /// Gives the descriptor away: the caller closes it.
+  /// Releases ownership and returns the descriptor: the caller closes it.
   [[nodiscard]] int release() noexcept { return std::exchange(fd_, -1); }
-  /// Closes now. What close(2) returns is of no use: the descriptor is gone in every case.
+  /// Closes now. The result of close(2) is ignored: the descriptor is closed in every case.
   void reset() noexcept {
     if (fd_ >= 0) kernel_->close(std::exchange(fd_, -1));
   }

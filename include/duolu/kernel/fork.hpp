@@ -1,8 +1,8 @@
 // Public. Layer: kernel. Whether this process is a forked child of the one that made an object.
 //
-// A child of fork(2) has copies of all memory and shares every open file: what it asks of an epoll
-// set or an eventfd that it has inherited happens in its parent, too. Objects that own such a file
-// note fork_count() when they are made, and look at it before they use the file.
+// A child of fork(2) has a copy of all memory, but shares every open file: a call on an inherited
+// epoll set or eventfd takes effect in its parent, too. Objects that own such a file store
+// fork_count() when they are made, and compare it before they use the file.
 #pragma once
 
 #include <atomic>
@@ -17,8 +17,8 @@ namespace detail {
 extern std::atomic<std::uint32_t> forks;
 }  // namespace detail
 
-/// How many forks led to this process: in a child another number than in its parent. One load, and
-/// no system call. The child of vfork(2) or of a bare clone(2) is not counted: it may only exec.
+/// The number of forks that led to this process: it differs between a child and its parent. One
+/// load, no system call. Children of vfork(2) or a bare clone(2) are not counted: they only exec.
 [[nodiscard]] inline std::uint32_t fork_count() noexcept {
   return detail::forks.load(std::memory_order_relaxed);
 }

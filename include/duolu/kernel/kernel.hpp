@@ -1,26 +1,25 @@
 // Public. Layer: kernel. The system calls duolu makes, as one interface.
 //
-// Everything that touches the operating system or the clock goes through a Kernel, so that the same
-// library code runs on the real one, on one that injects faults (duolu/testing/fault.hpp), and on a
-// simulated one. A Poller or a Loop holds one `Kernel&` for its whole life. What only a program
-// asks of its machine is in host.hpp. A new call is declared here, implemented in
-// src/kernel/real.cpp, and gets a row in calls.def.
+// All use of the operating system and its clock goes through a Kernel, so that the same library
+// code runs on the real one, on one that injects faults (duolu/testing/fault.hpp), and on a
+// simulated one. A Poller or a Loop holds one `Kernel&` for its whole life. Calls that only a
+// program makes are in host.hpp. A new call is declared here, implemented in src/kernel/real.cpp,
+// and gets a row in calls.def.
 //
 // Conventions, the same for every call:
 //   K1  A call is named after the system call it stands for and takes its arguments; the man page
-//       of that name is the documentation. What differs is said beside the declaration.
+//       of that name is its documentation. Differences are described at the declaration.
 //   K2  The result is the system call's, or -errno. `errno` itself is not used.
 //   K3  Calls are made once. EINTR is returned, not retried: the caller knows its deadline.
-//   K4  Every descriptor a Kernel makes is non-blocking and close-on-exec from birth, or as soon as
-//       the system allows (POSIX without accept4: two calls later).
+//   K4  Every descriptor that a Kernel makes is non-blocking and close-on-exec from the start, or
+//       as soon as the system allows (POSIX without accept4: two calls later).
 //   K5  A transfer that is shorter than asked, or EAGAIN, means what it means on Linux: the
-//       condition no longer held at that moment, and the next change is reported by the
-//       multiplexers. An implementation that invents short transfers must see to that report
-//       itself.
+//       condition no longer held at that moment, and the multiplexers report the next change. An
+//       implementation that invents short transfers must make sure of that report itself.
 //   K6  Calls may be made from any thread, and `write` and `getpid` from a signal handler.
 //   K7  No descriptor that a Kernel makes is numbered 0, 1 or 2, even if those are closed: other
-//       code would take it for standard input or write its messages into it. Where no other number
-//       is left the call fails with -EMFILE (what accept took out of the backlog is closed then).
+//       code would take it for standard input or write its messages to it. Where no other number
+//       is free the call fails with -EMFILE (accept then closes the connection that it took).
 #pragma once
 
 #include <sys/socket.h>
@@ -49,13 +48,13 @@ class SignalTable;
 /// The operating system, as far as duolu uses it. See the conventions above.
 class Kernel {
  public:
-  /// Its signals are those of the process.
+  /// Its signals are the process's.
   Kernel() noexcept;
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
   virtual ~Kernel() = default;
 
-  /// The listeners for the signals that this kernel delivers.
+  /// The table of listeners for the signals that this kernel delivers.
   [[nodiscard]] SignalTable& signals() const noexcept { return signals_; }
 
   // --- time, process
@@ -68,17 +67,17 @@ class Kernel {
                         struct sigaction* old) noexcept = 0;
   /// CLOCK_MONOTONIC, TIMER_ABSTIME: sleeps until `until`, an Instant as a timespec.
   virtual int clock_nanosleep(const timespec* until) noexcept = 0;
-  /// Without attributes. The thread has the signal mask of who makes it, as always: what it starts
-  /// inherits that, and a program that lives with blocked signals cannot be ended by them.
+  /// Without attributes. The thread has the signal mask of the calling thread, as with POSIX.
+  /// Programs that it starts inherit the mask, and signals blocked there cannot end them.
   virtual int pthread_create(pthread_t* thread, void* (*start)(void*), void* argument) noexcept = 0;
   /// Without the thread's result. Cannot fail.
   virtual int pthread_join(pthread_t thread) noexcept = 0;
 
   // --- descriptors
 
-  /// Of what exists: `flags` without O_CREAT.
+  /// Opens existing files only: `flags` without O_CREAT.
   virtual int open(const char* path, int flags) noexcept = 0;
-  /// Closes `fd` whatever it returns: after EINTR or EIO the descriptor is gone too (Linux).
+  /// Closes `fd` whatever it returns: after EINTR or EIO the descriptor is closed too (Linux).
   virtual int close(int fd) noexcept = 0;
   virtual int fcntl(int fd, int command, long argument) noexcept = 0;
   virtual int fstat(int fd, struct stat* status) noexcept = 0;
@@ -93,9 +92,9 @@ class Kernel {
 
   // --- memory
 
-  /// mmap(2) at an address that the system chooses, which is put into `*address`. 0 or -errno.
-  /// What is mapped of a ring is plain memory: an implementation may hand out any, of which it
-  /// looks at the entries in io_uring_enter().
+  /// mmap(2) at an address that the system chooses and stores in `*address`. Returns 0 or -errno.
+  /// A ring's mapping is plain memory: an implementation may return memory of its own, and read the
+  /// entries in it during io_uring_enter().
   virtual int mmap(void** address, std::size_t size, int protection, int flags, int fd,
                    off_t offset) noexcept = 0;
   virtual int munmap(void* address, std::size_t size) noexcept = 0;
@@ -124,18 +123,16 @@ class Kernel {
                           addrinfo** found) noexcept = 0;
   virtual void freeaddrinfo(addrinfo* found) noexcept = 0;
 
-  // --- readiness. A null timeout waits for ever; timeouts are relative and rounded up by the
-  // kernel.
+  // --- readiness. A null timeout waits for ever. Timeouts are relative; the kernel rounds them up.
 
   /// pselect without a signal mask. The sets are bitmaps of `unsigned long`, as long as `count`
-  /// needs: on Linux `count` may exceed FD_SETSIZE, which is a limit of the C library's fd_set
-  /// only.
+  /// needs: on Linux `count` may exceed FD_SETSIZE, which limits only the C library's fd_set.
   virtual int pselect(int count, unsigned long* readable, unsigned long* writable,
                       unsigned long* exceptional, const timespec* timeout) noexcept = 0;
   /// ppoll without a signal mask.
   virtual int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept = 0;
 
-  // Linux's own. Elsewhere, and with DUOLU_POSIX_ONLY, they return -ENOSYS.
+  // Linux only. On other systems, and with DUOLU_POSIX_ONLY, they return -ENOSYS.
 
   /// eventfd(0).
   virtual int eventfd() noexcept = 0;
@@ -150,18 +147,18 @@ class Kernel {
 
   /// The ring is closed with close(). `params` is that of <linux/io_uring.h>.
   virtual int io_uring_setup(unsigned entries, struct io_uring_params* params) noexcept = 0;
-  /// How many entries were taken. With IORING_ENTER_EXT_ARG in `flags`, `argument` is of `size`
-  /// bytes and holds the timeout; else it is null. What is submitted reads and writes the caller's
-  /// memory until its completion is there, and descriptors that it makes (accept) are numbered as
-  /// K7 says only if the implementation sees to it: the real one does not.
+  /// Returns how many entries were taken. With IORING_ENTER_EXT_ARG in `flags`, `argument` has
+  /// `size` bytes and holds the timeout; else it is null. A submitted request reads and writes the
+  /// caller's memory until its completion is there. K7 holds for descriptors that a request makes
+  /// (accept) only if the implementation ensures it: the real one does not.
   virtual int io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
                              const void* argument, std::size_t size) noexcept = 0;
   virtual int io_uring_register(int ring, unsigned operation, void* argument,
                                 unsigned count) noexcept = 0;
 
  protected:
-  /// For one in front of another, whose signals() these are; and for one that simulates a process:
-  /// see signal_table.hpp. `signals` outlives this.
+  /// For a wrapper around another Kernel, with that one's signals(), and for a Kernel that
+  /// simulates a process (see signal_table.hpp). `signals` outlives this.
   explicit Kernel(SignalTable& signals) noexcept : signals_(signals) {}
 
  private:

@@ -1,7 +1,7 @@
 // Public. Layer: kernel. The listeners for signals: one table for each system that delivers them.
 //
-// The process has one, and every Kernel in front of the real one shares it. A Kernel that simulates
-// a process of its own has a table of its own, gives it to the constructor of Kernel, and calls
+// The process has one table, shared by the real Kernel and every wrapper around it. A Kernel that
+// simulates a process has a table of its own: it passes it to the constructor of Kernel, and calls
 // deliver() where a system would call the handler that was installed with its sigaction().
 //
 // Programs use Signals (duolu/loop/signals.hpp).
@@ -32,19 +32,19 @@ class SignalListener {
   SignalListener() = default;
   virtual ~SignalListener() = default;
 
-  std::uint64_t wanted_ = 0;  ///< Bit n - 1 for signal n; as it is while in the table.
-  std::atomic<std::uint64_t> pending_ = 0;  ///< The same; set when one was delivered.
+  std::uint64_t wanted_ = 0;  ///< Bit n - 1 for signal n. Does not change while in the table.
+  std::atomic<std::uint64_t> pending_ = 0;  ///< The same bits; set when the signal was delivered.
 
  private:
   friend class SignalTable;
 
-  /// A bit was added to `pending_`. In a signal handler, of any thread.
+  /// A bit of `pending_` was set. Called in a signal handler, in any thread.
   virtual void signalled() noexcept = 0;
 
   std::atomic<SignalListener*> following_ = nullptr;  ///< In the list that deliver() walks.
 };
 
-/// The listeners of one system, and what it did with their signals before.
+/// The listeners of one system, and the handlers that their signals had before.
 class SignalTable {
  public:
   constexpr SignalTable() noexcept = default;
@@ -54,30 +54,30 @@ class SignalTable {
   /// The number of the highest signal; the lowest is 1.
   static constexpr int most = 64;
 
-  /// Adds `listener`, and has the handler installed, by kernel.sigaction(), for each of its signals
-  /// that has none. Errors: sigaction(2)'s; then nothing was changed. Takes a lock for a moment.
+  /// Adds `listener`, and with kernel.sigaction() installs the handler for each of its signals that
+  /// lacks it. Errors: sigaction(2)'s; then nothing was changed. Takes a lock for a moment.
   std::error_code enter(Kernel& kernel, SignalListener& listener) noexcept;
-  /// Takes it out, has restored what was there before (SG4), and waits for those that are in
-  /// deliver(). The same kernel. Not in a signal handler.
+  /// Removes it, restores the handlers from before (SG4), and waits until no deliver() can still
+  /// reach it. With the same kernel as enter(). Not in a signal handler.
   void leave(Kernel& kernel, SignalListener& listener) noexcept;
 
-  /// A signal has come: notifies the listeners, then calls the handler that was there before, if
-  /// there was one. Any thread, any signal handler. `info` and `context` are only passed on.
+  /// A signal has arrived: notifies the listeners, then calls the handler that was installed
+  /// before, if there was one, with `info` and `context`. Any thread, any signal handler.
   void deliver(int number, siginfo_t* info, void* context) noexcept;
-  /// Whether `action` is what enter() installs: where a simulated kernel calls deliver() of its own
-  /// table, and not the handler, which is that of the process.
+  /// Whether `action` is what enter() installs. A simulated kernel then calls deliver() of its own
+  /// table, and not the handler, which delivers to the process's table.
   [[nodiscard]] static bool installed(const struct sigaction& action) noexcept;
 
  private:
   using Function = void (*)(int);
   using LongFunction = void (*)(int, siginfo_t*, void*);
 
-  /// What is known of one signal.
+  /// The state of one signal.
   struct Disposition {
     std::size_t users = 0;
-    bool reachable = false;  ///< Our handler is installed, or somebody's on top of it is.
+    bool reachable = false;  ///< Our handler is installed, or one that may call it.
     struct sigaction before{};
-    // Of `before`, for the handler; null if it is no function.
+    // The function in `before`, for the handler to read; null if there is none.
     std::atomic<Function> function = nullptr;
     std::atomic<LongFunction> long_function = nullptr;
   };
@@ -92,15 +92,15 @@ class SignalTable {
   void unlink(SignalListener& listener) noexcept;
   void notify(int number) noexcept;
 
-  detail::Immortal<std::mutex> lock_;  ///< Of all but what deliver() reads.
-  std::atomic<int> process_ = 0;       ///< Whose it is.
+  detail::Immortal<std::mutex> lock_;  ///< Guards all but what deliver() reads.
+  std::atomic<int> process_ = 0;       ///< The process whose threads use the lock.
   std::array<Disposition, most> dispositions_;
   std::atomic<SignalListener*> first_ = nullptr;
-  std::atomic<int> inside_ = 0;  ///< How many walk the list.
+  std::atomic<int> inside_ = 0;  ///< How many calls are walking the list.
 };
 
-/// The table of this process: of the real kernel, and of whatever passes its calls on to it. Never
-/// destroyed: a signal may come while the process ends.
+/// The table of this process, for the real kernel and all wrappers around it. Never destroyed: a
+/// signal may arrive while the process ends.
 [[nodiscard]] SignalTable& process_signals() noexcept;
 
 }  // namespace duolu
