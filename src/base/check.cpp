@@ -20,7 +20,7 @@ void notice_exit() noexcept {
 }
 
 void check_failed(const char* what, std::source_location where) noexcept {
-  // tidy: allow(console-output) The last words before abort(); nobody is left to return them to.
+  // tidy: allow(console-output) The message before abort(): there is no caller to return it to.
   std::fprintf(stderr, "%s:%u: %s: check failed: %s\n", where.file_name(),
                static_cast<unsigned>(where.line()), where.function_name(), what);
   std::abort();

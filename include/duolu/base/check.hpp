@@ -11,11 +11,11 @@ namespace duolu {
 [[noreturn]] void check_failed(
     const char* what, std::source_location where = std::source_location::current()) noexcept;
 
-/// Whether exit(3) was called. Then static objects are destroyed while tasks still wait for them,
-/// which nobody ends any more: destructors leave alone what they would abort for otherwise.
+/// Whether exit(3) was called. Static objects are then destroyed while tasks still wait for them,
+/// and nothing ends those tasks any more: destructors skip the checks that would abort otherwise.
 [[nodiscard]] bool exiting() noexcept;
-/// Has exiting() be true before any static object is destroyed whose constructor has ended by now.
-/// Takes a few bytes for good each time.
+/// Makes exiting() true before the destruction of any static object whose constructor has ended by
+/// now. Each call uses a few bytes that are never freed.
 void notice_exit() noexcept;
 
 }  // namespace duolu
@@ -24,7 +24,7 @@ void notice_exit() noexcept;
 #define DUOLU_CHECK(condition) \
   (__builtin_expect(!(condition), 0) ? ::duolu::check_failed(#condition) : void())
 
-/// The same in a destructor: what a process that exits leaves behind is no mistake.
+/// The same in a destructor, where a false `condition` is no mistake if the process exits.
 #define DUOLU_CHECK_UNLESS_EXITING(condition)                                                   \
   (__builtin_expect(!(condition), 0) && !::duolu::exiting() ? ::duolu::check_failed(#condition) \
                                                             : void())

@@ -1,7 +1,7 @@
 // Public. Layer: base. Function<R(Args...)>: a callable that can be moved but not copied.
 //
-// It is what std::move_only_function is, which neither libc++ nor Apple's compiler has (as of 19).
-// A callable of up to three pointers whose move does not throw is stored inside; others take memory
+// The equal of std::move_only_function, which libc++ and Apple's compiler lack (as of 19). A
+// callable of up to three pointers whose move does not throw is stored inside; others take memory
 // from operator new.
 #pragma once
 

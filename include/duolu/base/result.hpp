@@ -1,4 +1,4 @@
-// Public. Layer: base. Outcomes of the world, as values.
+// Public. Layer: base. Outcomes of operations, as values.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -11,11 +11,11 @@
 
 namespace duolu {
 
-/// What an operation gives: a value, or why the world refused it. duolu itself never throws.
+/// The outcome of an operation: a value, or an error. duolu itself never throws.
 ///
 /// Errors that come from the operating system carry its errno in `std::generic_category()`, so they
 /// compare with `std::errc` (`result.error() == std::errc::file_exists`) and `message()` explains
-/// them. Mistakes of the program (see check.hpp) are no results: they abort.
+/// them. Mistakes of the program are not results: they abort (see check.hpp).
 template <class T = void>
 using Result = std::expected<T, std::error_code>;
 
@@ -24,9 +24,9 @@ using Result = std::expected<T, std::error_code>;
   return {error, std::generic_category()};
 }
 
-/// A failed Result that passes on another one's error: `return fail(opened.error());` An error_code
-/// whose value is 0 means success to everybody who looks at it, so it aborts here; a Result is a
-/// failure all the same, whatever the value, if it has no value.
+/// A failed Result with the error of another one: `return fail(opened.error());` An error_code
+/// whose value is 0 means success to all code that tests it, so it aborts here. (A Result that has
+/// no value is a failure even with such an error_code.)
 [[nodiscard]] inline std::unexpected<std::error_code> fail(
     std::error_code error, std::source_location where = std::source_location::current()) noexcept {
   if (!error) [[unlikely]]
@@ -43,8 +43,8 @@ using Result = std::expected<T, std::error_code>;
 
 namespace detail {
 
-/// Something whose destructor nobody calls, unless they do it by hand: what static objects still
-/// use in their destructors, or what must be left as it is in a forked child.
+/// Holds an object whose destructor is never called implicitly: one that static objects still use
+/// in their destructors, or that must stay as it is in a forked child.
 template <class T>
 union Immortal {
   constexpr Immortal() noexcept : value() {}

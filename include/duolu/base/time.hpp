@@ -15,7 +15,7 @@ namespace duolu {
 using Duration = std::chrono::nanoseconds;
 
 /// The clock of every Instant: CLOCK_MONOTONIC, read through `Kernel::now()` only. It has no
-/// `now()` of its own on purpose: a simulated kernel has a time of its own.
+/// `now()` itself on purpose: a simulated kernel has its own time.
 struct MonotonicClock {
   using duration = Duration;
   using rep = Duration::rep;
@@ -30,12 +30,12 @@ using Instant = std::chrono::time_point<MonotonicClock, Duration>;
 /// A deadline that never comes.
 inline constexpr Instant never = Instant::max();
 
-/// A deadline that has passed already: look, do not wait.
+/// A deadline that has already passed: do not block.
 inline constexpr Instant immediately = Instant::min();
 
-/// `span` in nanoseconds. What does not fit gives Duration::max() or Duration::min(), where the
-/// conversions of std::chrono overflow: hours::max(), 300 years, an infinite double. Fractions of a
-/// nanosecond are rounded up, so that no deadline is early; NaN gives zero.
+/// `span` in nanoseconds. A span that does not fit becomes Duration::max() or Duration::min(),
+/// where the conversions of std::chrono overflow: hours::max(), 300 years, an infinite double.
+/// Fractions of a nanosecond are rounded up, so that no deadline is early; NaN becomes zero.
 template <class Rep, class Period>
 [[nodiscard]] constexpr Duration saturated(std::chrono::duration<Rep, Period> span) noexcept {
   using Factor = std::ratio_divide<Period, std::nano>;
@@ -54,8 +54,8 @@ template <class Rep, class Period>
   }
 }
 
-/// What functions take as a span of time: any std::chrono::duration, also of doubles, saturated().
-/// A negative span is over at once.
+/// A parameter that is a span of time: any std::chrono::duration, also of doubles, saturated(). A
+/// negative span has passed at once.
 class AnyDuration {
  public:
   constexpr AnyDuration() noexcept = default;

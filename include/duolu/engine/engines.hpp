@@ -1,4 +1,4 @@
-// Public. Layer: engine. The list of engines: what there is, what works here, and how to get one.
+// Public. Layer: engine. The list of engines: which ones exist, which work here, how to make one.
 #pragma once
 
 #include <memory>
@@ -15,8 +15,8 @@ namespace duolu {
 /// One engine of the list.
 struct EngineKind {
   std::string_view name;     ///< As given to make_engine() and `--backend`.
-  std::string_view summary;  ///< One line on what it is good and bad at.
-  const Backend* poller;     ///< It is the readiness engine over this one.
+  std::string_view summary;  ///< One line: its strength and its weakness.
+  const Backend* poller;     ///< The poller that the readiness engine uses here.
 
   /// Tries its system calls on `kernel`; leaves nothing behind.
   [[nodiscard]] Probe probe(Kernel& kernel) const { return poller->probe(kernel); }
@@ -31,19 +31,19 @@ struct EngineKind {
 /// The engine of that name, or nullptr.
 [[nodiscard]] const EngineKind* find_engine(std::string_view name);
 
-/// What choose_engine() has found.
+/// The result of choose_engine().
 struct EngineChoice {
   const EngineKind* kind = nullptr;  ///< Null: no engine has that name, or none works here.
   /// For people: which one and why, and why not the ones before it. If `kind` is null, what is
-  /// wrong, and what would be right.
+  /// wrong, and what would be accepted.
   std::string why;
 };
-/// The engine of that name, which is not tried; for "auto" the first one that works on `kernel`.
+/// The engine of that name, without a probe; for "auto" the first one that works on `kernel`.
 [[nodiscard]] EngineChoice choose_engine(Kernel& kernel, std::string_view name = "auto");
 
 /// A new engine by name; "auto" takes the first that works. `kernel` outlives it.
-/// Errors: EINVAL if there is no engine of that name, ENOSYS if none works, otherwise what making
-/// it met (EMFILE, ENOMEM ...).
+/// Errors: EINVAL if there is no engine of that name, ENOSYS if none works, otherwise the engine's
+/// own error (EMFILE, ENOMEM ...).
 [[nodiscard]] Result<std::unique_ptr<Engine>> make_engine(Kernel& kernel,
                                                           std::string_view name = "auto",
                                                           EngineOptions options = {});
