@@ -1,4 +1,4 @@
-// Private. A set of descriptor numbers as select(2) wants it, of any size.
+// Private. A set of descriptor numbers as select(2) takes it, of any size.
 #pragma once
 
 #include <algorithm>
@@ -9,8 +9,8 @@
 namespace duolu {
 
 /// fd_set is an array of `unsigned long` whose bits count from the low end, FD_SETSIZE of them.
-/// Only the C library fixes that size: Linux takes as many words as `count` says. Elsewhere the
-/// limit is real, and `max_select_fd` keeps to it.
+/// Only the C library fixes that size: Linux reads as many words as `count` needs. Other systems do
+/// have the limit, and `max_select_fd` is within it.
 class Bitmap {
  public:
   static constexpr std::size_t word_bits = sizeof(unsigned long) * CHAR_BIT;
@@ -21,7 +21,7 @@ class Bitmap {
   [[nodiscard]] bool has(int fd) const noexcept { return (words_[word(fd)] & bit(fd)) != 0; }
   [[nodiscard]] unsigned long* data() noexcept { return words_.data(); }
   [[nodiscard]] unsigned long operator[](std::size_t word) const noexcept { return words_[word]; }
-  /// Takes over the first `words` words of `other`.
+  /// Copies the first `words` words of `other`.
   void copy(const Bitmap& other, std::size_t words) noexcept {
     std::copy_n(other.words_.begin(), words, words_.begin());
   }
@@ -37,11 +37,11 @@ class Bitmap {
   std::vector<unsigned long> words_;
 };
 
-/// The highest descriptor number pselect can be given.
+/// The highest descriptor number that pselect accepts.
 #ifdef __linux__
 inline constexpr int max_select_fd = INT_MAX - 1;
 #else
-inline constexpr int max_select_fd = 1023;  // POSIX's least FD_SETSIZE; systems define more at most
+inline constexpr int max_select_fd = 1023;  // POSIX's least FD_SETSIZE; systems may have more
 #endif
 
 }  // namespace duolu

@@ -1,25 +1,25 @@
-// epoll: the kernel keeps the set, one wait costs what is ready.
+// epoll: the kernel keeps the set, and the cost of a wait grows with what is ready.
 //
 // What the kernel does that shaped this file:
 //   - A registration belongs to (number, open file description). Closing the number does not end it
-//     while a dup or a forked child holds the description, and then nothing can name it any more to
-//     delete it. Such an event carries a token whose generation is over; rebuild() makes a new set.
-//     And when its file comes back under the number, EEXIST and MOD mean the old registration. So
-//     from the moment one may have been left behind (haunted_) the file of every new registration
-//     is noted, until there is a new set. What the old set does not know by its number was closed:
-//     the new one is not told of it, whatever has the number now.
+//     while a dup or a forked child holds the description, and then no call can name it to delete
+//     it. Its events carry a token of an earlier generation; rebuild() makes a new set. When the
+//     same file gets the number again, EEXIST and MOD refer to the old registration. So from the
+//     moment one may have been left behind (haunted_), the file of every new registration is
+//     recorded, until there is a new set. A number that the old set does not know was closed: it is
+//     not added to the new set, whatever file has the number now.
 //   - Hang-up and error cannot be masked: ADD and MOD force both bits. Only a oneshot registration
 //     that has fired is silent. So a paused slot is armed as oneshot without any direction: a
-//     hang-up costs at most one wake-up, which wait() swallows, and then the kernel is quiet. The
-//     slot stays in the set, so EEXIST still tells a duplicate from a reused number.
-//   - An eventfd watched by edge reports every write, whether or not it was read. So a wake-up
-//     costs its write and nothing here. A pipe fills up: that one is emptied.
-//   - epoll_pwait2 takes nanoseconds and came with Linux 5.11; before, milliseconds are rounded up.
-//     Seccomp filters that are older than the call answer EPERM for it, which it never does itself.
-//   - Whoever watches the set from outside with an epoll of their own has registered an open file,
-//     not a number: a new set under the old number (dup3) would be silent there for ever. So what
-//     fd() gives is another set, with ours as its only member, that stays when ours is replaced. A
-//     set that is a member costs the kernel a wake-up more per event, so it is made when asked for.
+//     hang-up costs at most one wake-up, which wait() does not report, and then the kernel is
+//     silent. The slot stays in the set, so EEXIST still tells a duplicate from a reused number.
+//   - An edge-triggered eventfd reports every write, whether or not it was read. So a wake-up costs
+//     its write, and no read here. A pipe fills up, so it is emptied.
+//   - epoll_pwait2 takes nanoseconds and exists since Linux 5.11; without it, milliseconds are
+//     rounded up. Seccomp filters older than the call fail it with EPERM, which it never returns.
+//   - A caller that watches the set with its own epoll has registered an open file, not a number: a
+//     new set under the old number (dup3) would be silent there for ever. So fd() returns another
+//     set, with ours as its only member, which stays when ours is replaced. A set inside another
+//     costs the kernel one more wake-up per event, so it is made only when fd() is called.
 
 #include <sys/epoll.h>
 #include <time.h>
@@ -46,7 +46,7 @@ static_assert(static_cast<std::uint32_t>(Ready::error) == EPOLLERR);
 static_assert(static_cast<std::uint32_t>(Ready::hangup) == EPOLLHUP);
 static_assert(static_cast<std::uint32_t>(Ready::read_closed) == EPOLLRDHUP);
 
-/// The bits the kernel shall hold for a slot.
+/// The event bits to register for a slot.
 std::uint32_t kernel_bits(const detail::Slot& slot) noexcept {
   if (slot.interest == Interest::none || slot.fired) return EPOLLONESHOT;
   std::uint32_t bits = static_cast<std::uint32_t>(slot.interest);
@@ -85,13 +85,13 @@ class EpollPoller final : public Poller {
     Fd made(kernel(), kernel().epoll_create());
     if (made && show(made.get(), set_.get()) == 0) front_ = std::move(made);
   }
-  /// Has `front` say what `set` would say.
+  /// Makes `front` readable whenever `set` is.
   int show(int front, int set) const noexcept {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = 0}};
     return kernel().epoll_ctl(front, EPOLL_CTL_ADD, set, &event);
   }
   void close_set() noexcept {
-    // By name: a forked child keeps the set open, and it would go on speaking.
+    // Explicitly: while a forked child keeps the set open, it would stay a member.
     if (front_ && set_) kernel().epoll_ctl(front_.get(), EPOLL_CTL_DEL, set_.get(), nullptr);
     set_.reset();
   }
@@ -108,7 +108,7 @@ class EpollPoller final : public Poller {
 
   Result<> open_set() {
     int made = kernel().epoll_create();
-    if (made == -EMFILE && set_) {  // rebuilding with every descriptor in use: ours makes room
+    if (made == -EMFILE && set_) {  // rebuilding with every descriptor in use: close ours first
       close_set();
       made = kernel().epoll_create();
     }
@@ -125,11 +125,11 @@ class EpollPoller final : public Poller {
   }
 
   Result<> attach(std::uint32_t index, std::uint32_t twin) override {
-    if (!set_) return fail(EMFILE);  // of a rebuild that failed: the next wait tries again
+    if (!set_) return fail(EMFILE);  // a rebuild failed: the next wait tries again
     note_file(index, haunted_ || twin != 0);
     int result = control(EPOLL_CTL_ADD, index);
-    // The kernel has this very file, but no slot does: removed after its number was closed, while a
-    // dup lived, and now back under the same number. Take the registration over.
+    // The kernel has this very file registered, but no slot does: it was removed after its number
+    // was closed, while a dup lived, and now has the same number again. Take over its registration.
     if (result == -EEXIST && (twin == 0 || is_replaced(twin)))
       result = control(EPOLL_CTL_MOD, index);
     if (result < 0) return fail(-result);
@@ -142,7 +142,7 @@ class EpollPoller final : public Poller {
     files_[index] =
         needed ? identify(kernel(), slot(index).fd).value_or(FileIdentity{}) : FileIdentity{};
   }
-  /// Whether the number of a slot is known to stand for another file than it was added for.
+  /// Whether the number of a slot is known to have another file than when it was added.
   bool is_replaced(std::uint32_t index) noexcept {
     if (index >= files_.size() || files_[index] == FileIdentity{}) return false;
     const Result<FileIdentity> now = identify(kernel(), slot(index).fd);
@@ -159,23 +159,23 @@ class EpollPoller final : public Poller {
     if (result >= 0) return;
     const bool closed = is_closed(result);
     haunted_ = haunted_ || closed;
-    // While a dup lives the kernel goes on about the old file, so a pause needs a new set; what was
-    // closed is told when it ends (P5). A change that the kernel has no memory for is not to be
-    // forgotten: a new set has it, or the wait says why there is none.
+    // While a dup lives the kernel keeps reporting the old file, so a pause needs a new set; the
+    // close is reported when the pause ends (P5). A change that the kernel has no memory for must
+    // not be lost: a new set includes it, or the wait returns the error.
     if (closed && wanted(slot(index), false) != Interest::none)
       invalidate(index);
     else
       needs_rebuild();
   }
-  /// What a MOD gives when the number is closed, or stands for another file: for one that cannot be
-  /// watched (EPERM), or for the set itself (EINVAL), too.
+  /// Whether a MOD failed because the number is closed or has another file, also if that is one
+  /// that cannot be watched (EPERM) or the set itself (EINVAL).
   static bool is_closed(int result) noexcept {
     return result == -EBADF || result == -ENOENT || result == -EPERM || result == -EINVAL;
   }
 
   void detach(std::uint32_t index, bool replaced) noexcept override {
-    // Failure means that the descriptor was closed before: then the kernel has forgotten it, or
-    // rebuild() will see to it.
+    // Failure means that the descriptor was closed before: then the kernel has dropped it already,
+    // or rebuild() will.
     if (replaced || kernel().epoll_ctl(set_.get(), EPOLL_CTL_DEL, slot(index).fd, nullptr) < 0)
       haunted_ = true;
   }
@@ -185,13 +185,13 @@ class EpollPoller final : public Poller {
     int found = ask(out.first(room), timeout);
     if (found > 0 && (has_oneshot_ || wakes_by_pipe_))
       look_through(out.first(static_cast<std::size_t>(found)));
-    if (found == static_cast<int>(room)) {  // full: a wake-up among them takes no place (P33)
+    if (found == static_cast<int>(room)) {  // full: a wake-up takes no event's place (P33)
       const bool woken = std::any_of(out.begin(), out.begin() + found,
                                      [](const RawEvent& raw) { return raw.token == 0; });
       const timespec zero{};
       if (woken && ask(out.last(1), &zero) == 1) {
         if (has_oneshot_ || wakes_by_pipe_) look_through(out.last(1));
-        // A level that was harvested before comes first in line again: no second entry for it.
+        // The kernel may return a level that was just harvested: it gets no second entry.
         const auto same = std::find_if(out.begin(), out.end() - 1, [&](const RawEvent& raw) {
           return raw.token == out.back().token;
         });
@@ -217,9 +217,9 @@ class EpollPoller final : public Poller {
   }
   // [/ask]
 
-  /// Notes which oneshots the kernel has disarmed, and empties a pipe that woke us. One that had
-  /// reported before came into a new set (rebuild) without any direction, but its hang-up cannot be
-  /// masked: it is not told again (P25).
+  /// Records which oneshots the kernel has disarmed, and empties the wake-up pipe. A rebuild adds a
+  /// fired oneshot without any direction, but its hang-up cannot be masked: it is not reported
+  /// again (P25).
   void look_through(std::span<RawEvent> events) noexcept {
     for (RawEvent& raw : events) {
       const Token token{raw.token};
@@ -230,9 +230,9 @@ class EpollPoller final : public Poller {
       Slot& s = slot(slot_of(token));
       if (token_of(slot_of(token)) != token || s.trigger != Trigger::oneshot) continue;
       if (s.fired) {
-        // It is silent in the kernel, so what tells of more than an end is another's.
+        // It asked the kernel for no direction, so an event with one is another registration's.
         if ((raw.ready & (EPOLLIN | EPOLLPRI | EPOLLOUT)) != 0) needs_rebuild();
-        raw.ready = EPOLLONESHOT;  // a bit nobody waits for
+        raw.ready = EPOLLONESHOT;  // a bit that no interest has
       }
       s.fired = true;
       s.backend = EPOLLONESHOT;
@@ -246,7 +246,7 @@ class EpollPoller final : public Poller {
       const Slot& s = slot(index);
       if (s.fd < 0 || s.dead || s.backend == gone) continue;
       const int result = control(EPOLL_CTL_ADD, index);
-      // It is there, but the kernel has no room. Half a set would call the other half closed.
+      // It is open, but the kernel has no memory. In half a set, the other half would seem closed.
       if (result == -ENOMEM || result == -ENOSPC) {
         close_set();
         return fail(-result);
@@ -258,7 +258,7 @@ class EpollPoller final : public Poller {
     return {};
   }
 
-  /// Notes which numbers do not stand any more for what the set knows under them.
+  /// Marks the slots whose number no longer has the file that the set holds under it.
   void find_closed() noexcept {
     for (std::uint32_t index = 1; index < slot_count(); ++index) {
       Slot& s = slot(index);
@@ -269,16 +269,16 @@ class EpollPoller final : public Poller {
     }
   }
 
-  /// In a slot's `backend`: not in the set, and the next change finds out that it was closed.
+  /// In a slot's `backend`: not in the set; the next change will find it closed.
   static constexpr std::uint32_t gone = ~0U;
 
   Fd set_;
-  mutable Fd front_;  ///< What fd() gives; only there when it was asked for.
+  mutable Fd front_;  ///< What fd() returns; made at its first call.
   bool has_pwait2_ = true;
   bool has_oneshot_ = false;  ///< There was a oneshot registration: events are looked through.
   bool wakes_by_pipe_ = false;
   bool haunted_ = false;             ///< The kernel may hold a registration that no slot has.
-  std::vector<FileIdentity> files_;  ///< By slot, of those that were added since; else zero.
+  std::vector<FileIdentity> files_;  ///< By slot, if added while `haunted_`; else zero.
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Private. Which file a number stands for, and what epoll_ctl(ADD) checks by itself, for the
-// backends without a kernel set.
+// Private. Which file a number refers to, and the checks that epoll_ctl(ADD) makes, for backends
+// without a kernel set.
 #pragma once
 
 #include "duolu/base/result.hpp"
@@ -9,8 +9,8 @@
 
 namespace duolu {
 
-/// Which file a descriptor stands for, to tell a duplicate from a reused number. The anonymous
-/// files of one kind (eventfd, timerfd, epoll) are not told apart.
+/// Which file a descriptor refers to, to distinguish a duplicate from a reused number. Anonymous
+/// files of one kind (eventfd, timerfd, epoll) have the same identity.
 struct FileIdentity {
   std::uint64_t device = 0;
   std::uint64_t inode = 0;

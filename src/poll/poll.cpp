@@ -1,17 +1,17 @@
-// poll(2): the set is an array of ours, handed over whole in every wait.
+// poll(2): the set is an array of ours, passed whole in every wait.
 //
 // What the kernel does that shaped this file:
 //   - Hang-up and error are reported whatever was asked for. So a slot that wants nothing (paused,
-//     fired, silent until drained) keeps its place under a negative number, which the kernel skips.
+//     fired, silent until drained) keeps its place with a negative number, which the kernel skips.
 //   - A closed descriptor is reported as POLLNVAL again in every call: it is reported once as
 //     invalid, and then skipped.
-//   - The result is a count; who is ready has to be looked for. The search begins where the last
-//     one stopped, and the array keeps its order, which is that of turns when more is ready than a
-//     batch holds (P34): a removal leaves a hole, and before one is added at the end, behind all
-//     others, the array is turned so that it begins where the search does. Both cost a wait no more
-//     than the kernel's own walk through the array.
-//   - An array longer than RLIMIT_NOFILE is EINVAL. Then it is shown in parts, and while nothing is
-//     ready only the first is waited for: what the others have is found 10 ms later (D7).
+//   - The result is a count; the ready entries have to be searched for. When more is ready than a
+//     batch holds, entries take turns in the order of the array (P34). So the search begins where
+//     the last one stopped, and a removal leaves a hole. Before an entry is added at the end, the
+//     array is rotated to begin where the search does, so that the new entry comes after all
+//     others. Both cost a wait no more than the kernel's own walk through the array.
+//   - An array longer than RLIMIT_NOFILE fails with EINVAL. Then it is passed in parts; while none
+//     is ready only the first is waited for, and events of the others are found 10 ms later (D7).
 
 #include <poll.h>
 #include <sys/resource.h>
@@ -60,7 +60,7 @@ class PollPoller final : public Poller {
     return {};
   }
 
-  /// Changes what is asked for the slot.
+  /// Changes what poll(2) is asked about the slot.
   void update(std::uint32_t index) noexcept override {
     const Slot& s = slot(index);
     const Interest want = wanted(s, true);
@@ -75,7 +75,7 @@ class PollPoller final : public Poller {
     if (++holes_ > fds_.size() / 2) close_holes();
   }
 
-  /// Has the array begin, behind the wake-up descriptor, where the next search does.
+  /// Rotates the array to begin, after the wake-up descriptor, where the next search does.
   void turn() noexcept {
     if (next_ < fds_.size() && next_ > 1) {
       const auto by = static_cast<std::ptrdiff_t>(next_);
@@ -109,7 +109,7 @@ class PollPoller final : public Poller {
     if (ready == -EINVAL) ready = ask_in_parts(timeout);
     if (ready <= 0) return ready;
     if (fds_[0].revents != 0) {
-      if ((fds_[0].revents & POLLNVAL) != 0) return -EBADF;  // it would say so for ever
+      if ((fds_[0].revents & POLLNVAL) != 0) return -EBADF;  // as in every later wait
       drain_waker();
       --ready;
     }
@@ -126,7 +126,7 @@ class PollPoller final : public Poller {
     return settle(out.first(found));
   }
 
-  /// ppoll of an array that is longer than the limit; 0 also before the timeout has passed.
+  /// ppoll of an array that is longer than the limit. May return 0 before the timeout has passed.
   int ask_in_parts(const timespec* timeout) noexcept {
     close_holes();
     rlimit limit{};
@@ -144,7 +144,7 @@ class PollPoller final : public Poller {
     const timespec wait = a_little(timeout);
     return wait.tv_nsec == 0 ? 0 : kernel().ppoll(fds_.data(), part, &wait);
   }
-  /// Where poll(2) takes no list at all: time passes, and wake() counts without its descriptor.
+  /// Where poll(2) takes no entry at all: sleeps a little; wait() checks for wake() afterwards.
   int sleep(const timespec* timeout) noexcept {
     if (const timespec wait = a_little(timeout); wait.tv_nsec != 0)
       (void)sleep_until(kernel(), after(kernel().now(), Duration(wait.tv_nsec)));

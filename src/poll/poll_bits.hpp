@@ -1,4 +1,4 @@
-// Private. poll(2)'s words for ours: on every system we know they have the same values.
+// Private. poll(2)'s bits for Interest and Ready: the same values on every system we know.
 #pragma once
 
 #include <poll.h>
@@ -20,7 +20,7 @@ static_assert(static_cast<int>(Ready::read_closed) == POLLRDHUP);
 /// What to ask poll(2) for.
 inline short poll_events(Interest interest) noexcept {
   int events = static_cast<int>(interest);
-#ifdef POLLRDHUP  // Linux's; elsewhere an end of stream is told by a read that returns 0
+#ifdef POLLRDHUP  // Linux only; elsewhere only a read that returns 0 shows the end
   if (any(interest, Interest::readable)) events |= POLLRDHUP;
 #endif
   return static_cast<short>(events);

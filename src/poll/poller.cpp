@@ -1,15 +1,15 @@
-// What every backend shares: the table of registrations and the life of one wait.
+// What every backend shares: the table of registrations and the course of one wait.
 //
 // Invariants:
 //   1. by_fd_[fd] == i  <=>  slots_[i] is the live registration of that number.
-//   2. A slot's `unusual` has every bit but those that accepted() allows and that say nothing of an
-//      end; all bits while the slot is free, paused or dead. Batch trusts nothing else.
+//   2. A slot's `unusual` has every bit except those that accepted() allows and that do not mean an
+//      end; all bits while the slot is free, paused or dead. Batch checks it and the token only.
 //   3. A token is (generation << 32 | slot). A free slot has the next generation but no index, and
-//      token 0 names slot 0, which is never taken: both are passed over in a batch.
-//   4. Kernel state changes in attach, detach and, for every modify, once in apply_changes: what
-//      cancels out between two waits never reaches the kernel.
-//   5. add takes all the memory a registration will ever need, so that no other call can run out of
-//      it half way.
+//      token 0 names slot 0, which is never used: a batch skips events of both.
+//   4. Kernel state changes in attach, detach and, for every modify, once in apply_changes: changes
+//      that cancel out between two waits never reach the kernel.
+//   5. add allocates all the memory that a registration will ever need, so that no other call can
+//      run out of it half way.
 
 #include "duolu/poll/poller.hpp"
 
@@ -35,7 +35,7 @@ constexpr std::uint32_t all_terminal =
 constexpr auto both = static_cast<std::uint32_t>(Ready::readable | Ready::writable);
 constexpr std::uint32_t directions = both | static_cast<std::uint32_t>(Ready::priority);
 
-/// A look that does not wait is hardly ever interrupted, and this often only by a fault.
+/// A harvest that does not block is rarely interrupted, and this often only by injected faults.
 constexpr std::size_t most_interrupts = 16;
 
 bool valid(Interest interest, Trigger trigger) noexcept {
@@ -57,17 +57,17 @@ constexpr std::array<std::uint32_t, 8> accepted_for = [] {
 /// What may be reported of a registration.
 std::uint32_t accepted(const detail::Slot& slot) noexcept {
   const std::uint32_t bits = accepted_for[static_cast<std::uint8_t>(slot.interest)];
-  // Nothing but this one report: the kernel may go on about the file while a dup of it lives.
+  // Only this one report: the kernel may keep reporting the file while a dup of it lives.
   return slot.dead ? bits & invalid_bit : bits;
 }
 
-/// Whether an event of a live registration speaks of a direction that the kernel was not asked for:
-/// it was found by another registration, which has the same token.
+/// Whether an event of a live registration has a direction that the kernel was not asked for: then
+/// it comes from another registration in the kernel with the same token.
 bool is_foreign(const detail::Slot& slot, std::uint32_t ready) noexcept {
   return (ready & ~accepted(slot) & directions) != 0;
 }
 
-/// What an event of a live registration must not have to be handed out as it is.
+/// The bits without which an event of a live registration is reported as it is.
 std::uint32_t unusual_for(Interest interest) noexcept {
   return ~accepted_for[static_cast<std::uint8_t>(interest)] | all_terminal;
 }
@@ -104,7 +104,7 @@ detail::Slot* Poller::lookup(Token token) noexcept {
 Result<> Poller::reserve_for(int fd) {
   const auto number = static_cast<std::size_t>(fd);
   if (number >= by_fd_.size()) {
-    // A wild number must not take memory for all the numbers below it.
+    // A number that is not open must not take memory for all numbers below it.
     if (const int flags = kernel_.fcntl(fd, F_GETFD, 0); flags < 0) return fail(-flags);
     by_fd_.resize(std::max(number + 1, by_fd_.size() * 2));
   }
@@ -133,7 +133,7 @@ void Poller::free_slot(std::uint32_t index) noexcept {
   const bool listed = old.changed;
   old = Slot{};
   if (next <= UINT32_MAX) old.token = next << 32U | Slot::nobody;
-  old.changed = listed;  // its entry in changes_ stays and serves whoever takes the slot
+  old.changed = listed;  // its entry in changes_ stays, for the slot's next registration
   old.data = free_;
   free_ = index;
 }
@@ -144,7 +144,7 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
   if (fd < 0) return fail(EBADF);
   if (fd == wake_in_.get() || fd == wake_out_.get() || owns(fd)) return fail(EINVAL);
   const std::uint32_t twin = find(fd);
-  // One that was found closed is no duplicate, whatever is under its number now.
+  // A twin that was found closed is no duplicate, whatever file has its number now.
   const bool twin_lives = twin != 0 && !slots_[twin].dead;
   std::uint32_t index = 0;
   Result<> attached;
@@ -165,7 +165,7 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
     if (index != 0) free_slot(index);
     return fail(attached.error());
   }
-  if (twin != 0) {  // closed without remove, and its number came back: the old token is dead (P4)
+  if (twin != 0) {  // closed without remove, and its number reused: the old token is dead (P4)
     detach(twin, true);
     free_slot(twin);
     --size_;
@@ -224,7 +224,7 @@ Result<> Poller::remove(Token token) {
   const Slot* known = lookup(token);
   if (known == nullptr) return fail(ENOENT);
   const std::uint32_t index = slot_of(token);
-  // In a forked child the kernel's registrations are the parent's, who goes on with them (P37).
+  // In a forked child the kernel's registrations are the parent's, which still uses them (P37).
   detach(index, forks_ != fork_count());
   by_fd_[static_cast<std::size_t>(known->fd)] = 0;
   free_slot(index);
@@ -246,7 +246,7 @@ void Poller::apply_changes() noexcept {
   for (const std::uint32_t index : changes_) {
     Slot& s = slots_[index];
     s.changed = false;
-    // A rebuild tells the kernel of all of them.
+    // A rebuild registers all of them.
     if (s.fd >= 0 && !s.dead && !needs_rebuild_) update(index);
   }
   changes_.clear();
@@ -337,7 +337,7 @@ std::uint32_t Poller::second_look(const RawEvent& raw) noexcept {
   }
   std::uint32_t ready = raw.ready & accepted(s);
   if ((ready == 0 && s.dead) || is_foreign(s, raw.ready)) suspect_ = true;
-  // P6: whoever waits in a direction learns of an end by trying it.
+  // P6: an end is reported in all wanted directions: the next read or write returns it.
   if ((ready & all_terminal) != 0) ready |= static_cast<std::uint32_t>(s.interest) & both;
   return ready;
 }
@@ -364,31 +364,31 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
       storage = {};
       timeout = &storage;
     }
-    // The last place of the array is the wake-up's.
+    // The last place of the array is reserved for the wake-up.
     const int found = invalid < all.size() - 1 ? harvest(all.subspan(invalid), timeout) : 0;
     if (found < 0 && found != -EINTR && invalid == 0) return fail(-found);
     std::size_t count = invalid + static_cast<std::size_t>(found > 0 ? found : 0);
-    // The harvest itself may have come upon closed ones. When they are all it found, select saw
-    // nothing else for them: the next turn reports them, and has looked at the others (P7, P33).
+    // The harvest itself may have found closed descriptors. If it found nothing else, select did
+    // not get to look at the others: the next iteration does, and reports all (P7, P33).
     if (found > 0) count = report_invalid(count);
     if (found <= 0 && invalid == 0 && !invalid_.empty()) continue;
     const Sight sight = look(count);
-    if (sight.stale) {  // no handler has run since: the kernel holds what was removed (P4)
+    if (sight.stale) {  // no handler has run since: the kernel holds removed registrations (P4)
       const Result<> renewed = renew();
-      // With something to tell, the next wait tries again: what is found may not come twice.
+      // If there is something to report, the next wait tries again: it may not be found twice.
       if (!renewed && !sight.live && !wake_pending_.load(std::memory_order_relaxed))
         return fail(renewed.error());
-      // A new set notices what was closed: that is told in the places of what is not any more.
+      // A new set notices closed descriptors: they are reported in the places of stale events.
       if (sight.live) count = report_invalid(keep_live(count));
     }
     const bool woken = wake_pending_.load(std::memory_order_relaxed) &&
                        wake_pending_.exchange(false, std::memory_order_acq_rel);
     if (sight.live || woken) return Batch(this, count, woken);
     if (found == -EINTR && return_on_signal_) return fail(EINTR);
-    // What was found and is not told (paused, removed) has left the kernel's list by now; what it
-    // stood in front of is told by another look. Each does so once, besides interruptions: a kernel
-    // that goes on is one that holds what nothing names, and a new set may be rid of it. Whatever
-    // it does then, the deadline counts (P31).
+    // Events that are not reported (paused, removed) have left the kernel's list by now; another
+    // harvest finds the events behind them. Each registration causes this once, besides
+    // interruptions. If it happens more often, the kernel holds a registration that no slot has,
+    // and a new set may not have it. Whatever the kernel does then, the deadline counts (P31).
     if (found != 0 || invalid != 0 || !invalid_.empty()) {
       if (++in_vain <= 2 * size_ + most_interrupts) continue;
       if (found > 0 && !renewed_in_vain) {
@@ -421,7 +421,7 @@ void Poller::wake() noexcept {
   if (kernel_.getpid() != owner_) return;
   const std::uint64_t one = 1;  // what an eventfd takes; a pipe takes any bytes
   const int fd = wake_out_ ? wake_out_.get() : wake_in_.get();
-  // EAGAIN: the counter or the pipe is full, so the other side is awake already.
+  // EAGAIN: the counter or the pipe is full, so the wait ends already.
   while (kernel_.write(fd, &one, sizeof one) == -EINTR) {
   }
 }

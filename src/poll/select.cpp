@@ -4,13 +4,12 @@
 //   - The limit of 1024 is the C library's fd_set. The Linux call takes bitmaps of any length, so
 //     they are our own (bitmap.hpp).
 //   - A set bit says "readable", not why: data, end, hang-up and error look alike. So the ready
-//   ones,
-//     and only they, are shown to poll(2) without waiting, which tells (poll_bits.hpp). One call a
-//     wait that found something.
-//   - One closed descriptor makes the whole call fail with EBADF: poll(2) finds it, it is reported
-//     as invalid and leaves the sets, the others go on.
-//   - A hang-up wakes the readers, an error readers and writers. Whoever wants only priority learns
-//     of neither (docs/contracts.md, differences).
+//     descriptors, and only they, are passed to poll(2), which distinguishes these without waiting
+//     (poll_bits.hpp): one more call for each wait that found something.
+//   - One closed descriptor makes the whole call fail with EBADF. poll(2) finds it; it is reported
+//     as invalid and leaves the sets, and the others are not affected.
+//   - A hang-up sets the bit for reading, an error those for reading and writing. A registration
+//     for priority alone gets neither (docs/contracts.md, D3).
 
 #include <fcntl.h>
 #include <poll.h>
@@ -98,11 +97,11 @@ class SelectPoller final : public Poller {
     found_[0].clear(wake_fd());
     collect(words, out.size() - 1);
     const int told = tell(out);
-    if (woken && told >= 0) drain_waker();  // or else the next wait finds it again
+    if (woken && told >= 0) drain_waker();  // else the next wait finds it again
     return told;
   }
 
-  /// Lowers `highest_` past words in which nobody wants anything.
+  /// Lowers `highest_` past words in which no bit is set.
   void shrink() noexcept {
     std::size_t words = Bitmap::words_for(highest_);
     while (words > Bitmap::words_for(wake_fd()) &&
@@ -111,8 +110,7 @@ class SelectPoller final : public Poller {
     highest_ = std::min(highest_, static_cast<int>(words * Bitmap::word_bits) - 1);
   }
 
-  /// Puts up to `room` of the found descriptors into `asked_`, going on where the last search
-  /// ended.
+  /// Puts up to `room` of the found descriptors into `asked_`, from where the last search ended.
   void collect(std::size_t words, std::size_t room) noexcept {
     asked_.clear();
     const auto first = static_cast<std::size_t>(next_ <= highest_ ? next_ : 0);
@@ -137,8 +135,8 @@ class SelectPoller final : public Poller {
     next_ = 0;
   }
 
-  /// One call, unless RLIMIT_NOFILE was lowered below what was found: then poll(2) takes no list
-  /// that long, and each is asked for alone; where it takes none at all, the bitmaps have to do.
+  /// One call, unless RLIMIT_NOFILE was lowered below the number found: then poll(2) refuses the
+  /// list, and each descriptor gets its own call. At a limit of 0, the bitmaps are used instead.
   int ask_poll() noexcept {
     const timespec zero{};
     int result = kernel().ppoll(asked_.data(), asked_.size(), &zero);
@@ -156,7 +154,7 @@ class SelectPoller final : public Poller {
     return static_cast<short>(found & one.events);
   }
 
-  /// Asks poll(2) what exactly is true of the collected ones, and reports it.
+  /// Gets the exact state of the collected descriptors from poll(2), and reports it.
   int tell(std::span<RawEvent> out) noexcept {
     if (asked_.empty()) return 0;
     if (const int result = ask_poll(); result < 0) return result;
@@ -171,7 +169,7 @@ class SelectPoller final : public Poller {
     return static_cast<int>(kept);
   }
 
-  /// After EBADF: finds who it was. Without the wake-up descriptor it would be EBADF for ever.
+  /// After EBADF: finds the closed ones. Returns -EBADF if the poller's own descriptor is closed.
   int drop_closed() noexcept {
     if (kernel().fcntl(wake_fd(), F_GETFD, 0) == -EBADF) return -EBADF;
     for (std::uint32_t index = 1; index < slot_count(); ++index) {
@@ -226,8 +224,8 @@ Result<Selected> select(std::span<const int> readable, std::span<const int> writ
       if (fd > max_select_fd) return fail(EMFILE);
       highest = std::max(highest, fd);
     }
-  // Linux looks no further than its table of open files goes, and leaves the bits behind it as they
-  // are. The table reaches as far as the highest number if that one is open.
+  // Linux reads only as far as its table of open files, and leaves the bits behind it as they are.
+  // If the highest number is open, the table reaches at least that far.
   if (highest >= 0 && kernel.fcntl(highest, F_GETFD, 0) < 0) return fail(EBADF);
   const std::size_t words = highest < 0 ? 0 : Bitmap::words_for(highest);
   for (std::size_t i = 0; i < 3; ++i) {

@@ -9,7 +9,7 @@
 namespace duolu {
 
 /// Sets `timeout` to what is left until `deadline`, kept in `storage`; to null for `never`. True if
-/// nothing is left. `immediately` reads no clock.
+/// nothing is left. For `immediately` the clock is not read.
 inline bool time_left(Kernel& kernel, Instant deadline, timespec& storage,
                       const timespec*& timeout) noexcept {
   storage = {};
