@@ -1,13 +1,13 @@
 // The kernel that fails on demand. The rules are at the top of fault.hpp.
 //
 // Why it is built so:
-//   - A random fault is a hash of (seed, call, its number), not a draw from a shared sequence: no
-//     lock, no order between threads, and a handler that makes one recv more does not change what
-//     happens to the next epoll_ctl.
+//   - A random fault is a hash of (seed, call, its number), not a draw from a shared sequence. So
+//     there is no lock and no order between threads, and one more recv in a handler does not change
+//     the fault of the next epoll_ctl.
 //   - Plans are a list that only grows at its head and is freed at the end: a signal handler may
 //     walk it while another thread adds to it.
-//   - Arming again happens under the lock that epoll_ctl takes too, or else it could bring back
-//     an interest that another thread has just changed.
+//   - Registrations are armed again under the lock that epoll_ctl takes too. Otherwise that could
+//     restore an interest that another thread has just changed.
 
 #include "duolu/testing/fault.hpp"
 
@@ -73,8 +73,8 @@ std::size_t size_of(const msghdr& message) noexcept {
   return size;
 }
 
-/// A message of at most `size` bytes: of a longer one, as many of its first parts as there is room
-/// for. Makes `size` what it has then.
+/// A message cut to at most `size` bytes, with as many of its first parts as there is room for.
+/// Sets `size` to what it has then.
 struct Clipped {
   Clipped(const msghdr& whole, std::size_t& size) noexcept : message(whole) {
     if (size >= size_of(whole)) return;
@@ -101,7 +101,7 @@ bool breaks_connection(int error) noexcept {
 }
 
 #ifndef DUOLU_POSIX_ONLY
-/// Makes epoll look again: what is ready is reported once more. Whether the registration was there.
+/// Makes epoll report what is ready once more. Returns whether the registration was there.
 bool rearm(Kernel& inner, int epoll, int fd, std::uint32_t events, std::uint64_t data) noexcept {
   epoll_event event{.events = events, .data = {.u64 = data}};
   // An exclusive registration cannot be modified.
@@ -111,7 +111,7 @@ bool rearm(Kernel& inner, int epoll, int fd, std::uint32_t events, std::uint64_t
 }
 #endif
 
-/// Which file it is, whatever the descriptor: the ends of a pipe share one, which costs a report.
+/// Identifies a file, not a descriptor. Both ends of a pipe share one, which costs an extra report.
 using FileId = std::pair<dev_t, ino_t>;
 
 }  // namespace
@@ -165,7 +165,7 @@ struct FaultKernel::Table {
   std::deque<Plan> plans;
   std::map<std::pair<int, int>, Registration> registrations;  ///< By epoll set and number.
   std::map<std::pair<Call, int>, std::uint64_t> delayed;      ///< How often in a row.
-  std::set<std::pair<int, bool>> pretended;  ///< Got EAGAIN by chance: number, and if for writing.
+  std::set<std::pair<int, bool>> pretended;  ///< Random EAGAINs: number, and whether for writing.
 
   void forget(int fd) {
     std::erase_if(registrations, [fd](const auto& entry) {
@@ -177,7 +177,7 @@ struct FaultKernel::Table {
   }
 
   /// Whether a readiness that has been delayed `before` times is delayed once more. The bound is
-  /// drawn, so that two observers who take turns do not lose the same one every time.
+  /// random, so that of two waits that take turns it is not always the same one that loses it.
   static bool delay(Dice& dice, std::uint64_t& before) {
     if (dice.delays() && before < dice.prng.between(1, most_delays_in_a_row)) {
       ++before;
@@ -242,14 +242,14 @@ void FaultKernel::reset_counts() noexcept {
   injected_ = 0;
 }
 
-// --- what every call does
+// --- common to all calls
 
-/// Counts; the number of this call, from 1.
+/// Counts the call. Returns its number, from 1.
 std::uint64_t FaultKernel::enter(Call call) noexcept {
   return made_[place(call)].fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
-/// The error that was planned for this call; 0 for none.
+/// The error planned for this call; 0 for none.
 int FaultKernel::planned(Call call, std::uint64_t number) noexcept {
   const Plan* plan = plans_[place(call)].load(std::memory_order_acquire);
   for (; plan != nullptr; plan = plan->older) {
@@ -261,7 +261,7 @@ int FaultKernel::planned(Call call, std::uint64_t number) noexcept {
 }
 
 FaultKernel::Dice FaultKernel::roll(Call call, std::uint64_t number) noexcept {
-  // The generator mixes its state thoroughly but starts from it: neighbours are mixed apart first.
+  // Consecutive calls have neighbouring states: mix them first, so that they are far apart.
   Prng mixer(seed_ ^ (number * call_count + place(call)));
   Prng prng(mixer.next());
   const bool interrupts = prng.chance(rates_[2].load(std::memory_order_relaxed), per_mille);
@@ -272,7 +272,7 @@ FaultKernel::Dice FaultKernel::roll(Call call, std::uint64_t number) noexcept {
           pretends_empty, shortens, rates_[3].load(std::memory_order_relaxed)};
 }
 
-/// Whether an interruption by chance may happen: not too often in a row (F4).
+/// Whether a random interruption is allowed: not too often in a row (F4).
 bool FaultKernel::interrupt(Call call) noexcept {
   std::atomic<std::uint32_t>& in_a_row = interrupted_[place(call)];
   if (in_a_row.fetch_add(1, std::memory_order_relaxed) >= most_interrupts_in_a_row) {
@@ -290,7 +290,7 @@ auto FaultKernel::plain(Call call, Real real) noexcept {
   return error != 0 ? static_cast<Outcome>(-error) : real();
 }
 
-// --- the calls that are all alike
+// --- plain and never: calls that need no code of their own
 
 #define DUOLU_plain(inner, result, name, parameters, arguments)     \
   result FaultKernel::name parameters noexcept {                    \
@@ -314,7 +314,7 @@ auto FaultKernel::plain(Call call, Real real) noexcept {
 int FaultKernel::close(int fd) noexcept {
   const int error = planned(Call::close, enter(Call::close));
   {
-    // Before the number can come back.
+    // Before the number can be reused.
     const std::scoped_lock guard(table_->lock);
     table_->forget(fd);
   }
@@ -333,7 +333,7 @@ ssize_t FaultKernel::write(int fd, const void* buffer, std::size_t size) noexcep
 }
 
 ssize_t FaultKernel::writev(int fd, const iovec* parts, int count) noexcept {
-  // A count that the kernel refuses is the kernel's to refuse, parts and all.
+  // The inner kernel refuses such a count, without a look at the parts.
   if (count < 0) return inner_.writev(fd, parts, count);
   msghdr whole{};
   whole.msg_iov = const_cast<iovec*>(parts);
@@ -371,7 +371,7 @@ int FaultKernel::connect(int fd, const sockaddr* address, socklen_t size) noexce
   if (error != EINPROGRESS && error != EINTR) return -error;
   const int result = inner_.connect(fd, address, size);
   if (result < 0 && result != -EINPROGRESS) return result;
-  // What comes at once (a Unix socket) raises no edge for a registration made before.
+  // A connect that succeeds at once (a Unix socket) is no edge for an earlier registration.
   remind(look_at(fd, 0));
   return -error;
 }
@@ -432,7 +432,7 @@ FaultKernel::File FaultKernel::look_at(int fd, int message_flags) noexcept {
   return file;
 }
 
-/// Whether reading, or writing, has an end or an error to tell. Then nothing is "not yet".
+/// Whether an end or an error is pending for reading, or writing. Then EAGAIN would be false.
 bool FaultKernel::has_ended(int fd, bool writing) noexcept {
   short ends = POLLERR | POLLHUP | POLLNVAL;
 #ifdef POLLRDHUP
@@ -443,7 +443,7 @@ bool FaultKernel::has_ended(int fd, bool writing) noexcept {
   return inner_.ppoll(&one, 1, &zero) != 0 && (one.revents & ends) != 0;
 }
 
-/// Whether an EAGAIN by chance may happen. It does not twice in a row (F4).
+/// Whether a random EAGAIN is allowed: not twice in a row (F4).
 bool FaultKernel::may_pretend_empty(const File& file, bool writing) noexcept {
   if (file.blocks || has_ended(file.fd, writing)) return false;
   const std::scoped_lock guard(table_->lock);
@@ -458,7 +458,7 @@ ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Re
   const std::uint64_t number = enter(call);
   const bool by_write = call == Call::write || call == Call::writev;
   const bool writing = call == Call::send || call == Call::sendmsg || by_write;
-  // What a signal handler may do: no lock from here on (K6).
+  // Transfers that a signal handler may make (K6): no lock is taken for them.
   const auto wakes = [&](const File& file) {
     return by_write && !file.socket && (!file.pipe || size <= PIPE_BUF);
   };
@@ -473,7 +473,7 @@ ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Re
   const File file = look_at(fd, flags);
   if (dice.interrupts && (file.socket || file.pipe || file.terminal) && interrupt(call))
     return -EINTR;
-  // Out-of-band data and the error queue are beside the stream, and no direction of readiness.
+  // Out-of-band data and the error queue are outside the stream and its directions of readiness.
   int beside = MSG_OOB;
 #ifdef MSG_ERRQUEUE
   beside |= MSG_ERRQUEUE;
@@ -488,7 +488,7 @@ ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Re
   if (!dice.shortens || !file.stream || size < 2) return real(size);
   std::size_t part = dice.cut(size);
   const ssize_t moved = real(part);
-  if (moved == static_cast<ssize_t>(part)) {  // less is the inner kernel's own, and true
+  if (moved == static_cast<ssize_t>(part)) {  // less comes from the inner kernel, and is true
     ++injected_;
     remind(file);
   }
@@ -510,7 +510,7 @@ int FaultKernel::pselect(int count, unsigned long* readable, unsigned long* writ
   return left != 0 || is_zero(timeout) ? left : -EINTR;
 }
 
-/// Clears what is delayed; how many bits are left.
+/// Clears delayed bits. Returns how many bits are left.
 int FaultKernel::withhold_bits(Dice& dice, int count, unsigned long* const sets[3],
                                int ready) noexcept {
   constexpr int word_bits = std::numeric_limits<unsigned long>::digits;
@@ -543,7 +543,7 @@ int FaultKernel::ppoll(pollfd* fds, std::size_t count, const timespec* timeout) 
   return left != 0 || is_zero(timeout) ? left : -EINTR;
 }
 
-/// Clears what is delayed; how many descriptors are left.
+/// Clears delayed descriptors. Returns how many are left.
 int FaultKernel::withhold_fds(Dice& dice, pollfd* fds, std::size_t count, int ready) noexcept {
   const std::scoped_lock guard(table_->lock);
   for (pollfd* at = fds; at != fds + count; ++at) {
@@ -577,7 +577,7 @@ int FaultKernel::epoll_pwait2(int epoll, epoll_event* events, int count,
 
 #else
 
-/// Arms what waits for an edge of this file (F2).
+/// Arms all edge-triggered registrations of this file again (F2).
 void FaultKernel::remind(const File& file) noexcept {
   const std::scoped_lock guard(table_->lock);
   auto& registrations = table_->registrations;
@@ -586,7 +586,7 @@ void FaultKernel::remind(const File& file) noexcept {
     const Table::Registration& known = at->second;
     const bool concerned = known.file == file.id && (known.events & EPOLLET) != 0 &&
                            (known.events & EPOLLONESHOT) == 0;
-    // Closed past us: the kernel has forgotten it, so do we.
+    // Closed, but not through this kernel: the inner one has dropped it, so drop it here.
     at = concerned && !rearm(inner_, epoll, fd, known.events, known.data) ? registrations.erase(at)
                                                                           : std::next(at);
   }
@@ -624,12 +624,12 @@ int FaultKernel::epoll_any_wait(Call call, int epoll, epoll_event* events, bool 
   return left != 0 || only_looks ? left : -EINTR;
 }
 
-/// Takes out what is delayed, armed again where it has to be; how many are left.
+/// Removes delayed events, and arms them again where necessary. Returns how many are left.
 int FaultKernel::withhold_events(Dice& dice, int epoll, epoll_event* events, int ready) noexcept {
   const std::scoped_lock guard(table_->lock);
   auto& registrations = table_->registrations;
-  // The caller's word is all that comes back with an event. If several registrations have the same,
-  // nobody knows whose it is, and it is delivered.
+  // An event carries only the caller's data. If several registrations have the same data, it is
+  // unknown which one it belongs to, and it is delivered.
   const auto find = [&](std::uint64_t data) {
     auto found = registrations.end();
     for (auto at = registrations.lower_bound({epoll, 0});
@@ -650,7 +650,7 @@ int FaultKernel::withhold_events(Dice& dice, int epoll, epoll_event* events, int
         ++injected_;
         continue;
       }
-      registrations.erase(found);  // closed past us, so it cannot be armed
+      registrations.erase(found);  // closed, but not through this kernel: it cannot be armed
     }
     events[left++] = events[i];
   }

@@ -1,49 +1,49 @@
 // Public. Layer: testing. A Kernel that counts calls and makes them fail. docs/testing.md shows how
 // to use it.
 //
-// It stands in front of another Kernel, counts what passes, and injects faults: planned ones (the
-// nth call of a kind fails with an errno) and random ones (a share of the calls, by seed). What a
-// caller sees is always something a kernel could have done:
+// It wraps another Kernel, counts the calls, and injects faults: planned ones (the nth call of a
+// kind fails with an errno) and random ones (a share of the calls, by seed). The caller always sees
+// a result that a kernel could have returned:
 //
-//   F1  A planned fault does not reach the inner kernel, except: `close` closes all the same; a
-//       connection that breaks in a transfer (ECONNRESET, EPIPE, ETIMEDOUT) is first shut down both
-//       ways, so that what follows agrees; a `connect` that is said to be in progress (EINPROGRESS,
-//       EINTR) is.
-//   F2  EAGAIN and short transfers tell the caller that a direction is drained, which is why it
-//       will wait for an edge. When that was untrue, every edge-triggered epoll registration of the
+//   F1  A planned fault does not call the inner kernel, with these exceptions: `close` closes all
+//       the same; a connection that breaks in a transfer (ECONNRESET, EPIPE, ETIMEDOUT) is first
+//       shut down both ways, so that later calls agree; a `connect` that fails with EINPROGRESS or
+//       EINTR is in progress.
+//   F2  EAGAIN and short transfers mean to the caller that a direction is drained, so it waits for
+//       an edge. When the direction was not drained, every edge-triggered epoll registration of the
 //       same file is armed again with EPOLL_CTL_MOD, so that the rest is reported (convention K5 of
 //       kernel.hpp). Level and oneshot registrations, poll and select need nothing.
-//   F3  A readiness that is delayed comes later: withheld at most three times in a row, armed again
-//       where the kernel has taken it for reported. A wait of which everything was withheld ends
-//       with EINTR, as if a signal had come before; one that only looks finds nothing.
-//   F4  Random faults keep the program alive: EAGAIN never twice in a row for a descriptor and
-//       direction, EINTR at most three times in a row for a call, a transfer of at least one byte.
-//   F5  They depend on the seed, the kind of the call and how many calls of that kind came before,
-//       on nothing else: the same run again gives the same faults.
+//   F3  A delayed readiness is reported later: it is withheld at most three times in a row, and
+//       armed again where the kernel takes it for reported. A wait of which everything was withheld
+//       ends with EINTR, as after a signal; a wait that does not block returns nothing.
+//   F4  Random faults let the program make progress: EAGAIN never twice in a row for a descriptor
+//       and direction, EINTR at most three times in a row for a call, at least one byte a transfer.
+//   F5  They depend on the seed, the kind of the call and the number of earlier calls of that kind,
+//       and on nothing else: the same run again has the same faults.
 //
-// Which calls random faults strike, and why not the others:
+// Which calls have random faults, and why not the others:
 //
 //   short_transfers    recv, send, recvmsg, sendmsg, read, write, writev of stream sockets and
-//                      pipes; a datagram is whole or lost, an eventfd's counter too. Not a write to
-//                      a pipe of up to PIPE_BUF bytes, which is atomic. (A pipe in packet mode,
-//                      which no Kernel makes, does not show at its reading end: there a short read
-//                      loses the packet's rest.)
-//   eagain             the same and datagram sockets, and accept. Not where the end or an error is
-//                      there already (nothing is "not yet" then). Not a write of up to PIPE_BUF
-//                      bytes to a pipe: there it says that the reader has something to read.
+//                      pipes. Not datagrams and eventfds, whose transfers are whole or fail. Not a
+//                      write of up to PIPE_BUF bytes to a pipe, which is atomic. (A pipe in packet
+//                      mode, which no Kernel makes, is not recognized at its reading end: there a
+//                      short read loses the rest of the packet.)
+//   eagain             the same and datagram sockets, and accept. Not where an end or an error is
+//                      pending (then the kernel does not say "not yet"). Not a write of up to
+//                      PIPE_BUF bytes to a pipe: there EAGAIN means that the reader has data.
 //   eintr              recv, send, recvmsg, sendmsg, read, write, writev of sockets, pipes and
-//                      terminals, accept, pselect, ppoll, and epoll's waits unless they only look:
-//                      those do not sleep. POSIX allows it for all of these even if they are
+//                      terminals, accept, pselect, ppoll, and epoll's waits unless their timeout is
+//                      zero: those do not sleep. POSIX allows it for all of these even if they are
 //                      non-blocking. Not eventfds, epoll_ctl and the calls that make or describe
 //                      descriptors: these never wait.
-//   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is at once.
+//   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is immediate.
 //
-// Of descriptors that block, as standard input may, only EINTR comes by chance. What cannot fail
-// (now, thread_cpu_time, real_time, getpid, pthread_join, freeaddrinfo) is never faulted.
+// Blocking descriptors, as standard input may be, have EINTR as their only random fault. Calls that
+// cannot fail (now, thread_cpu_time, real_time, getpid, pthread_join, freeaddrinfo) have none.
 //
 // Threads: calls as for any Kernel (K6). `write` to an eventfd, or of up to PIPE_BUF bytes to a
 // pipe, and `getpid` take no lock and no memory, so that a signal handler may make them. fail(),
-// set_rates(), clear() and reset_counts() belong to one thread; the others may go on calling.
+// set_rates(), clear() and reset_counts() belong to one thread; others may make calls meanwhile.
 #pragma once
 
 #include <array>
@@ -69,7 +69,7 @@ enum class Call : std::uint8_t {
 /// "epoll_ctl".
 [[nodiscard]] std::string_view to_string(Call call) noexcept;
 
-/// How often random faults strike, in 1/1000 of the calls that are eligible (see above).
+/// How often random faults happen, in 1/1000 of the eligible calls (see above).
 struct FaultRates {
   std::uint32_t short_transfers = 0;
   std::uint32_t eagain = 0;
@@ -80,26 +80,26 @@ struct FaultRates {
 /// Counts calls and injects faults. See the top of this file.
 class FaultKernel final : public Kernel, public Host {
  public:
-  /// `inner` and `host` must outlive this. Without fail() and set_rates() every call is passed on.
+  /// `inner` and `host` must outlive this. Until fail() or set_rates() every call is forwarded.
   explicit FaultKernel(Kernel& inner, std::uint64_t seed = 0, Host& host = real_host());
   ~FaultKernel() override;
 
   /// The nth call of this kind (1: the next one), and the `times - 1` after it, fail with `error`,
-  /// an errno (getaddrinfo: an EAI_ code, as it is returned). Of several plans for one call the
-  /// latest counts.
+  /// an errno (getaddrinfo: an EAI_ code, as it is returned). Of several plans for one call, the
+  /// latest applies.
   void fail(Call call, std::uint64_t nth, int error, std::uint64_t times = 1);
   /// Every call of this kind fails from now on.
   void fail_always(Call call, int error);
   void set_rates(FaultRates rates) noexcept;
-  /// No more faults. Counts stay.
+  /// Removes all plans and rates. Counts stay.
   void clear() noexcept;
 
-  /// How often it was called, failures included. What the FaultKernel itself asks of the inner
-  /// kernel is not counted.
+  /// The number of calls, including failed ones. Calls that the FaultKernel itself makes to the
+  /// inner kernel are not counted.
   [[nodiscard]] std::uint64_t calls(Call call) const noexcept;
-  /// How many faults were injected; a delayed event counts as one each time.
+  /// The number of injected faults; a delayed event counts each time.
   [[nodiscard]] std::uint64_t injected() const noexcept;
-  /// Sets all counts to zero. Plans are not moved by it.
+  /// Sets all counts to zero. Plans still refer to the same calls.
   void reset_counts() noexcept;
 
 #define DUOLU_CALL(fault, result, name, parameters, arguments) \
@@ -109,9 +109,9 @@ class FaultKernel final : public Kernel, public Host {
 
  private:
   struct Plan;   // one fail()
-  struct Table;  // what is registered and withheld; has a lock
+  struct Table;  // registrations and withheld events; has a lock
   struct Dice;   // the random faults of one call
-  struct File;   // what kind of file a descriptor is
+  struct File;   // the kind of file of a descriptor
 
   static constexpr auto call_count = static_cast<std::size_t>(Call::count_);
 

@@ -1,4 +1,4 @@
-// Public. Layer: testing. A Kernel and a Host that pass every call on: derive from one and override
+// Public. Layer: testing. A Kernel and a Host that forward every call: derive from one and override
 // what a test changes.
 //
 //   struct NoMemory final : duolu::ForwardingKernel {
@@ -13,7 +13,7 @@
 
 namespace duolu {
 
-/// Passes every call on to another Kernel. Threads: calls as for any Kernel (K6).
+/// Forwards every call to another Kernel. Threads: calls as for any Kernel (K6).
 class ForwardingKernel : public Kernel {
  public:
   /// `inner` outlives this.
@@ -25,14 +25,14 @@ class ForwardingKernel : public Kernel {
 #include "duolu/kernel/calls.def"
 
  protected:
-  /// With signals of its own (signal_table.hpp): then sigaction() is to be overridden.
+  /// With signals of its own (signal_table.hpp): then sigaction() must be overridden.
   ForwardingKernel(Kernel& inner, SignalTable& signals) noexcept : Kernel(signals), inner_(inner) {}
 
  private:
   Kernel& inner_;
 };
 
-/// Passes every call on to another Host.
+/// Forwards every call to another Host.
 class ForwardingHost : public Host {
  public:
   /// `inner` outlives this.
