@@ -1,5 +1,5 @@
-// Private. Layer: load. What the client's own thread needs and uses: precise timers, its CPU time,
-// and local addresses to come from.
+// Private. Layer: load. What the client's thread needs: precise timers, its CPU time, and local
+// addresses to connect from.
 #pragma once
 
 #include <netinet/in.h>
@@ -24,7 +24,7 @@ inline std::uint64_t ns_between(Instant start, Instant end) noexcept {
   return static_cast<std::uint64_t>(std::max<std::int64_t>((end - start).count(), 0));
 }
 
-/// Timers without slack while it lives: by default Linux may be 50 us late, to save power.
+/// Timers without slack during its lifetime: by default Linux may be 50 us late, to save power.
 class PreciseTimers {
  public:
   explicit PreciseTimers(Host& host) : host_(host) {
@@ -48,8 +48,8 @@ class PreciseTimers {
   int before_ = -1;
 };
 
-/// How late a sleep ends when there is nothing else to do: the floor for everything that is timed
-/// here. Takes about 30 ms.
+/// How late sleeps end when there is nothing else to do: nothing here can be timed more precisely.
+/// Takes about 30 ms.
 inline Histogram measure_sleep(Kernel& kernel) {
   constexpr int sleeps = 100;
   constexpr Duration length = std::chrono::microseconds(200);
@@ -61,7 +61,7 @@ inline Histogram measure_sleep(Kernel& kernel) {
   return late;
 }
 
-/// What a thread has used so far.
+/// CPU time and preemptions of a thread so far.
 struct Usage {
   Duration cpu{};
   std::uint64_t preempted = 0;
@@ -74,20 +74,20 @@ inline Usage read_usage(Host& host) noexcept {
   constexpr int who = RUSAGE_SELF;
 #endif
   struct rusage usage{};
-  (void)host.getrusage(who, &usage);  // all zero is no lie worth a failure
+  (void)host.getrusage(who, &usage);  // on failure all zero, which is acceptable
   return {host.thread_cpu_time(), static_cast<std::uint64_t>(usage.ru_nivcsw)};
 }
 
-/// Where connections to a loopback target come from: 127.0.0.1 and up, each with ports of its own.
-/// The address is changed long before its ports run out (28,232 by default, those in TIME_WAIT
-/// included), since connect(2) then searches long: 70 us instead of 20 us.
+/// Local addresses of connections to a loopback target: 127.0.0.1 and up, each with its own ports.
+/// It uses the next address long before the ports of one run out (28,232 by default, including
+/// those in TIME_WAIT), because connect(2) then searches for long: 70 us instead of 20 us.
 class LocalAddresses {
  public:
   LocalAddresses(Kernel& kernel, const Address& target)
       : kernel_(kernel), several_(target.family() == AF_INET && target.is_loopback()) {}
 
   /// Binds a socket that is to be connected, unless the system may choose the address. 0 or -errno.
-  /// The port is left to connect(2), which knows that one may serve several destinations.
+  /// connect(2) chooses the port, since it can use one port for several destinations.
   int bind(int fd) noexcept {
     if (++used_ > connections_each) next();
     if (number_ == 0) return 0;
@@ -100,7 +100,7 @@ class LocalAddresses {
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + number_);
     return kernel_.bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address);
   }
-  /// Goes on to the next address. Whether there is one.
+  /// Switches to the next address. Returns whether there is one.
   bool next() noexcept {
     used_ = 0;
     number_ = several_ ? (number_ + 1) % count : 0;

@@ -1,9 +1,9 @@
-// HdrHistogram's exchange format, version 2: what its log files and tools know.
+// HdrHistogram's exchange format, version 2, which its log files and tools use.
 //
 // Big-endian throughout (HdrHistogram 2.1, AbstractHistogram.encodeIntoByteBuffer):
 //   cookie          int32   0x1c849313
 //   payload size    int32
-//   index offset    int32   0, as long as nobody has shifted all values
+//   index offset    int32   0, unless all values were shifted
 //   digits          int32   3
 //   lowest          int64   1
 //   highest         int64
@@ -11,7 +11,7 @@
 //   payload: the counts from place 0 on as ZigZag LEB128 numbers; -n stands for n empty places.
 // The compressed form is the cookie 0x1c849314, the size of what follows, and that, zlib-deflated.
 //
-// Text comes from files and from other programs: decode() trusts none of it.
+// Text comes from files and from other programs: decode() checks all of it.
 
 #include <zlib.h>
 
@@ -31,7 +31,7 @@ constexpr std::uint32_t plain_cookie = 0x1c849313;
 constexpr std::uint32_t compressed_cookie = 0x1c849314;
 constexpr std::uint32_t digits = 3;
 constexpr std::size_t header_size = 40;
-/// More than any histogram of ours takes: a bomb is not unpacked.
+/// More than any of our histograms needs: stops decompression bombs.
 constexpr std::size_t most_bytes = 16U << 20U;
 
 // --- numbers
@@ -115,13 +115,13 @@ std::string deflated(const std::string& bytes) {
   std::string out(size, '\0');
   const int result = compress(reinterpret_cast<Bytef*>(out.data()), &size,
                               reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
-  DUOLU_CHECK(result == Z_OK);  // the room is enough, so only memory can be short
+  DUOLU_CHECK(result == Z_OK);  // the buffer is large enough, so only memory can run out
   out.resize(size);
   return out;
 }
 
 std::optional<std::string> inflated(std::string_view bytes) {
-  // The size is not in the format: try larger and larger rooms.
+  // The format does not contain the size: try larger and larger buffers.
   for (std::size_t room = std::max<std::size_t>(4096, 8 * bytes.size()); room <= most_bytes;
        room *= 4) {
     std::string out(room, '\0');
@@ -185,7 +185,7 @@ std::optional<Histogram> Histogram::decode_plain(std::string_view in) {
   const auto precision = take<std::uint32_t>(in);
   const auto lowest = take<std::uint64_t>(in);
   const auto highest = take<std::uint64_t>(in);
-  take<std::uint64_t>(in);  // a ratio for values that are not whole numbers: ours are
+  take<std::uint64_t>(in);  // a ratio for values that are not integers: ours are
   // Shifted ones have an offset of half_places or more; hdr-histogram-js always writes 1.
   if (offset > 1 || precision != digits || lowest != 1 || highest < 2 ||
       highest >= std::uint64_t{1} << 62U || in.size() < payload_size)
@@ -198,7 +198,7 @@ std::optional<Histogram> Histogram::decode_plain(std::string_view in) {
     const std::optional<std::int64_t> number = take_varint(in);
     if (!number) return {};
     if (*number < 0) {
-      // Never more than there are places: the sum does not overflow.
+      // At most the number of places left: so the sum does not overflow.
       if (*number < -static_cast<std::int64_t>(histogram.places_.size() - place)) return {};
       place += static_cast<std::size_t>(-*number);
       continue;

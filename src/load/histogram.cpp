@@ -1,4 +1,4 @@
-// The arrangement of the places, and percentiles. The exchange format is in hdr_format.cpp.
+// The layout of the places, and percentiles. The exchange format is in hdr_format.cpp.
 
 #include "duolu/load/histogram.hpp"
 
@@ -37,7 +37,7 @@ double Histogram::mean() const noexcept {
   double sum = 0;
   for (std::size_t place = 0; place < places_.size(); ++place)
     sum += static_cast<double>(places_[place]) * static_cast<double>(middle_of(place));
-  // Of a few values that share a place its middle may be beyond all of them.
+  // If few values share a place, its middle may be above or below all of them.
   return std::clamp(sum / static_cast<double>(count_), static_cast<double>(min()),
                     static_cast<double>(max_));
 }

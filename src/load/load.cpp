@@ -1,20 +1,19 @@
-// The load engine. What a run is made of is at the top of load.hpp.
+// The load engine. The steps of a run are described at the top of load.hpp.
 //
 // Invariants:
 //   1. A connection's stream has three positions: received <= sent <= owed. Bytes up to `owed` are
 //      those of messages that were started.
-//   2. Between two events a connection has sent what it owes, or waits for room to do so.
-//   3. Open loop: a connection that could start a message is in free_, which may also name some
-//      that no longer can. What is due and waits for a connection is not kept anywhere: schedule_
-//      stands at the first of it, and goes on from there.
-//   4. Nothing is closed but by discard(), which takes the connection out of the poller first.
-//   5. A gap begins when a connection breaks (broken_since_) and is one (in_gap_) once an attempt
-//   to
-//      make a connection anew has failed. It ends when a connection that was made later answers:
-//      connect(2) alone succeeds while a server that dies still listens.
+//   2. Between two events a connection has sent what it owes, or waits until it can.
+//   3. Open loop: a connection that could start a message is in free_, which may also contain some
+//      that no longer can. Messages that are due and wait for a connection are not stored:
+//      schedule_ stays at the first of them, and continues from there.
+//   4. Connections are closed by discard() only, which first removes them from the poller.
+//   5. A gap begins when a connection breaks (broken_since_), and counts as one (in_gap_) once an
+//      attempt to replace a connection has failed. It ends when a connection that was made later
+//      answers: connect(2) alone succeeds as long as a server that dies still listens.
 //
-// Registered once, edge-triggered, for both directions: a message costs no system call but its send
-// and its recv.
+// Each connection is registered once, edge-triggered, for both directions: a message costs no
+// system call except its send and its recv.
 
 #include "duolu/load/load.hpp"
 
@@ -42,18 +41,18 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-/// Handshakes at a time: a listener's backlog, 128 in many programs, must not overflow, since the
-/// kernel then drops what the client sends again only after a second.
+/// Handshakes at a time. A listener's backlog, 128 in many programs, must not overflow: the kernel
+/// would drop packets, which the client sends again only after a second.
 constexpr std::size_t most_opening = 64;
 constexpr Duration tick = milliseconds(250);
-/// A full backlog of a Unix socket is EAGAIN, and nothing tells when it has room again.
+/// A full backlog of a Unix socket is EAGAIN, and no event reports when it has room again.
 constexpr Duration retry_after = milliseconds(1);
-/// Between attempts to reach a server that is gone for now: one connection at a time.
+/// Between attempts to reach a server that is down: one connection at a time.
 constexpr Duration reconnect_after = milliseconds(10);
-/// Bounds of the time before a start that is spun away instead of slept.
+/// Bounds of the time before a start that is spent spinning instead of sleeping.
 constexpr Duration least_spin = microseconds(5);
 constexpr Duration most_spin = microseconds(200);
-/// From here on the client itself is the limit.
+/// Above this share the client itself is the limit.
 constexpr double busy_limit = 0.95;
 constexpr Duration late_limit = milliseconds(1);
 
@@ -68,9 +67,9 @@ struct Message {
 
 struct Connection {
   enum class State : std::uint8_t {
-    absent,    ///< Not open: on the list to open, or given up.
+    absent,    ///< Not open: in to_open_, or given up.
     opening,   ///< connect(2) is under way.
-    greeting,  ///< An idle one whose only message has not come back yet.
+    greeting,  ///< An idle one whose only message is not answered yet.
     idle,
     active,
   };
@@ -78,7 +77,7 @@ struct Connection {
   int fd = -1;
   Token token{};
   State state = State::absent;
-  bool listed = false;  ///< In the list of free ones.
+  bool listed = false;  ///< In free_.
   Instant opened_at{};
   Instant free_since{};
   std::uint64_t owed = 0;
@@ -114,7 +113,7 @@ class LoadRun {
     for (std::size_t i = 0; i < connections_.size(); ++i) discard(i);
   }
 
-  /// `first`: a connection to the target that is there already, or none.
+  /// `first`: an existing connection to the target, or none.
   Result<LoadReport> run(Fd first, Duration took) {
     if (first) {
       if (const int result = adopt(std::move(first), took); result < 0) return fail(-result);
@@ -181,7 +180,7 @@ class LoadRun {
       spin();
       now = kernel_.now();
     }
-    if (phase_ == Phase::warmup) begin_measurement(now);  // it was stopped: nothing was measured
+    if (phase_ == Phase::warmup) begin_measurement(now);  // stopped before: nothing was measured
     report_.elapsed = std::max(std::min(now, end_) - start_, Duration::zero());
     const Usage usage = read_usage(host_);
     report_.cpu = usage.cpu - usage_.cpu;
@@ -199,20 +198,20 @@ class LoadRun {
     if (!is_open_loop()) start_ = now;
     if (options_.messages == 0) end_ = after(start_, options_.duration);
     enter(Phase::measuring, now);
-    // Closed loop: those on their way will come back in the measurement. There may be more of them
-    // than are to be measured: record() counts no more than that.
+    // Closed loop: outstanding messages will be answered in the measurement. There may be more of
+    // them than are to be measured: record() counts only as many as that.
     left_to_start_ = options_.messages;
     if (!is_open_loop()) left_to_start_ -= std::min<std::uint64_t>(left_to_start_, on_way_);
     usage_ = read_usage(host_);
     report_.spun = Duration::zero();
   }
 
-  /// Sends what was due before the end, and waits for the answers that are still to come.
+  /// Starts messages that were due before the end, and waits for outstanding answers.
   void drain() {
     if (is_open_loop()) {
       if (!stopped()) start_due(kernel_.now());
     } else {
-      to_open_.clear();  // nothing more would be sent on them
+      to_open_.clear();  // nothing would be sent on them
     }
     const Instant last = after(kernel_.now(), options_.timeout);
     while (!stopped() && (on_way_ > 0 || is_due(last)) && kernel_.now() < last) turn(last);
@@ -220,7 +219,7 @@ class LoadRun {
   }
 
   void count_unanswered(Instant now) noexcept {
-    for (; is_due(now); take_due()) give_up(schedule_.next(), now);  // they never had their turn
+    for (; is_due(now); take_due()) give_up(schedule_.next(), now);  // never started
     for (std::size_t i = 0; i < active_; ++i) give_up_messages(i, now);
   }
 
@@ -244,7 +243,7 @@ class LoadRun {
 
   Instant next_deadline() const noexcept {
     Instant deadline = std::min(end_, phase_ == Phase::warmup ? start_ : never);
-    // While all connections are busy nothing could be started.
+    // While all connections are busy no message can start.
     if (left_to_schedule() && !free_.empty())
       deadline = std::min(deadline, schedule_.next() - spin_);
     return deadline;
@@ -252,14 +251,14 @@ class LoadRun {
 
   void turn(Instant deadline) {
     if (!to_open_.empty()) open_some();
-    // There is room to open more, and yet some are left: the server's backlog was full.
+    // Some are left although more may be opened: the server's backlog was full.
     if (!to_open_.empty() && opening_ + greeting_ < most_opening)
       deadline = std::min(deadline, retry_at_);
     serve(std::min(deadline, tick_at_));
     if (const Instant now = kernel_.now(); now >= tick_at_) look_around(now);
   }
 
-  /// One wait. Whether anything came of it.
+  /// One wait. Returns whether there was an event.
   bool serve(Instant deadline) {
     const Result<Poller::Batch> batch = poller_.wait(deadline);
     if (!batch) {
@@ -276,7 +275,7 @@ class LoadRun {
     return any;
   }
 
-  /// Four times a second: what no event tells.
+  /// Four times a second: checks what no event reports.
   void look_around(Instant now) {
     tick_at_ = after(now, tick);
     for (std::size_t i = 0; opening_ + greeting_ > 0 && i < connections_.size(); ++i) {
@@ -302,7 +301,7 @@ class LoadRun {
       stop(interrupted);
   }
 
-  /// Whether anything is to come from the server.
+  /// Whether an answer or a connection is still expected.
   bool waits() const noexcept { return on_way_ + opening_ + to_open_.size() > 0; }
 
   std::uint64_t error_sum() const noexcept {
@@ -338,7 +337,7 @@ class LoadRun {
     }
   }
 
-  /// Starts a connect(2). 0, or -errno.
+  /// Starts a connect(2). Returns 0 or -errno.
   int open(std::size_t index) {
     Connection& c = connections_[index];
     c = Connection{.listed = c.listed, .opened_at = kernel_.now()};
@@ -352,14 +351,14 @@ class LoadRun {
       int result = local_.bind(fd.get());
       if (result >= 0) result = kernel_.connect(fd.get(), target_.data(), target_.size());
       if (result >= 0 || result == -EINPROGRESS) break;
-      // All local ports to the target are taken, from this address.
+      // All local ports of this address are in use for the target.
       const bool no_port = result == -EADDRNOTAVAIL || result == -EADDRINUSE;
       if (!no_port || tried == LocalAddresses::count || !local_.next()) return result;
     }
     return watch(index, std::move(fd));
   }
 
-  /// Takes over a socket that connects or is connected. 0, or -errno.
+  /// Registers a socket that connects or is connected. Returns 0 or -errno.
   int watch(std::size_t index, Fd fd) {
     Connection& c = connections_[index];
     const Result<Token> token =
@@ -372,7 +371,7 @@ class LoadRun {
     return 0;
   }
 
-  /// Takes over a connection that took so long to make: the first one. 0, or -errno.
+  /// Adopts the first connection, which took `took` to make. Returns 0 or -errno.
   int adopt(Fd fd, Duration took) {
     connections_[0].opened_at = kernel_.now() - took;
     if (const int result = watch(0, std::move(fd)); result < 0) return result;
@@ -380,7 +379,7 @@ class LoadRun {
     return 0;
   }
 
-  /// Whether it is open.
+  /// Returns whether it is open.
   bool finish_opening(std::size_t index, const Event& event) {
     Connection& c = connections_[index];
     if (event.error() || event.hangup()) {
@@ -398,9 +397,9 @@ class LoadRun {
     return opened(index);
   }
 
-  /// A connect(2) to a port of this machine on which nobody listens may be given that port as its
-  /// own, and then answers itself ("simultaneous open", RFC 9293, section 3.5): likely when a
-  /// server that is gone is tried again and again.
+  /// A connect(2) to a port of this machine without a listener may get that port as its local one,
+  /// and then connects to itself ("simultaneous open", RFC 9293, section 3.5). With many attempts
+  /// to reach a server that is down, this is likely.
   bool is_connected_to_itself(int fd) const noexcept {
     if (target_.family() == AF_UNIX || !target_.is_loopback()) return false;
     Address own;
@@ -408,7 +407,7 @@ class LoadRun {
            own.size() == target_.size() && std::memcmp(own.data(), target_.data(), own.size()) == 0;
   }
 
-  /// A connection is there. Whether it still is.
+  /// A connection was made. Returns whether it is still open.
   bool opened(std::size_t index) {
     Connection& c = connections_[index];
     const Instant now = kernel_.now();
@@ -444,8 +443,8 @@ class LoadRun {
     c.state = State::absent;
   }
 
-  /// A connection broke, or was not made: `result` is recv's, send's or connect's; 0 for the end of
-  /// the stream.
+  /// A connection broke, or could not be made: `result` is that of recv, send or connect; 0 for the
+  /// end of the stream.
   void lose(std::size_t index, ssize_t result) {
     const State state = connections_[index].state;
     const bool unused = connections_[index].started == 0;
@@ -461,7 +460,7 @@ class LoadRun {
     reopen(index);
   }
 
-  /// Whether a connection that is not there would be of use.
+  /// Whether a missing connection is needed.
   bool is_needed(std::size_t index, Instant now) const noexcept {
     return phase_ == Phase::warmup || phase_ == Phase::measuring ||
            (phase_ == Phase::draining && is_active(index) && is_due(now));
@@ -473,8 +472,8 @@ class LoadRun {
     to_open_.push_back(index);
   }
 
-  /// One did not come about. While a load runs it is tried again: the server may be restarting. Of
-  /// the attempts in a gap only the first counts as an error.
+  /// A connection could not be made. While a load runs another attempt follows: the server may be
+  /// restarting. Of the attempts in a gap only the first counts as an error.
   void cannot_open(std::size_t index, ssize_t result) {
     const Instant now = kernel_.now();
     if (phase_ == Phase::connecting || is_local_limit(result)) return give_up(index, result);
@@ -492,7 +491,7 @@ class LoadRun {
     reopen(index);
   }
 
-  /// A connection has answered that was made at `made`.
+  /// A connection that was made at `made` has answered.
   void note_answer(Instant made) noexcept {
     if (made < broken_since_) return;  // it was never lost
     if (in_gap_) end_gap(made);
@@ -507,7 +506,7 @@ class LoadRun {
     in_gap_ = false;
   }
 
-  /// A connection that does not come about, or is not worth another try.
+  /// A connection that cannot be made, or needs no further attempt.
   void give_up(std::size_t index, ssize_t result) {
     count(kind_of(result));
     const auto error = static_cast<int>(-result);
@@ -517,7 +516,7 @@ class LoadRun {
          (error == 0 ? "the server closed the last one" : std::generic_category().message(error)));
   }
 
-  /// What no server is to blame for, and more connections only make worse.
+  /// Errors that the server does not cause, and that more connections would make worse.
   static bool is_local_limit(ssize_t result) noexcept {
     return result == -EMFILE || result == -ENFILE || result == -ENOMEM || result == -ENOBUFS ||
            result == -ENOSPC || result == -EADDRNOTAVAIL;
@@ -550,7 +549,7 @@ class LoadRun {
     ++on_way_;
   }
 
-  /// Gives a connection whatever it can start now, and sends it.
+  /// Starts all messages that a connection can start now, and sends them.
   void resume(std::size_t index, Instant now) {
     Connection& c = connections_[index];
     if (is_open_loop()) {
@@ -601,13 +600,13 @@ class LoadRun {
     }
   }
 
-  /// One answer is complete, or several. Whether the connection is still there.
+  /// One or more answers are complete. Returns whether the connection is still open.
   bool finish_answers(std::size_t index) {
     Connection& c = connections_[index];
     if (c.state == State::greeting) {
       c.state = State::idle;
       --greeting_;
-      c.answer_ends = UINT64_MAX;  // any other byte is one too many
+      c.answer_ends = UINT64_MAX;  // no further byte is expected
       note_answer(c.opened_at);
       if (!waits()) quiet_since_ = never;
       return true;
@@ -640,14 +639,14 @@ class LoadRun {
     if (counts_down && report_.messages == options_.messages) end_ = now;
   }
 
-  /// A message's answer will not come. How long it was waited for is the least its latency is.
+  /// A message will not be answered. Its age is the lower bound of its latency.
   void give_up(Instant intended, Instant now) noexcept {
     count(LoadError::unanswered);
     const std::uint64_t age = ns_between(intended, now);
     report_.unanswered.record(age);
     if (is_open_loop() && intended >= start_ && intended < end_) report_.corrected.record(age);
   }
-  /// The same of all that are on their way on a connection.
+  /// The same for all outstanding messages of a connection.
   void give_up_messages(std::size_t index, Instant now) noexcept {
     Connection& c = connections_[index];
     for (; c.answered < c.started; ++c.answered, --on_way_)
@@ -707,7 +706,7 @@ class LoadRun {
     if (counts) --left_to_start_;
   }
 
-  /// Starts what is due as long as there are free connections.
+  /// Starts due messages as long as there are free connections.
   void start_due(Instant now) {
     while (is_due(now)) {
       const std::size_t index = take_free();
@@ -722,7 +721,7 @@ class LoadRun {
     }
   }
 
-  /// The last stretch before a start: a sleep would end too late.
+  /// Spins for the last part of the time before a start: a sleep would end too late.
   void spin() {
     if (!left_to_schedule() || free_.empty()) return;
     const Instant until = std::min(schedule_.next(), end_);
@@ -741,7 +740,7 @@ class LoadRun {
   const Address target_;
   const LoadOptions options_;
   const std::function<bool(const LoadProgress&)>& watch_;
-  const std::size_t active_;  ///< The first so many connections send.
+  const std::size_t active_;  ///< This many connections, the first ones, send.
   const Payload payload_;
   std::vector<Connection> connections_;
   std::vector<Message> messages_;  ///< `pipeline` for each active connection, a ring.
@@ -753,25 +752,25 @@ class LoadRun {
   Instant tick_at_ = immediately;
   Instant start_{};  ///< Of the measurement.
   Instant end_ = never;
-  Instant quiet_since_ = never;  ///< Nothing has come since, though something is due.
+  Instant quiet_since_ = never;  ///< Nothing has arrived since, though something is expected.
   Usage usage_{};                ///< At the start of the measurement.
 
   std::deque<std::size_t> to_open_;
-  Instant retry_at_ = immediately;  ///< Opening goes on.
+  Instant retry_at_ = immediately;  ///< When opening continues.
   LocalAddresses local_;
   std::size_t opening_ = 0;
   std::size_t greeting_ = 0;
   std::size_t open_ = 0;
   std::size_t lost_ = 0;  ///< Active ones that were given up.
-  int failure_ = 0;       ///< The first connection's errno that could not be made.
+  int failure_ = 0;       ///< The errno of the first connection that could not be made.
   // See invariant 5.
-  Instant broken_since_ = never;  ///< The first of what has broken and was not made again.
+  Instant broken_since_ = never;  ///< Of the first broken connection that was not replaced.
   bool in_gap_ = false;
   bool failing_ = false;  ///< The last attempt to connect failed.
-  int last_failure_ = 0;  ///< With that errno.
-  Instant made_at_{};     ///< The first connection after the last failure.
+  int last_failure_ = 0;  ///< The errno of that attempt.
+  Instant made_at_{};     ///< Of the first connection after the last failure.
 
-  std::uint64_t on_way_ = 0;         ///< Messages started and not answered.
+  std::uint64_t on_way_ = 0;         ///< Outstanding messages: started and not answered.
   std::uint64_t left_to_start_ = 0;  ///< Of `messages`, in the measurement.
   Schedule schedule_;                ///< Closed loop: never.
   std::deque<std::size_t> free_;
@@ -789,7 +788,7 @@ Task<Result<Stream>> connect_by(Loop* loop, const std::vector<Address>* targets,
   co_return co_await within(*loop, deadline, connect(*loop, *targets));
 }
 
-/// Connects to whichever of the addresses answers first. ECANCELED if `watch` ends it.
+/// Connects to the address that answers first. ECANCELED if `watch` ends it.
 Result<Winner> find_winner(Poller& poller, const std::vector<Address>& targets, Instant deadline,
                            const std::function<bool(const LoadProgress&)>& watch) {
   Kernel& kernel = poller.kernel();
@@ -805,8 +804,8 @@ Result<Winner> find_winner(Poller& poller, const std::vector<Address>& targets, 
   }
   Result<Stream> stream = connecting.promise().take();
   if (!stream) return fail(stream.error());
-  if (stream->peer().family() == AF_UNSPEC) return fail(ECONNRESET);  // it is gone already
-  // The stream's own descriptor is closed with it.
+  if (stream->peer().family() == AF_UNSPEC) return fail(ECONNRESET);  // closed already
+  // The stream closes its own descriptor, so this is a copy.
   Winner winner{.address = stream->peer(),
                 .connection = Fd(kernel, kernel.fcntl(stream->fd(), F_DUPFD_CLOEXEC, 3))};
   if (!winner.connection) return fail(-winner.connection.get());
@@ -838,7 +837,7 @@ Result<LoadReport> run_load(Poller& poller, const Address& target, const LoadOpt
 Result<LoadReport> run_load(Poller& poller, const std::vector<Address>& targets,
                             const LoadOptions& options,
                             const std::function<bool(const LoadProgress&)>& watch) {
-  // One address needs no race; and a server that accepts once is not asked twice.
+  // One address needs no race; and a server that accepts only once gets no second connection.
   if (targets.size() == 1) return run_load(poller, targets.front(), options, watch);
   Kernel& kernel = poller.kernel();
   const Instant begun = kernel.now();

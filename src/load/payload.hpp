@@ -1,8 +1,8 @@
-// Private. Layer: load. What is sent, and what must come back: every byte says where it belongs.
+// Private. Layer: load. The bytes to send and to receive: each one shows where it belongs.
 //
-// One table of random bytes, repeated every `period` bytes; connection c begins at a place of its
-// own. A byte that is lost, doubled, swapped or of another connection shifts what follows, and a
-// shift shows unless it is by a multiple of the period: a prime, so no message size divides it.
+// One table of random bytes, repeated every `period` bytes; each connection begins at an offset of
+// its own. A byte that is lost, doubled, swapped or of another connection shifts what follows. A
+// shift is found unless it is a multiple of the period: a prime, so no message size divides it.
 #pragma once
 
 #include <algorithm>
@@ -18,14 +18,14 @@ namespace duolu {
 
 class Payload {
  public:
-  /// The most bytes that slice() gives.
+  /// The most bytes that slice() returns.
   static constexpr std::size_t most = 65'536;
   static constexpr std::size_t period = 65'521;
 
   explicit Payload(std::uint64_t seed) : table_(period + most) {
     Prng prng(seed);
     for (std::size_t i = 0; i < period; ++i) table_[i] = static_cast<char>(prng.next());
-    // One by one: what is repeated is longer than the period, so it copies bytes it has just
+    // Byte by byte: `most` is longer than the period, so this copies bytes that it has just
     // written, which std::copy and memmove(3) do not.
     for (std::size_t i = period; i < table_.size(); ++i) table_[i] = table_[i - period];
   }

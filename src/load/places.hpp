@@ -1,5 +1,5 @@
-// Private. Which place of a Histogram a value has: the arrangement that all HdrHistograms with
-// three significant digits and a lowest value of 1 share.
+// Private. Which place of a Histogram a value has: the layout that all HdrHistograms with three
+// significant digits and a lowest value of 1 share.
 #pragma once
 
 #include <bit>
@@ -12,7 +12,7 @@ namespace duolu {
 inline constexpr unsigned half_bits = 10;
 inline constexpr std::uint64_t half_places = 1U << half_bits;
 
-/// How often the value must be halved to fit into the places of one doubling.
+/// How often the value must be halved to be in the places of one doubling.
 constexpr unsigned doublings_of(std::uint64_t value) noexcept {
   const auto bits = static_cast<unsigned>(std::bit_width(value | (2 * half_places - 1)));
   return bits - (half_bits + 1);

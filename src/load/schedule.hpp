@@ -1,4 +1,4 @@
-// Private. Layer: load. When messages are to start in an open loop, whatever the server does.
+// Private. Layer: load. When messages of an open loop are to start, independent of the server.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace duolu {
 
-/// A sequence of intended starts. It never looks at a clock: being late does not move what follows.
+/// A sequence of intended starts. It reads no clock: a late start does not delay the ones after it.
 class Schedule {
  public:
   /// Nothing ever starts.
@@ -24,12 +24,12 @@ class Schedule {
 
   /// When the next message is to start.
   [[nodiscard]] Instant next() const noexcept {
-    // At the slowest rates a few gaps are longer than a Duration can tell.
+    // At the slowest rates a few gaps are longer than any Duration.
     constexpr double longest_ns = 9e18;
     return after(start_, Duration(static_cast<std::int64_t>(std::min(offset_ns_, longest_ns))));
   }
   void advance() noexcept {
-    // Counted from the start, so that a gap that is no whole number of nanoseconds does not drift.
+    // Computed from the start, so that a gap with a fraction of a nanosecond does not drift.
     ++count_;
     offset_ns_ = arrivals_ == Arrivals::constant ? static_cast<double>(count_) * gap_ns_
                                                  : offset_ns_ + gap();
