@@ -18,7 +18,7 @@
 namespace duolu::apps {
 namespace {
 
-/// How many letters were left out, put in, taken for another, or swapped with the next one.
+/// How many letters are missing, inserted, replaced, or swapped with the next one.
 std::size_t distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<std::size_t>> cost(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
   for (std::size_t i = 0; i <= a.size(); ++i)
@@ -36,9 +36,9 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return cost[a.size()][b.size()];
 }
 
-/// "; did you mean serve?", or nothing if nothing is like it.
+/// "; did you mean serve?", or empty if no known word is similar.
 std::string suggestion(std::string_view word, const std::vector<std::string>& known) {
-  constexpr std::size_t longest = 40;  // no word that we know is as long
+  constexpr std::size_t longest = 40;  // all known words are shorter
   if (word.size() > longest) return {};
   std::string_view nearest;
   std::size_t least = 1 + word.size() / 4;
@@ -52,8 +52,8 @@ std::string suggestion(std::string_view word, const std::vector<std::string>& kn
   return nearest.empty() ? std::string() : fmt::format("; did you mean {}?", nearest);
 }
 
-/// What stands on the command line and is not known: its first word with what was perhaps meant,
-/// and all options in the order given. Empty if there is none.
+/// The unknown part of the command line: its first word with a suggestion, and all options in the
+/// order given. Empty if all is known.
 std::string unknown_words(const CLI::App& app) {
   const CLI::App* verb = app.get_subcommands().empty() ? &app : app.get_subcommands().front();
   std::vector<std::string> options;
@@ -99,7 +99,7 @@ int run_command(int argc, char** argv) {
       words.erase(words.begin());
       words.insert(words.begin() + (words.empty() ? 0 : 1), "--help");
     }
-    std::reverse(words.begin(), words.end());  // as CLI11 wants them
+    std::reverse(words.begin(), words.end());  // as CLI11 expects them
     app.parse(std::move(words));
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
@@ -112,7 +112,7 @@ int run_command(int argc, char** argv) {
     return exit_usage;
   }
   try {
-    // First, or names are not found and standard output cannot be opened, which explains nothing.
+    // First: without descriptors, look-ups and opening standard output fail with obscure errors.
     const std::string verb = app.get_subcommands().front()->get_name();
     if (verb != "doctor") make_room(real_kernel(), real_host(), "duolu " + verb, 0);
     return action();

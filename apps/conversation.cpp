@@ -20,9 +20,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Duration time_for_the_rest = 1s;  // with an output that nobody reads
+constexpr Duration time_for_the_rest = 1s;  // if the output is not read
 
-/// SIGINT, SIGTERM and SIGHUP, but for those that are ignored.
+/// SIGINT, SIGTERM and SIGHUP, except those that are ignored.
 Signals ending_signals(Loop& loop) {
   const auto heeded = [&](int number) { return !is_ignored(loop.kernel(), number); };
   int any = 0;
@@ -35,7 +35,7 @@ Signals ending_signals(Loop& loop) {
 
 bool is_cancelled(std::error_code error) { return error == errno_code(ECANCELED); }
 
-/// What would help, after "cannot connect to X: ...".
+/// The advice after "cannot connect to X: ...".
 std::string advice(std::error_code error, Duration timeout) {
   if (error == std::errc::connection_refused) return "nobody listens there; is the server running?";
   if (error == std::errc::timed_out)
@@ -61,7 +61,7 @@ Console::Console(Loop& loop, Host& host, bool from_input)
       prompts_(from_input && host.isatty(STDIN_FILENO) == 1 && host.isatty(STDERR_FILENO) == 1) {}
 
 Console::~Console() {
-  if (shown_) write_text(stderr, "\n");  // whoever comes next begins a line
+  if (shown_) write_text(stderr, "\n");  // further output begins a line
 }
 
 Result<> Console::open() {
@@ -98,7 +98,7 @@ Task<Result<>> Console::show(std::string text) {
   DUOLU_CHECK(output_.has_value());
   const auto turn = co_await try_(turn_.acquire());
   hide_prompt();
-  line_start_ = false;  // nobody prompts before it is all there
+  line_start_ = false;  // no prompt before all of it is written
   const Result<> written = co_await (*output_)->write_all(text);
   line_start_ = text.ends_with('\n');
   if (may_type_) prompt(false);
@@ -122,7 +122,7 @@ Task<int> Conversation::run() {
   co_return code;
 }
 
-/// What has no end of line yet, of those whose peers have not closed.
+/// Shows incomplete last lines, of connections whose peers have not closed.
 Task<Result<>> Conversation::show_the_rest() {
   for (const auto& connection : connections_) {
     if (connection->ended) continue;
@@ -249,7 +249,7 @@ Task<> Conversation::send_to_all(std::string_view bytes) {
     co_await when_all(std::move(all));
   }
   sending_ = false;
-  // With nobody left to send to, what is not read yet is of no use.
+  // If no connection is left to send to, the rest of the input is not needed.
   const bool nobody =
       std::all_of(connections_.begin(), connections_.end(), [](const auto& c) { return c->lost; });
   if (!nobody) co_return;
@@ -267,7 +267,7 @@ Task<> Conversation::send_to(Connection* connection, std::string_view bytes) {
 void Conversation::half_close() {
   for (const auto& connection : connections_) {
     const Result<> closed = connection->stream.close_writing();
-    // A peer that reset what was sent after it had closed shows here only.
+    // Only this call reports that the peer closed and then reset the connection.
     if (!closed) lose(*connection, closed.error().message());
   }
 }
@@ -283,7 +283,7 @@ Task<> Conversation::receive(Connection* connection) {
     replied(*connection);
     connection->expectation.add(lease->text());
     std::string text = connection->transcript.add(lease->text());
-    lease->reset();  // output may take its time
+    lease->reset();  // writing may take long
     const bool goes_on = co_await show(std::move(text));
     if (!goes_on) co_return;
     look();
@@ -299,7 +299,7 @@ Task<bool> Conversation::show(std::string text) {
   if (shown || code_) co_return !code_;
   if (is_cancelled(shown.error())) co_return false;
   output_gone_ = true;
-  // A reader that is gone (`| head -1`) has seen enough; a disk that is full has not.
+  // A reader that has closed (`| head -1`) is no failure; a full disk is one.
   const bool enough = shown.error() == std::errc::broken_pipe;
   if (!enough) console_.note("duolu: cannot write the replies: " + shown.error().message());
   if (!enough)
@@ -344,7 +344,7 @@ void Conversation::look() {
 }
 
 Task<> Conversation::end_when_idle() {
-  // Long enough for an input that is about to end (`printf QUIT | duolu talk`) to do so.
+  // Long enough to see the end of an input that is about to end (`printf QUIT | duolu talk`).
   constexpr Duration idle = 200ms;
   do {
     active_ = false;

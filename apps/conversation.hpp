@@ -1,18 +1,18 @@
-// What `duolu talk` does once it knows everything: connects, sends, shows what comes back, ends.
+// What `duolu talk` does when its arguments are known: connects, sends, shows the replies, ends.
 //
 // Everything is a task of one scope, on one loop:
 //   watch_signals   SIGINT, SIGTERM and SIGHUP end it
 //   keep_time       --for ends it
-//   send            standard input, or what --send says, to every connection at a time
-//   receive         one for each connection: what comes, to standard output
-//   end_when_idle   once every peer has closed although there may be more to send
-// Whoever sees that it is over calls finish(), once, which cancels the others.
+//   send            sends standard input, or the texts of --send, on all connections at once
+//   receive         one for each connection: shows what it receives on standard output
+//   end_when_idle   starts once every peer has closed although there may be more to send
+// The task that finds the end calls finish(), once, which cancels the others.
 //
 // Invariants:
-//   1. Nothing grows: a piece of input is read when every connection has taken the one before, and
-//      a connection is read when standard output has taken what it said before.
-//   2. A peer that closes is not taken for one that does not listen: it may have closed its own
-//      direction only. What it makes of what is sent shows in the errors of sending.
+//   1. Nothing grows: the next piece of input is read when all connections have taken the previous
+//      one, and a connection is read when standard output has taken its previous reply.
+//   2. A peer that closes may still receive: it may have closed its own direction only. If it does
+//      not, sending fails.
 #pragma once
 
 #include <memory>
@@ -34,11 +34,11 @@
 namespace duolu::apps {
 
 struct ConversationOptions {
-  std::string name;  ///< The address as it was typed, safe to show.
+  std::string name;  ///< The address as typed, escaped.
   std::vector<Address> addresses{};
   std::size_t connections = 1;
   Duration connect_timeout = std::chrono::seconds(5);
-  bool from_input = true;  ///< Standard input is sent; else `sends`.
+  bool from_input = true;  ///< Send standard input; else `sends`.
   std::vector<std::string> sends{};
   std::vector<std::string> expects{};
   std::optional<Duration> at_most{};  ///< --for.
@@ -49,8 +49,8 @@ struct ConversationOptions {
   bool verbose = false;
 };
 
-/// Standard output for replies, and standard error for everything else, which on a terminal are
-/// the same place: then a prompt stands there while a line may be typed.
+/// Standard output for replies, and standard error for everything else. On a terminal both are the
+/// same: there it shows a prompt while a line may be typed.
 class Console {
  public:
   Console(Loop& loop, Host& host, bool from_input);
@@ -62,9 +62,9 @@ class Console {
   Result<> open();
   /// Writes to standard output, one task after the other. Errors: as write(2).
   Task<Result<>> show(std::string text);
-  /// A line for standard error.
+  /// Writes a line to standard error.
   void note(const std::string& line);
-  /// Something may be typed now. `fresh`: the terminal has begun a new line for it.
+  /// Input is possible now: shows the prompt. `fresh`: the terminal has begun a new line for it.
   void prompt(bool fresh);
 
  private:
@@ -72,8 +72,8 @@ class Console {
 
   Loop* loop_;
   bool prompts_;
-  bool shown_ = false;      ///< The prompt is there.
-  bool line_start_ = true;  ///< Standard output has ended its line.
+  bool shown_ = false;      ///< The prompt is shown.
+  bool line_start_ = true;  ///< The last output ended its line.
   bool may_type_ = false;
   std::optional<StandardStream> output_{};
   Semaphore turn_{1};
@@ -81,12 +81,12 @@ class Console {
 
 class Conversation {
  public:
-  /// All outlive it.
+  /// All arguments outlive it.
   Conversation(Loop& loop, Host& host, const ConversationOptions& options);
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
 
-  /// Until it is over: the exit code. Throws a Failure if there is no connection.
+  /// Runs until the end. Returns the exit code. Throws a Failure if there is no connection.
   Task<int> run();
 
  private:
@@ -101,9 +101,9 @@ class Conversation {
     Stream stream;
     Transcript transcript;
     Expectation expectation;
-    std::optional<Instant> asked{};  ///< When something was sent that has no reply yet.
-    bool ended = false;              ///< Nothing more comes.
-    bool lost = false;               ///< It ended before its time; that was told.
+    std::optional<Instant> asked{};  ///< When the bytes were sent that have no reply yet.
+    bool ended = false;              ///< No more input will arrive.
+    bool lost = false;               ///< It ended early, which was reported.
   };
 
   Task<> begin(Scope* scope);
@@ -119,18 +119,18 @@ class Conversation {
   Task<> send_to_all(std::string_view bytes);
   Task<> send_to(Connection* connection, std::string_view bytes);
   Task<> receive(Connection* connection);
-  /// Shows it; whether it goes on.
+  /// Shows it. Returns whether to continue.
   Task<bool> show(std::string text);
   Task<> end_when_idle();
 
   void half_close();
   void replied(Connection& connection);
   void lose(Connection& connection, const std::string& why);
-  /// Ends it if nothing is left to be done.
+  /// Ends the conversation if nothing is left to do.
   void look();
   [[nodiscard]] bool any_lost() const;
   [[nodiscard]] bool all_met() const;
-  /// Says what is missing, if something is; whether it is.
+  /// Reports replies that are missing. Returns whether there are any.
   bool complain(const std::string& when);
   void finish(int code);
   /// "", or "connection 2: ".
@@ -143,10 +143,10 @@ class Conversation {
   Scope* scope_ = nullptr;
   std::vector<std::unique_ptr<Connection>> connections_{};
   std::optional<int> code_{};
-  bool sending_ = false;  ///< Something is on its way out.
+  bool sending_ = false;  ///< A send is running.
   bool active_ = false;   ///< Something was sent since end_when_idle() looked.
-  bool sent_ = false;     ///< All there was.
-  bool ending_ = false;   ///< end_when_idle() runs.
+  bool sent_ = false;     ///< All input was sent.
+  bool ending_ = false;   ///< end_when_idle() was started.
   bool output_gone_ = false;
 };
 

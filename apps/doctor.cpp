@@ -1,4 +1,4 @@
-// duolu doctor: what this machine offers, what works, and what to do about what does not.
+// duolu doctor: what this machine has, what works, and how to fix what does not.
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -16,7 +16,7 @@
 namespace duolu::apps {
 namespace {
 
-/// A number the kernel shows as a file, and what it means to us.
+/// A number that the kernel shows in a file, and its meaning for duolu.
 struct Setting {
   const char* name;
   const char* path;
@@ -47,7 +47,7 @@ nlohmann::ordered_json limit_json(rlim_t value) {
   return value == RLIM_INFINITY ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(value);
 }
 
-/// Prints as it finds, and keeps the same as data.
+/// Prints findings as they are made, and collects them as data.
 class Report {
  public:
   explicit Report(bool json) : json_(json) {}

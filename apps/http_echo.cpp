@@ -15,7 +15,7 @@ constexpr std::string_view bad_request = "400 Bad Request";
 constexpr std::size_t kept_of_a_head = 4096;
 constexpr std::string_view not_implemented = "501 Not Implemented";
 
-/// RFC 9110, 5.6.2: what a method or a field name is made of.
+/// RFC 9110, 5.6.2: the characters of a method or a field name.
 bool is_token(std::string_view text) {
   static constexpr std::string_view others = "!#$%&'*+-.^_`|~";
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
@@ -24,7 +24,7 @@ bool is_token(std::string_view text) {
   });
 }
 
-/// RFC 3986, 3.2.2 and 3.2.3, as far as single characters tell: what a Host field is made of.
+/// RFC 3986, 3.2.2 and 3.2.3: the characters of a Host field, each checked alone.
 bool is_host(std::string_view text) {
   static constexpr std::string_view others = "-._~%!$&'()*+,;=:[]";
   return std::all_of(text.begin(), text.end(), [](char c) {
@@ -33,7 +33,7 @@ bool is_host(std::string_view text) {
   });
 }
 
-/// Visible characters, space, tab and obs-text: no control character gets through.
+/// Visible characters, space, tab and obs-text, but no control characters.
 bool is_field_text(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     const auto byte = static_cast<unsigned char>(c);
@@ -64,12 +64,12 @@ bool lists(std::string_view list, std::string_view wanted) {
   return false;
 }
 
-/// RFC 9110, 7.1, and RFC 9112, 3.2: the form that goes with the method. What a URI is made of is
-/// not looked at: it comes back as it is.
+/// RFC 9110, 7.1, and RFC 9112, 3.2: whether the target has the form that the method needs. The
+/// rest of a URI is not checked: it is returned as it is.
 bool is_target(std::string_view target, std::string_view method) {
   if (target == "*") return method == "OPTIONS";
   if (target.starts_with('/')) return true;
-  const std::size_t colon = target.find(':');  // behind a scheme (RFC 3986, 3.1), or a CONNECT's
+  const std::size_t colon = target.find(':');  // after a scheme (RFC 3986, 3.1), or a CONNECT's
   return colon != std::string_view::npos && colon > 0 &&
          target.substr(0, colon).find_first_of("/?#[]@") == std::string_view::npos;
 }
@@ -134,7 +134,7 @@ std::size_t HttpEcho::take_head(std::span<const char> input, std::vector<char>& 
   return input.size();
 }
 
-/// What it is that does not fit (RFC 9112, 3).
+/// The status for the part that is too long (RFC 9112, 3).
 std::string_view HttpEcho::too_long() const {
   const std::string_view line = std::string_view(line_).substr(0, line_.find('\n'));
   if (line.size() < line_.size()) return "431 Request Header Fields Too Large";
@@ -177,14 +177,14 @@ std::string_view HttpEcho::parse_head() {
     if (const std::string_view status = parse_field(line); !status.empty()) return status;
   if (!version_1_0_ && !has_host_) return bad_request;
   if (chunked_ && (has_length_ || version_1_0_)) return bad_request;
-  // 200 would promise a tunnel, and would have to come without a body (RFC 9110, 9.3.6).
+  // 200 would promise a tunnel, and must not have a body (RFC 9110, 9.3.6).
   if (method == "CONNECT") return not_implemented;
   return {};
 }
 
 std::string_view HttpEcho::parse_field(std::string_view line) {
   const std::size_t colon = line.find(':');
-  // A space before the colon or a folded line is where two readers differ (RFC 9112, 5.1 and 5.2).
+  // Parsers differ on a space before the colon and on folded lines (RFC 9112, 5.1 and 5.2).
   if (colon == std::string_view::npos || !is_token(line.substr(0, colon))) return bad_request;
   const std::string_view name = line.substr(0, colon);
   const std::string_view value = trim(line.substr(colon + 1));
@@ -234,7 +234,7 @@ void HttpEcho::start_answer(std::vector<char>& output) {
     if (chunked_) append(output, "\r\n");
   }
   line_.clear();
-  // A long head's memory is not kept: that of its answer may have to be.
+  // The memory of a long head is freed, since that of its answer may have to be kept.
   if (line_.capacity() > kept_of_a_head) line_.shrink_to_fit();
   if (chunked_)
     state_ = State::chunk_size;
@@ -271,7 +271,7 @@ std::size_t HttpEcho::take_chunked(std::span<const char> input, std::vector<char
     fmt::format_to(std::back_inserter(output), "{:x}\r\n", taken);
     append(output, {input.data(), taken});
     append(output, "\r\n");
-    // The answer to a malformed request has begun: the missing last chunk tells that it failed.
+    // The answer to a malformed request has begun: it fails by a missing last chunk.
     if ((state_ == State::head || state_ == State::closed) && !malformed)
       append(output, "0\r\n\r\n");
   }

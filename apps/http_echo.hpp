@@ -1,5 +1,5 @@
-// HTTP/1.1 requests in, their own text back: enough of RFC 9112 to be right, and to refuse the
-// rest.
+// Answers HTTP/1.1 requests with their own text: implements a part of RFC 9112 correctly, and
+// refuses the rest.
 #pragma once
 
 #include <array>
@@ -28,13 +28,13 @@ class HttpDate {
   std::array<char, 29> text_{};
 };
 
-/// One connection's parser and answers. Feed it bytes in pieces of any size; the same bytes give
-/// the same answers however they are cut, but for the sizes of an answer's chunks. Memory: the head
-/// of the request being read, at most 16 KiB.
+/// The parser and the answers of one connection. Input may be in pieces of any size: except for the
+/// sizes of chunks, the answers do not depend on them. Memory: the head of the request being read,
+/// at most 16 KiB.
 ///
-/// The body of each answer is the request as it came, head and body (for a chunked request with its
-/// chunk framing). Answers begin as soon as a head is complete. Refused, with the connection
-/// closed: 400 malformed, or framing that two readers could take differently (RFC 9112, 6.3
+/// The body of each answer is the request as received, head and body (for a chunked request with
+/// its chunk framing). Answers begin as soon as a head is complete. Refused, with the connection
+/// closed: 400 malformed, or framing that two parsers could understand differently (RFC 9112, 6.3
 /// and 11.2); 414 a request line over 16 KiB; 417; 431 a head over 16 KiB; 501 a transfer coding
 /// other than chunked, or a method that long; 505 a version other than 1.x.
 class HttpEcho {
@@ -42,8 +42,8 @@ class HttpEcho {
   /// `date` outlives this.
   explicit HttpEcho(HttpDate& date) noexcept : date_(&date) {}
 
-  /// Takes `input` and appends what is to be sent to `output`. False: nothing more will be
-  /// answered, close after sending.
+  /// Takes `input` and appends the answer to `output`. False: there will be no more answers, close
+  /// after sending.
   bool consume(std::span<const char> input, std::vector<char>& output);
 
   /// Whether a request has begun (empty lines count) and its head is not yet complete.
@@ -57,7 +57,7 @@ class HttpEcho {
     body,        ///< `left_` bytes of a body with Content-Length.
     chunk_size,  ///< The line with a chunk's size.
     chunk_data,  ///< `left_` bytes of a chunk.
-    chunk_end,   ///< The CRLF behind a chunk's data.
+    chunk_end,   ///< The CRLF after a chunk's data.
     trailer,     ///< Trailer lines up to an empty one.
     closed,
   };
@@ -72,7 +72,7 @@ class HttpEcho {
   void end_request();
   void refuse(std::string_view status, std::vector<char>& output);
   [[nodiscard]] std::string_view too_long() const;
-  /// Empty, or the status to refuse the head with.
+  /// The status to refuse the head with, or empty.
   std::string_view parse_head();
   std::string_view parse_field(std::string_view line);
   std::string_view parse_framing(std::string_view name, std::string_view value);

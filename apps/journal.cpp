@@ -37,7 +37,7 @@ void Journal::say(Verbosity importance, std::string_view event, const std::strin
   if (!json_) return write_line(stderr, text);
   nlohmann::ordered_json line = {{"schema", schema_}, {"event", event}};
   line.update(fields);
-  // Bytes that are no UTF-8 are replaced.
+  // Bytes that are not UTF-8 are replaced.
   write_line(stdout, line.dump(-1, ' ', true, nlohmann::ordered_json::error_handler_t::replace));
   const int error = log_->error();
   const bool fails = error != 0 && error != EAGAIN && error != EPIPE;
@@ -48,7 +48,7 @@ void Journal::say(Verbosity importance, std::string_view event, const std::strin
 }
 
 std::string Journal::finish(Instant deadline) {
-  if (!json_ || log_->finish(deadline)) return {};  // of people's, main() takes care
+  if (!json_ || log_->finish(deadline)) return {};  // main() finishes the log for people
   const int error = log_->error();
   return "events were lost: standard output " +
          (error == EAGAIN ? "is not read" : "cannot be written: " + errno_code(error).message());

@@ -1,4 +1,4 @@
-// duolu load: the command line around the load engine. The report is load_report.cpp's.
+// duolu load: the command line around the load engine. The report is in load_report.cpp.
 
 #include "duolu/load/load.hpp"
 
@@ -51,7 +51,7 @@ LoadOptions load_options(const LoadArguments& arguments) {
                                           options.active, options.connections));
   options.size = count_argument("--size", arguments.size, "64 or 16KiB");
   options.pipeline = count_argument("--pipeline", arguments.pipeline, "1 or 16");
-  // Bytes on their way are the server's to keep; a slip of the finger shall not fill the memory.
+  // The server has to buffer outstanding bytes; a typing error must not fill its memory.
   constexpr std::uint64_t most_size = std::uint64_t{1} << 30U;
   constexpr std::uint64_t most_pipeline = 65'536;
   if (options.size > most_size) throw Failure(exit_usage, "--size: 1GiB at most");
@@ -75,7 +75,7 @@ LoadOptions load_options(const LoadArguments& arguments) {
     options.messages = count_argument("--messages", arguments.messages, "1000 or 1M");
   if (!arguments.duration.empty())
     options.duration = duration_argument("--duration", arguments.duration);
-  // A little slack: 10/m is not quite a sixth of a message a second.
+  // With a tolerance: 10/m is not exactly a sixth of a message a second.
   if (options.rate > 0 && options.messages == 0 &&
       options.rate * std::chrono::duration<double>(options.duration).count() < 1 - 1e-9)
     throw Failure(exit_usage,
@@ -95,7 +95,7 @@ LoadOptions load_options(const LoadArguments& arguments) {
   return options;
 }
 
-/// The options that take a value, as --help and the line to repeat a run have them.
+/// The options that take a value, as in --help and in the command to repeat a run.
 struct LoadOption {
   const char* name;
   std::string LoadArguments::* value;
@@ -121,7 +121,7 @@ constexpr LoadOption load_option_table[] = {
     {"--timeout", &LoadArguments::timeout, "D", "Give up when nothing comes back so long [5s]"},
     {"--seed", &LoadArguments::seed, "N", "Of payload and random arrivals [1]"}};
 
-/// What to type to have the same again, quoted for a shell; only what differs from the defaults.
+/// The command to repeat the run, quoted for a shell, with the options that are not the defaults.
 std::vector<std::string> command_words(const LoadArguments& arguments) {
   std::vector<std::string> words{"duolu", "load", shell_quote(arguments.address)};
   const LoadArguments defaults;
@@ -157,17 +157,17 @@ class ProgressLine {
   }
 
   void show(const LoadProgress& progress) {
-    // A terminal that does not read (Ctrl-S) gets the next line, not all that it has missed.
+    // A terminal that is stopped (Ctrl-S) gets the next line, not all that it has missed.
     if (on_ && error_log().flush()) write_text(stderr, erase + to_line(progress, columns()));
   }
 
  private:
   static constexpr const char* erase = "\r\033[K";
 
-  /// Asked each time: terminals change their size. One that does not know it is as wide as usual.
+  /// Read each time: terminals change their size. If it is unknown, the usual width.
   static std::size_t columns() {
     winsize size{};
-    // tidy: allow(banned-call) of a terminal, not of what is measured; no Kernel has a window
+    // tidy: allow(banned-call) It is about a terminal, not the measurement; no Kernel has one.
     return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 ? size.ws_col : 80;
   }
 
@@ -176,7 +176,7 @@ class ProgressLine {
 
 // --- the verb
 
-/// A run, or a Failure that says why there was none. `signal` is what ended it, if not 0.
+/// Makes a run, or throws a Failure that says why not. `signal` is the one that ended it, or 0.
 Run measure(const LoadArguments& arguments, int& signal) {
   const LoadOptions options = load_options(arguments);
   Kernel& kernel = real_kernel();
@@ -203,7 +203,7 @@ Run measure(const LoadArguments& arguments, int& signal) {
           *std::move(report)};
 }
 
-/// With --json there is an object in any case; whether it can be written changes nothing more.
+/// With --json an object is written in any case. A failure to write it changes nothing.
 void report_failure(const LoadArguments& arguments, const char* what, int code) {
   if (!arguments.json) return;
   const std::string text = error_json(command_words(arguments), what, code);

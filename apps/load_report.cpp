@@ -67,7 +67,7 @@ std::string one_line(const std::vector<std::string>& words) {
   return fmt::format("{}", fmt::join(words, " "));
 }
 
-/// A document for standard output; bytes that are no UTF-8 (of an errno's text, say) are replaced.
+/// A document for standard output. Bytes that are not UTF-8 (as in an errno's text) are replaced.
 std::string document(const Json& json) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
@@ -81,7 +81,7 @@ std::string plural(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
-/// `line` and the words of `text` behind it, broken into lines, the others indented.
+/// `line` followed by the words of `text`, broken into lines, of which the later ones are indented.
 std::string wrapped(std::string line, std::string_view text, std::size_t indent) {
   std::string rows;
   bool empty = true;
@@ -104,7 +104,7 @@ std::string row(std::string_view label, std::string_view text) {
   return wrapped(fmt::format("  {:<{}}", label, label_width - 2), text, label_width);
 }
 
-/// A command line, broken where a shell goes on reading.
+/// A command line, broken where a shell continues reading.
 std::string command_rows(const std::vector<std::string>& words) {
   std::string rows;
   std::string line = fmt::format("  {:<{}}", "again", label_width - 2);
@@ -129,7 +129,7 @@ std::string short_us(double value) {
   return value < 1e8 - 0.5 ? fmt::format("{:.0f}", value) : fmt::format("{:.2e}", value);
 }
 
-/// A rate, with three digits at least.
+/// A rate, with at least three digits.
 std::string short_rate(double value) {
   return value == 0 || value >= 100 ? fmt::format("{:.0f}", value) : fmt::format("{:.3g}", value);
 }

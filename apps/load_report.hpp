@@ -11,9 +11,9 @@
 
 namespace duolu::apps {
 
-/// Everything a run is known by.
+/// A run: how it was made, and its result.
 struct Run {
-  std::vector<std::string> command;  ///< What to type to have the same again, word by word.
+  std::vector<std::string> command;  ///< The command that repeats it, word by word.
   LoadOptions options;
   std::string backend;
   LoadReport report;
@@ -21,11 +21,11 @@ struct Run {
 
 [[nodiscard]] std::string to_text(const Run& run);
 [[nodiscard]] std::string to_json(const Run& run);
-/// What --json says when there was no run: `error` is the line for people.
+/// The output of --json when there was no run: `error` is the line for people.
 [[nodiscard]] std::string error_json(const std::vector<std::string>& command,
                                      std::string_view error, int exit_code);
 
-/// Where a run is, in one line of less than `columns`: what has no room is left out as a whole.
+/// The progress of a run, in one line of less than `columns`: items that do not fit are left out.
 [[nodiscard]] std::string to_line(const LoadProgress& progress, std::size_t columns);
 
 }  // namespace duolu::apps

@@ -29,7 +29,7 @@ void Log::write(std::string_view entry) noexcept {
   if (gone_) return;
   const bool level = flush_locked();
   if (gone_) return;
-  // All of them once one was dropped, so that there is one gap and the count stands where it is.
+  // Once one was dropped, all are: so there is one gap, and the count is written in its place.
   if (!level && (dropped_ > 0 || waiting_.size() - taken_ >= most)) {
     ++dropped_;
     return;
@@ -40,7 +40,7 @@ void Log::write(std::string_view entry) noexcept {
   if (gone_) return;
   try {
     waiting_ += rest;
-  } catch (const std::exception&) {  // no memory: this entry ends here, the next begins a line
+  } catch (const std::exception&) {  // no memory: the entry is cut here, the next begins a line
     ++dropped_;
     if (level && rest.size() < entry.size()) waiting_ = "\n";  // fits without memory
   }
@@ -56,7 +56,7 @@ bool Log::finish(Instant deadline) noexcept {
   while (!flush()) {
     const Instant now = kernel_.now();
     if (now >= deadline || error() != EAGAIN) return false;
-    // In small steps: poll(2) calls some terminals writable that take nothing.
+    // In small steps: poll(2) reports some terminals as writable that take nothing.
     const timespec step{.tv_sec = 0, .tv_nsec = std::min(pause, deadline - now).count()};
     pollfd writable{.fd = fd_, .events = POLLOUT, .revents = 0};
     if (kernel_.ppoll(&writable, 1, &step) == 1 && !flush())
@@ -101,7 +101,7 @@ bool Log::flush_locked() noexcept {
   }
 }
 
-/// Takes what was written off `text`; whether that was all.
+/// Removes the written part from `text`. Returns whether that was all.
 bool Log::write_out(std::string_view& text) noexcept {
   while (!text.empty()) {
     const ssize_t written = put(text);
@@ -122,7 +122,7 @@ ssize_t Log::put(std::string_view text) noexcept {
   if (const int own = reopened(status); own >= 0)
     return kernel_.write(own, text.data(), text.size());
   if (S_ISREG(status.st_mode)) return kernel_.write(fd_, text.data(), text.size());
-  // pipe(7): what poll calls writable has room for PIPE_BUF, unless another process is faster.
+  // pipe(7): a pipe that is writable has room for PIPE_BUF, unless another process fills it first.
   constexpr timespec at_once{};
   pollfd writable{.fd = fd_, .events = POLLOUT, .revents = 0};
   const int ready = kernel_.ppoll(&writable, 1, &at_once);
@@ -130,8 +130,8 @@ ssize_t Log::put(std::string_view text) noexcept {
   return kernel_.write(fd_, text.data(), std::min<std::size_t>(text.size(), _POSIX_PIPE_BUF));
 }
 
-/// A descriptor of our own for the file, which may have been replaced (dup2); negative if there is
-/// none: it is no pipe or terminal, or /proc does not allow it.
+/// A descriptor of our own for the file, which may have been replaced (dup2). Negative if there is
+/// none: the file is not a pipe or terminal, or /proc does not allow it.
 int Log::reopened(const struct stat& status) noexcept {
   if (!S_ISCHR(status.st_mode) && !S_ISFIFO(status.st_mode)) return -1;
   // pty(7): opening the multiplexer again gives another terminal.

@@ -1,10 +1,10 @@
-// A standard stream that is written without ever blocking: logs, notes and events are less
-// important than the loop that reports them.
+// A standard stream that is written without ever blocking, since logs, notes and events are less
+// important than the loop that writes them.
 //
 // What the kernel does that shaped this file: O_NONBLOCK belongs to the open file, which other
-// processes share, so it must not be set on a stream that was inherited. A pipe or a terminal is
-// opened once more for us alone (/proc/self/fd), a socket takes MSG_DONTWAIT with each call, and
-// what allows neither is written in pieces that poll(2) says fit.
+// processes share, so it must not be set on an inherited stream. A pipe or a terminal is opened
+// again for this process alone (/proc/self/fd), a socket takes MSG_DONTWAIT with each call, and
+// other files are written in pieces for which poll(2) reports room.
 #pragma once
 
 #include <sys/types.h>
@@ -25,26 +25,26 @@ namespace duolu::apps {
 /// Calls from any thread.
 class Log {
  public:
-  /// How much waits for a reader that is slow. Then entries are dropped, all of them until the
-  /// reader has taken what waits, and are counted.
+  /// The most bytes that wait for a slow reader. Above that all entries are dropped, and counted,
+  /// until the reader has taken the waiting ones.
   static constexpr std::size_t most = std::size_t{256} * 1024;
 
   Log(Kernel& kernel, int fd) noexcept : kernel_(kernel), fd_(fd) {}
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
-  /// Writes an entry, keeps what is not taken, or drops it. Never blocks, never throws.
+  /// Writes an entry, keeps the part that is not taken, or drops it. Never blocks, never throws.
   void write(std::string_view entry) noexcept;
-  /// Writes more of what waits. Whether nothing waits any more.
+  /// Writes more of what waits. Returns whether nothing waits any more.
   bool flush() noexcept;
-  /// Gives the reader until `deadline` to take what waits.
+  /// Waits until the reader has taken everything, or `deadline` has passed.
   bool finish(Instant deadline) noexcept;
 
-  /// The entry that reports how many were dropped, once the reader is back.
+  /// Sets the entry that reports the number of dropped ones once the reader reads again.
   void report_dropped_as(std::function<std::string(std::uint64_t)> notice);
-  /// Whether something waits, or was dropped without having been reported.
+  /// Whether something waits, or dropped entries are not reported yet.
   [[nodiscard]] bool behind() const noexcept;
-  /// What the last write(2) failed with; 0 if it did not, EAGAIN if the reader is slow.
+  /// The error of the last write(2); 0 for none, EAGAIN if the reader is slow.
   [[nodiscard]] int error() const noexcept;
 
  private:
@@ -56,22 +56,22 @@ class Log {
   Kernel& kernel_;
   const int fd_;
   mutable std::mutex mutex_;
-  std::string waiting_{};  ///< Behind `taken_`: not yet written.
+  std::string waiting_{};  ///< From `taken_` on: not yet written.
   std::size_t taken_ = 0;
   std::uint64_t dropped_ = 0;
   int error_ = 0;
-  bool gone_ = false;  ///< Nobody will ever read (EPIPE): `| head -1`.
+  bool gone_ = false;  ///< The reader has closed (EPIPE): `| head -1`.
   std::function<std::string(std::uint64_t)> notice_{};
-  Fd own_{};  ///< The same file, opened once more; of that identity:
+  Fd own_{};  ///< The same file, opened again; its identity:
   std::uint64_t device_ = 0;
   std::uint64_t file_ = 0;
 };
 
-/// Those of the process: standard output and standard error.
+/// The process's standard output and standard error.
 Log& output_log();
 Log& error_log();
 
-/// At the end of the program: the time that readers have for what still waits.
+/// At the end of the program: how long to wait for readers.
 constexpr Duration time_for_readers = std::chrono::seconds(1);
 
 }  // namespace duolu::apps

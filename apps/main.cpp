@@ -15,7 +15,7 @@
 
 namespace {
 
-/// A program started with a standard stream closed would take its first socket for it.
+/// If a standard stream is closed at the start, the first file opened would take its place.
 void open_standard_streams(duolu::Kernel& kernel) {
   for (int fd = 0; fd <= 2; ++fd)
     if (kernel.fcntl(fd, F_GETFD, 0) < 0) ::open("/dev/null", O_RDWR);
@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
   open_standard_streams(kernel);
   struct sigaction ignore{};
   ignore.sa_handler = SIG_IGN;
-  kernel.sigaction(SIGPIPE, &ignore, nullptr);  // a reader that is gone is an error of write
+  kernel.sigaction(SIGPIPE, &ignore, nullptr);  // a closed reader is an error of write
   int code = duolu::apps::exit_failed;
   try {
     code = duolu::apps::run_command(argc, argv);

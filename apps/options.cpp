@@ -25,7 +25,7 @@ std::atomic<int> first_signal{0};
 extern "C" void on_stop_signal(int signal) {
   const int saved = errno;
   int none = 0;
-  // A terminal that goes away often sends SIGHUP twice, by the kernel and by the shell: once.
+  // A terminal that closes often sends SIGHUP twice, by the kernel and by the shell: count one.
   if (!first_signal.compare_exchange_strong(none, signal)) {
     if (signal != SIGHUP) ::_exit(128 + signal);
     errno = saved;
@@ -117,7 +117,7 @@ void make_room(Kernel& kernel, Host& host, const std::string& what, std::size_t 
   constexpr std::size_t own = 16;  // standard streams, poller, wake-up, listeners
   struct rlimit limit{};
   if (kernel.getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
-  // The lowest are used first, so those that are inherited are not behind many that are free.
+  // The lowest numbers are used first, so inherited ones are not far behind free ones.
   std::size_t inherited = 0;
   const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, 4096));
   for (int fd = 3; fd < end; ++fd) inherited += kernel.fcntl(fd, F_GETFD, 0) >= 0 ? 1 : 0;

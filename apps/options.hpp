@@ -1,4 +1,4 @@
-// What several verbs take: backends, quantities, signals that stop, room for descriptors.
+// Arguments that several verbs have: backends, quantities, stop signals, descriptor limits.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -14,17 +14,17 @@
 
 namespace duolu::apps {
 
-/// A duration that was typed after `option`; a Failure that says what would be right.
+/// The duration typed after `option`, or a Failure that says what would be valid.
 Duration duration_argument(const char* option, const std::string& text);
-/// The same for a count of one at least; `like` names numbers that would be right.
+/// The same for a count of at least one; `like` names valid ones.
 std::uint64_t count_argument(const char* option, const std::string& text, const char* like);
 
-/// What was typed after `option`, its escapes (\n, \xHH) replaced.
+/// The text typed after `option`, with its escapes (\n, \xHH) replaced.
 std::string text_argument(const char* option, const std::string& text);
-/// Where to connect to, for what was typed: the addresses of its name, at least one.
+/// The addresses of the name that was typed, at least one.
 std::vector<Address> target_argument(Kernel& kernel, const std::string& text);
 
-/// Adds --backend NAME, one of the table and "auto".
+/// Adds --backend NAME: one of the table, or "auto".
 void add_backend_option(CLI::App& verb, std::string& name);
 
 struct ChosenPoller {
@@ -32,25 +32,25 @@ struct ChosenPoller {
   std::string why;  ///< "best that works here; ..."
 };
 
-/// The poller for what --backend says; a Failure with the reason if it does not work here.
+/// The poller that --backend names, or a Failure with the reason if it does not work here.
 ChosenPoller choose_poller(Kernel& kernel, const std::string& name);
 
-/// Sees that `count` connections can be open at a time beside what is open already, raising the
-/// process's limit as far as it may; else a Failure that begins with `what`, such as
-/// "--max-connections 100000". A limit that cannot be kept is refused at the start, not discovered
-/// under load. To be called before anything is opened.
+/// Makes sure that `count` connections can be open at a time in addition to the open descriptors,
+/// raising the process's limit if necessary; else a Failure that begins with `what`, such as
+/// "--max-connections 100000". So an impossible limit is refused at the start, not discovered under
+/// load. Call it before anything is opened.
 void make_room(Kernel& kernel, Host& host, const std::string& what, std::size_t count);
 
-/// Writes to standard output; a Failure if that cannot be done (a disk that is full).
+/// Writes to standard output; a Failure if that fails (as with a full disk).
 void write_output(const std::string& text);
 
-/// Whether a signal is ignored: if whoever started us said so (nohup, the jobs that a script starts
-/// in the background), it stays so.
+/// Whether a signal is ignored: if the parent process arranged that (nohup, background jobs of a
+/// script), it stays ignored.
 bool is_ignored(Kernel& kernel, int signal);
 
-/// SIGINT, SIGTERM and SIGHUP while it lives, but for those that are ignored: the first one calls
-/// `stop(context)` in the signal handler, a second SIGINT or SIGTERM ends the process. One at a
-/// time.
+/// Handles SIGINT, SIGTERM and SIGHUP while it lives, except those that are ignored: the first
+/// signal calls `stop(context)` in the handler, a second SIGINT or SIGTERM ends the process. One
+/// object at a time.
 class StopSignals {
  public:
   StopSignals(Kernel& kernel, void (*stop)(void*), void* context);
@@ -58,7 +58,7 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
   ~StopSignals();
 
-  /// The signal that came first; 0 for none.
+  /// The first signal that arrived; 0 for none.
   [[nodiscard]] int received() const noexcept;
 };
 

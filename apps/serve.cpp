@@ -59,7 +59,7 @@ ServerOptions server_options(const ServeArguments& arguments) {
 
 // --- start
 
-/// Of bind(2): EADDRINUSE of a Unix address says only that there is something at the path.
+/// For EADDRINUSE of bind(2), which for a Unix address only says that the path exists.
 std::string who_has(Kernel& kernel, const std::string& where) {
   if (!where.starts_with(unix_scheme))
     return "another server has it; stop that one or choose another port";
@@ -84,7 +84,7 @@ std::string who_has(Kernel& kernel, const std::string& where) {
                 fmt::format("cannot listen on {}: {}; {}", escape(where), error.message(), advice));
 }
 
-/// Listens on every address of every endpoint; port 0 is chosen once for all addresses of a name.
+/// Listens on every address of every endpoint. With port 0, all addresses of a name share one.
 std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
                                        const std::vector<std::string>& texts) {
   std::vector<Endpoint> endpoints;
@@ -102,7 +102,7 @@ std::vector<Address> listen_everywhere(Kernel& kernel, Server& server,
   return bound;
 }
 
-/// What to type to see it work.
+/// Commands to try the server with.
 std::string lines_to_try(const ServeArguments& arguments, const std::vector<Address>& bound) {
   const std::string where = bound.front().to_string();
   if (bound.front().family() == AF_UNIX)

@@ -24,14 +24,14 @@ class Upper final : public Service {
   }
 };
 
-/// RFC 863: takes everything, says nothing.
+/// RFC 863: takes everything, sends nothing.
 class Discard final : public Service {
  public:
   Reply answer(State*, std::span<char>, std::vector<char>&) override { return {}; }
 };
 
-/// RFC 864: lines of 72 printable characters, each line shifted by one, until the peer leaves. What
-/// the peer sends is thrown away.
+/// RFC 864: lines of 72 printable characters, each line shifted by one, until the peer closes.
+/// Input is discarded.
 class Chargen final : public Service {
  public:
   std::unique_ptr<State> open() override { return std::make_unique<Line>(); }
@@ -70,8 +70,8 @@ class HttpEchoService final : public Service {
   bool incomplete(const State* state) const override {
     return static_cast<const Request*>(state)->http.in_head();
   }
-  // The shortest request is 20 bytes and its reply 195: 4 KiB of them, behind a head of 16 KiB that
-  // was read before, stay under 64 KiB.
+  // The shortest request is 20 bytes and its reply 195: the replies to 4 KiB of them, after that to
+  // a head of 16 KiB read before, stay under 64 KiB.
   std::size_t read_size() const override { return std::size_t{4} * 1024; }
 
  private:

@@ -1,4 +1,4 @@
-// What `duolu serve` does with the bytes of a connection, and nothing about how they come and go.
+// What `duolu serve` does with the bytes of a connection, apart from receiving and sending them.
 #pragma once
 
 #include <memory>
@@ -12,7 +12,7 @@ namespace duolu::apps {
 
 /// An answer to one piece of input.
 struct Reply {
-  /// To be sent: all of the input, or what is in scratch, or nothing.
+  /// The bytes to send: all of the input, those in scratch, or none.
   std::span<const char> bytes{};
   bool last = false;  ///< Close the connection once they are sent.
 };
@@ -20,25 +20,24 @@ struct Reply {
 /// One kind of service for any number of connections. Called from the server's thread only.
 class Service {
  public:
-  /// What a connection has to remember between two calls; most services need nothing.
+  /// The state of a connection between two calls; most services need none.
   struct State {
     virtual ~State() = default;
   };
 
   virtual ~Service() = default;
   virtual std::unique_ptr<State> open() { return nullptr; }
-  /// The answer to `input`, which may be changed in place and returned. `scratch` is the server's;
-  /// it comes back with the capacity that it had, so that a message allocates nothing.
+  /// The answer to `input`, which may be changed in place and returned. `scratch` is the server's
+  /// and keeps its capacity between calls, so that a message allocates nothing.
   virtual Reply answer(State* state, std::span<char> input, std::vector<char>& scratch) = 0;
-  /// Whether it sends without being asked, as long as the peer takes it.
+  /// Whether it sends without input, as long as the peer takes it.
   virtual bool produces() const { return false; }
-  /// The next piece to send unasked.
+  /// The next piece to send without input.
   virtual std::span<const char> produce(State*, std::vector<char>&) { return {}; }
-  /// Whether input that has begun, such as the head of a request, is not complete: an idle timeout
-  /// then counts from its beginning, so that sending it byte by byte does not postpone it.
+  /// Whether a part of the input, such as the head of a request, has begun and is not complete. An
+  /// idle timeout then counts from its beginning, so that single bytes do not postpone it.
   virtual bool incomplete(const State*) const { return false; }
-  /// The most input one call is given. The reply must stay under 64 KiB whatever it
-  /// holds.
+  /// The most input of one call. The reply must stay under 64 KiB whatever the input is.
   virtual std::size_t read_size() const { return std::size_t{32} * 1024; }
 };
 

@@ -29,10 +29,10 @@ struct TalkArguments {
   bool verbose = false;
 };
 
-/// With --expect and without --for: long for a machine, and no script hangs.
+/// With --expect and without --for: long enough for any server, and no script hangs.
 constexpr Duration patience = std::chrono::seconds(10);
 
-/// ADDRESS, or HOST and PORT as nc(1) takes them: there an IPv6 address has no brackets.
+/// ADDRESS, or HOST and PORT as with nc(1), where an IPv6 address has no brackets.
 std::string address_of(const TalkArguments& arguments) {
   const std::string& host = arguments.address;
   if (arguments.port.empty()) return host;
@@ -74,7 +74,7 @@ ConversationOptions conversation_options(const TalkArguments& arguments) {
 int talk(const TalkArguments& arguments) {
   Kernel& kernel = real_kernel();
   ConversationOptions options = conversation_options(arguments);
-  // Names are looked up before anything is set up: it blocks, and Ctrl-C ends it at once.
+  // Names are looked up first: that blocks, and Ctrl-C still ends the process at once.
   options.addresses = target_argument(kernel, address_of(arguments));
   make_room(kernel, real_host(), fmt::format("--connections {}", options.connections),
             options.connections);

@@ -15,7 +15,7 @@ struct Unit {
   double factor;
 };
 
-/// A non-negative number and one of `units` behind it, multiplied.
+/// A non-negative number with one of `units` after it, multiplied.
 template <std::size_t N>
 std::optional<double> parse_quantity(std::string_view text, const Unit (&units)[N]) {
   if (text.starts_with('-')) return std::nullopt;  // -0 is a number too

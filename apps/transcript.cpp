@@ -15,9 +15,9 @@ struct Range {
   std::uint32_t last;
 };
 
-/// Characters that a terminal acts on, or that hide what stands there.
+/// Characters that a terminal acts on, or that hide other text.
 constexpr Range unseen[] = {
-    {0x0, 0x9f},        // controls; ASCII does not come here
+    {0x0, 0x9f},        // controls; ASCII is handled before
     {0x61c, 0x61c},     // direction of text
     {0x200b, 0x200f},   // without width, direction
     {0x2028, 0x202e},   // separators, direction
@@ -56,7 +56,7 @@ void SafeText::add(std::string_view bytes, std::string& out) {
       if (begun_.size() == character_) end(out);
       continue;
     }
-    if (c == '\n') after_return_ = false;  // one end of line
+    if (c == '\n') after_return_ = false;  // "\r\n" is one end of line
     end(out);
     character_ = size_of(byte);
     if (character_ != 0)
@@ -112,7 +112,7 @@ std::string Transcript::hex(std::string_view bytes) {
 }
 
 std::string Transcript::marked(std::string_view text) {
-  constexpr std::size_t longest = 4096;  // what a terminal takes as a line, too
+  constexpr std::size_t longest = 4096;  // also the longest line of a terminal
   std::string lines;
   for (std::string_view rest = text; !rest.empty();) {
     const std::size_t end = std::min(rest.find('\n'), longest - line_.size());

@@ -1,5 +1,5 @@
-// What `duolu talk` makes of bytes: how replies are shown, whether they are what was expected, and
-// how lines that are typed end. No I/O.
+// How `duolu talk` processes bytes: shows replies, compares them with the expected ones, and ends
+// typed lines. No I/O.
 #pragma once
 
 #include <cstddef>
@@ -11,34 +11,34 @@
 namespace duolu::apps {
 
 /// Makes a peer's bytes safe for a terminal, piece by piece: printable text (UTF-8), newline and
-/// tab come out as they are, "\r\n" (HTTP, SMTP, Redis) as a newline, everything else as escape()
-/// writes it. So do the characters that nobody sees but the terminal: controls of Unicode, and
-/// those that turn the direction of text.
+/// tab stay as they are, "\r\n" (HTTP, SMTP, Redis) becomes a newline, everything else is escaped
+/// as by escape(). That includes invisible characters: controls of Unicode, and those that change
+/// the direction of text.
 class SafeText {
  public:
-  /// Appends `bytes` to `out`. The begin of a character is kept until the rest of it comes.
+  /// Appends `bytes` to `out`. An incomplete character is kept until the rest of it arrives.
   void add(std::string_view bytes, std::string& out);
-  /// There is no rest.
+  /// The input has ended: escapes what is incomplete.
   void end(std::string& out);
 
  private:
-  std::string begun_;          ///< Of a character of several bytes.
-  std::size_t character_ = 0;  ///< How many it has.
+  std::string begun_;          ///< The bytes so far of an incomplete character.
+  std::size_t character_ = 0;  ///< How many bytes it will have.
   bool after_return_ = false;  ///< A "\r" that may belong to the end of a line.
 };
 
-/// The replies of one connection, as they are shown.
+/// Formats the replies of one connection.
 class Transcript {
  public:
   enum class Form : std::uint8_t { safe, raw, hex };
 
-  /// `mark` stands before each line; with one, lines come out whole, up to 4 KiB long (what is
-  /// longer is broken), so that several connections can be told apart.
+  /// `mark` precedes each line. With a mark, only whole lines are returned (after 4 KiB they are
+  /// broken), so that the lines of several connections do not mix.
   Transcript(Form form, std::string mark) : form_(form), mark_(std::move(mark)) {}
 
-  /// What to show now that these bytes have come; may be nothing yet.
+  /// The text to show for these bytes; may be empty for now.
   [[nodiscard]] std::string add(std::string_view bytes);
-  /// What to show at the end of the stream.
+  /// The text to show at the end of the stream.
   [[nodiscard]] std::string end();
 
  private:
@@ -49,10 +49,10 @@ class Transcript {
   std::string mark_;
   SafeText safe_;
   std::uint64_t offset_ = 0;  ///< In the stream, for hex.
-  std::string line_;          ///< Marked ones: what has no end yet.
+  std::string line_;          ///< With a mark: the incomplete last line.
 };
 
-/// Looks for texts in a stream, one behind the other.
+/// Searches a stream for texts, one after the other.
 class Expectation {
  public:
   /// `texts` outlives this; none of them is empty.
@@ -60,25 +60,25 @@ class Expectation {
 
   void add(std::string_view bytes);
   [[nodiscard]] bool met() const noexcept { return found_ == texts_->size(); }
-  /// If not met(): what did not come ("within 2s"), and what came instead. For people.
+  /// If not met(): what did not arrive ("within 2s"), and what did. For people.
   [[nodiscard]] std::string complaint(std::string_view when) const;
 
  private:
   const std::vector<std::string>* texts_;
   std::size_t found_ = 0;
-  std::uint64_t skipped_ = 0;  ///< Since the last one found, and no longer in `recent_`.
-  std::string recent_;         ///< What came since; its end, if that is long.
+  std::uint64_t skipped_ = 0;  ///< Bytes since the last match that are no longer in `recent_`.
+  std::string recent_;         ///< The bytes since the last match, or the last of them.
 };
 
-/// Replaces the newlines of what is typed.
+/// Replaces the newlines of typed text.
 class LineEnds {
  public:
-  /// `delimiter` stands where a newline did. With `crlf` it is "\r\n", and a newline that has its
-  /// carriage return already is left alone.
+  /// `delimiter` replaces each newline. With `crlf` it is "\r\n", and a newline that already has
+  /// its carriage return is not replaced.
   LineEnds(std::string delimiter, bool crlf)
       : delimiter_(crlf ? "\r\n" : std::move(delimiter)), crlf_(crlf) {}
 
-  /// `bytes`, or a copy in `space` with other ends.
+  /// `bytes`, or a copy in `space` with newlines replaced.
   [[nodiscard]] std::string_view apply(std::string_view bytes, std::string& space);
 
  private:

@@ -8,16 +8,16 @@
 
 namespace duolu::apps {
 
-/// What the program ends with; also in the README and --help.
+/// The exit codes; also in the README and --help.
 enum Exit : int {
   exit_ok = 0,
   exit_failed = 1,
   exit_usage = 2,
-  exit_not_here = 3,       ///< This machine cannot do it; the reason was told.
+  exit_not_here = 3,       ///< This machine cannot do it; the reason was printed.
   exit_no_connection = 4,  ///< Cannot bind or connect.
 };
 
-/// Ends the action: one line for standard error, which says what to do, and an exit code.
+/// Ends the action: has one line for standard error, which says what to do, and an exit code.
 class Failure : public std::runtime_error {
  public:
   Failure(Exit code, const std::string& line) : std::runtime_error(line), code_(code) {}
