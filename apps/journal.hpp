@@ -33,9 +33,8 @@ class Journal {
   /// Whether entries wait for a slow reader: then call flush() until it returns true.
   [[nodiscard]] bool behind() const { return log_->behind(); }
   bool flush() { return log_->flush(); }
-  /// At the end: waits for the reader until `deadline`. Returns a line for people if events could
-  /// not be written to standard output, which is an error (lost logs for people are not); else
-  /// empty.
+  /// At the end: waits for the reader until `deadline`. If events could not be written to standard
+  /// output, which is an error (lost logs for people are not), returns a line about it; else "".
   [[nodiscard]] std::string finish(Instant deadline);
 
  private:
