@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Counts and times the library's servers beside servers by hand and other libraries'.
 
-What the figures mean, and when they may be called results, is in docs/performance.md. `./run bench`
-builds what this needs and becomes it."""
+docs/performance.md explains the figures, and when they are results. `./run bench` builds the
+programs for this and executes it."""
 
 import argparse
 import json
@@ -48,7 +48,7 @@ def arguments():
 
 
 class Bench:
-    """One run of the bench: what to do, and what has been found so far."""
+    """One run of the bench: its options, and the results so far."""
 
     def __init__(self, options):
         self.options = options
@@ -69,7 +69,7 @@ class Bench:
         return [name for kind in kinds for name in scenarios.matching(kind, self.chosen)]
 
     def measures(self):
-        """The counted ones that are wanted: none if only others are named."""
+        """The counted ones that are selected: none if only others are named."""
         named = self.named(MEASURES)
         others_alone = self.named(scenarios.NAMES, programs.PROGRAMS) and not named
         return () if self.options.times_only or others_alone else named or MEASURES
@@ -209,7 +209,7 @@ def main():
             parser.error(f"--only: nothing is named {pattern}; see --list")
     if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs: at least 1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends what was started, as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends all children, as Ctrl-C does
     bench = Bench(options)
     print("\n".join(machine.lines(bench.machine)), flush=True)
     interrupted = False

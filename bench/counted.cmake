@@ -1,4 +1,4 @@
-# What the test bench_cost counts (tests/bench), and ./run bench with it. Needs no package.
+# The programs that the test bench_cost (tests/bench) and ./run bench count. Needs no package.
 include_guard(DIRECTORY)
 
 # bench_program(<name> <source> [<library>...])
@@ -12,7 +12,7 @@ set(folder ${CMAKE_CURRENT_LIST_DIR})
 bench_program(coroutine_echo ${folder}/servers/coroutine_echo_main.cpp duolu::duolu)
 target_sources(coroutine_echo PRIVATE ${folder}/servers/coroutine_echo.cpp)
 
-# Our servers once more, on a kernel that is played from memory.
+# The same servers on a scripted kernel, which works in memory alone.
 bench_program(scripted_cost ${folder}/scripted_cost.cpp duolu::testing)
 target_sources(scripted_cost PRIVATE ${folder}/servers/poller_echo.cpp
                                      ${folder}/servers/coroutine_echo.cpp)

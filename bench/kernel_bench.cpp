@@ -1,4 +1,4 @@
-// What a call through the Kernel costs in time, beside the same call straight to the C library.
+// The time of a call through the Kernel, beside the same call directly to the C library.
 //   kernel_bench --benchmark_repetitions=15 --benchmark_enable_random_interleaving=true
 #include <benchmark/benchmark.h>
 #include <sys/eventfd.h>
@@ -12,7 +12,7 @@
 
 namespace {
 
-/// The real kernel, of a type that the compiler cannot see through: as in a Poller.
+/// The real kernel, of a type that the compiler does not know: as in a Poller.
 duolu::Kernel& hidden_kernel() {
   duolu::Kernel* kernel = &duolu::real_kernel();
   benchmark::DoNotOptimize(kernel);

@@ -1,4 +1,4 @@
-// Makes one system call COUNT times, straight through the C library or through the Kernel, for
+// Makes one system call COUNT times, directly through the C library or through the Kernel, for
 // kernel_cost.sh to count the instructions of: `kernel_cost direct|kernel CALL COUNT`.
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -15,7 +15,7 @@ namespace {
 
 char buffer[64];
 
-/// Runs both loops' body alike: the call, and a look at its result as every caller has it.
+/// The body of both loops: the call, and a check of its result as every caller makes it.
 template <class Call>
 int repeat(long count, Call call) {
   for (long i = 0; i < count; ++i)
@@ -23,7 +23,7 @@ int repeat(long count, Call call) {
   return 0;
 }
 
-/// The C library's way to tell a failure, made the same as the Kernel's.
+/// Converts the C library's failures to the Kernel's form.
 long outcome(long result) { return result == -1 ? -errno : result; }
 
 int run(std::string_view way, std::string_view call, long count) {

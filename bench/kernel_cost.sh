@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the Kernel costs in user instructions a call, counted by valgrind and so without spread: the
+# The Kernel's cost in user instructions a call, counted by valgrind and so without spread: from the
 # difference of a run of 2,000 and one of 12,000 calls, which leaves out start and end.
 #   bench/kernel_cost.sh [build/release/bench/kernel_cost]
 set -eu

@@ -1,4 +1,4 @@
-// What the verbs of a Poller cost with N registrations, of which one is ready, on every backend.
+// The time of each call of a Poller with N registrations, one of them ready, on every backend.
 //   poller_bench --benchmark_filter=wait
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
@@ -67,7 +67,7 @@ void remove_and_add(benchmark::State& state, const duolu::Backend& backend) {
   }
 }
 
-/// As many descriptors as the hard limit allows; the sizes that fit.
+/// Raises the descriptor limit to the hard limit. Returns the sizes that fit.
 std::vector<std::int64_t> sizes() {
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);

@@ -1,10 +1,10 @@
-// scripted_cost BACKEND SERVER CONNECTIONS MESSAGES [count]: an echo server on a kernel that is
-// played from memory. SERVER is `coroutine` (lent buffers) or `coroutine-own` (one in each
-// coroutine), or the trigger of the one on a bare Poller. Every wait reports all connections, each
-// holds a message of 64 bytes, and takes its echo. So what runs, besides the script, is the library
-// and the server alone: no scheduler decides how many messages a wait finds, and no valgrind what
-// the kernel can do. Ends after so many messages; with `count`, prints its calls by kind (and is
-// not for counting instructions then).
+// scripted_cost BACKEND SERVER CONNECTIONS MESSAGES [count]: an echo server on a scripted kernel,
+// which works in memory alone. SERVER is `coroutine` (lent buffers) or `coroutine-own` (one in each
+// coroutine), or the trigger of the server on a bare Poller. Every wait reports all connections,
+// each has a message of 64 bytes and takes its echo. So only the library and the server run,
+// besides the script: the number of messages that a wait finds does not depend on the scheduler,
+// nor the system calls on valgrind. Ends after MESSAGES messages; with `count`, prints its calls by
+// kind (then its instructions should not be counted).
 #include <poll.h>
 #include <sys/epoll.h>
 
@@ -30,7 +30,7 @@ constexpr std::size_t word_bits = sizeof(unsigned long) * CHAR_BIT;
 
 void (*at_end)() = [] {};
 
-/// Descriptors are real, so that the library may ask about them; what they carry is not.
+/// Descriptors are real, so that the library can query them; the data is not.
 class ScriptedKernel final : public ForwardingKernel {
  public:
   ScriptedKernel(std::size_t connections, long messages)

@@ -1,7 +1,6 @@
 // lockstep PORT CONNECTIONS ROUNDS [CROWDS]: sends 64 bytes on every connection, then reads every
 // echo, round after round, and checks each byte; then closes them and starts again with the next
-// crowd of connections. For counting costs, not time: the server is given the same work in every
-// run.
+// crowd of connections. For counting costs, not time: the server gets the same work in every run.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -23,7 +22,7 @@ int connect_to(int port) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
   const int one = 1;
-  const timeval limit{.tv_sec = 30, .tv_usec = 0};  // a server that hangs does not hang us
+  const timeval limit{.tv_sec = 30, .tv_usec = 0};  // ends this even if the server hangs
   if (fd < 0 || ::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
       ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) != 0 ||
       ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) != 0) {
@@ -33,7 +32,7 @@ int connect_to(int port) {
   return fd;
 }
 
-/// Whether every echo was right.
+/// Returns whether every echo was right.
 bool visit(int port, int connections, int rounds) {
   std::vector<int> fds;
   for (int i = 0; i < connections; ++i) fds.push_back(connect_to(port));

@@ -1,9 +1,9 @@
 """Costs that are counted, and so without spread: each is the difference of a short and a long run,
 which leaves out start, accepting and end.
 
-Server and client share a core, and the server is of the class that preempts nobody when it wakes
-up (SCHED_BATCH): so the client has sent all of a round before the server waits again, and how many
-messages one wait finds is not up to the scheduler."""
+Server and client share a core, and the server is in the class that preempts no process when it
+wakes up (SCHED_BATCH): so the client has sent all of a round before the server waits again, and
+the number of messages that one wait finds does not depend on the scheduler."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ from process import PORTS, Failure, NotObtained, Process, await_echo, cores, run
 
 MESSAGE = 64
 CROWD = 100  # connections
-AT_ONCE = 64  # of those that come and go
+AT_ONCE = 64  # short-lived connections at a time
 
 
 class Bench:
-    """Where the programs are, and how long to look."""
+    """Where the programs are, and how long to measure."""
 
     def __init__(self, build, quick, descriptors):
         self.build = build
@@ -36,8 +36,8 @@ class Bench:
 
 @contextlib.contextmanager
 def served(bench, server, *tool, visitors=None):
-    """A server that runs under `tool` and has been found to echo; ended after the block. Told how
-    many connections the block makes, `visitors`, it ends after the last of them by itself."""
+    """Runs a server under `tool`, waits until it echoes, and ends it after the block. With
+    `visitors`, the number of connections that the block makes, it ends by itself after the last one."""
     port = PORTS.take()
     words = ["chrt", "--batch", "0", *tool, *server.words(bench.build, port)]
     probes = 2
@@ -53,8 +53,8 @@ def served(bench, server, *tool, visitors=None):
 
 
 def profile(bench, server, connections, rounds):
-    """Of a server that echoed so much, by callgrind. Inside io_uring_enter, valgrind lets no signal
-    through."""
+    """The profile of a server that echoed this much, by callgrind. Inside io_uring_enter, valgrind
+    delivers no signal."""
     visitors = connections if server.uses_uring else None
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
@@ -65,7 +65,7 @@ def profile(bench, server, connections, rounds):
 
 
 def calls(bench, server, *work):
-    """System calls by name of a server that was given `work`, by strace."""
+    """System calls by name of a server that did `work`, by strace."""
     with tempfile.NamedTemporaryFile("r") as out:
         with served(bench, server, "strace", "-f", "-c", "-o", out.name) as (_, port):
             bench.lockstep(port, *work)
@@ -73,7 +73,7 @@ def calls(bench, server, *work):
 
 
 def difference(more, less, units):
-    """By name, per unit; what did not change is left out."""
+    """The differences by name, per unit, without those that are 0."""
     names = sorted(set(more) | set(less))
     each = {name: (more.get(name, 0) - less.get(name, 0)) / units for name in names}
     return {name: value for name, value in each.items() if value != 0}
@@ -112,7 +112,7 @@ def system_calls(bench, server):
 
 
 def idle(bench, server):
-    """What connections cost that have echoed once and are silent: memory and wake-ups."""
+    """Costs of connections that have echoed once and are silent: memory and wake-ups."""
     few, many = bench.idle
     if server.most_connections < many:
         few, many = server.most_connections // 4, server.most_connections * 9 // 10
@@ -124,7 +124,7 @@ def idle(bench, server):
             for start in range(0, more, AT_ONCE):
                 connect(held, port, min(AT_ONCE, more - start))
             bytes_at.append(anonymous_bytes(process.pid))
-        time.sleep(0.2)  # what is still to be done about the last of them
+        time.sleep(0.2)  # until the server has finished with the last of them
         before = switches(process.pid)
         time.sleep(bench.watch_s)
         wakeups = switches(process.pid) - before
@@ -133,8 +133,8 @@ def idle(bench, server):
 
 
 def connect(held, port, count):
-    """Opens connections that have one echo behind them, and leaves them to `held` to close. One
-    echo at a time: how many buffers a server needs at once is no property of its connections."""
+    """Opens connections and makes one echo on each; `held` closes them. One echo at a time, since
+    the number of buffers that a server needs at once is not a property of its connections."""
     message = os.urandom(MESSAGE)
     clients = [held.enter_context(socket.create_connection(("127.0.0.1", port), 10))
                for _ in range(count)]
@@ -164,7 +164,7 @@ MEASURES = {"instructions": instructions, "system-calls": system_calls, "idle": 
 
 
 def count(bench, server, measures):
-    """{"figures": {...}, "notes": [...], "failures": [...]} of one server."""
+    """Returns {"figures": {...}, "notes": [...], "failures": [...]} of one server."""
     result = {"server": server.name, "kind": server.kind, "figures": {}, "notes": [],
               "failures": []}
     if reason := server.missing(bench.build):
@@ -180,9 +180,9 @@ def count(bench, server, measures):
     return result
 
 
-# --- on a kernel that is played from memory
+# --- on a scripted kernel
 
-# (server, backend, trigger). The coroutines have none to choose.
+# (server, backend, trigger). The coroutines have no choice of trigger.
 SCRIPTED = (("poller", "epoll", "level"), ("poller", "epoll", "edge"),
             ("poller", "epoll", "oneshot"), ("poller", "poll", "level"),
             ("poller", "select", "level"), ("coroutine", "epoll", None),

@@ -19,7 +19,7 @@ def strace_counts(text):
 
 
 class Profile:
-    """A callgrind output file: instructions by function, without what it calls; and calls."""
+    """A callgrind output file: instructions by function, without its callees; and calls."""
 
     FUNCTION = re.compile(r"(c?fn)=\((\d+)\)(?: (.*))?")
 
@@ -39,7 +39,7 @@ class Profile:
             elif line.startswith("calls="):
                 count = int(line[len("calls="):].split()[0])
                 self.calls[called] = self.calls.get(called, 0) + count
-                skip = True  # the next line is what the callee cost
+                skip = True  # the next line has the cost of the callee
             elif current is not None and line[:1] in tuple("0123456789+-*"):
                 if not skip:
                     cost = int(line.split()[1])
@@ -49,7 +49,7 @@ class Profile:
             raise ValueError("callgrind counted nothing")
 
     def total(self, without=""):
-        """Instructions; `without` the functions that have this in their names."""
+        """Instructions, without functions that have `without` in their names."""
         return sum(cost for name, cost in self.instructions.items()
                    if not without or without not in name)
 

@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""The machine that the figures were measured on."""
 
 import datetime
 import os
@@ -10,7 +10,7 @@ from servers import PEER_PACKAGES
 
 
 def first_line(*words):
-    """Of what a program prints; empty if it does not run."""
+    """Of the output of a program; empty if it does not run."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     except OSError:

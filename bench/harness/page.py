@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Writes the tables of the recorded runs, docs/performance/*.json, into docs/performance.md.
 
-`<!-- bench: NAME -->` before a table says which one: `counted`, `scripted`, a load, a program. Of
-several runs of one the latest counts. harness_test.py compares.
+`<!-- bench: NAME -->` before a table names it: `counted`, `scripted`, a load, a program. If several
+runs have it, the latest is used. harness_test.py compares.
 """
 
 import json
@@ -14,19 +14,19 @@ import report
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "performance.md"
 RUNS = ROOT / "docs" / "performance"
-# A marker, and the table behind it with its notes.
+# A marker, and the table after it with its notes.
 MARKER = re.compile(r"(<!-- bench: (\S+) -->\n)(?:\|.*\n)*(?:\n(?:- \[\d+\] .*\n)+)?")
 
 
 def runs():
-    """What `./run bench --json` wrote, the earliest first."""
+    """The files that `./run bench --json` wrote, the earliest first."""
     found = [run for file in sorted(RUNS.glob("*.json"))
              for run in json.loads(file.read_text(encoding="utf-8"))]
     return sorted(found, key=lambda run: run["machine"]["date"])
 
 
 def recorded():
-    """Name to lines."""
+    """Maps names to lines."""
     found = {}
     for run in runs():
         found |= {name: table.markdown_lines() for name, table in report.tables(run).items()}

@@ -1,4 +1,4 @@
-"""Starts servers and clients, and ends every one it started."""
+"""Starts servers and clients, and ends all of them."""
 
 import os
 import resource
@@ -10,20 +10,20 @@ import time
 from pathlib import Path
 
 
-NOT_AVAILABLE = 3  # the exit code of what cannot run on this machine
+NOT_AVAILABLE = 3  # the exit code of a program that cannot run on this machine
 
 
 class Failure(Exception):
-    """What a server or client did wrong, in its own words if it had any."""
+    """An error of a server or client, with its own message if it printed one."""
 
 
 class NotObtained(Exception):
-    """No figure, and nobody's failure; why."""
+    """Why there is no figure, although nothing failed."""
 
 
 class Ports:
-    """A fresh port for each server, so that no run meets the last one's connections in TIME_WAIT.
-    Below the range the kernel takes outgoing ports from."""
+    """A new port for each server, so that no run has the previous one's connections in TIME_WAIT.
+    They are below the range of the kernel's outgoing ports."""
 
     FIRST, LAST = 10_000, 32_000
 
@@ -46,15 +46,15 @@ PORTS = Ports()
 
 
 def raise_descriptor_limit():
-    """To the hard limit, for us and whom we start; that limit."""
+    """Raises it to the hard limit, also for children. Returns that limit."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def cores():
-    """One for the server and one for the client: not the two halves of one, where there are more.
-    One number if there is but one."""
+    """One core for the server and one for the client: not two threads of one core, if there are
+    more. Only one number if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     first = allowed[0]
     others = [core for core in allowed if core not in siblings(first)] or allowed[1:]
@@ -74,8 +74,8 @@ def siblings(core):
 
 
 class Process:
-    """A child, ended when the block is; a client's or server's tool (strace) and what it started
-    are a process group of their own, so that Ctrl-C reaches us alone and they can be ended."""
+    """A child that ends with the block. It has a process group of its own, with the program that a
+    tool (strace) starts, so that Ctrl-C reaches only this process and the group can be ended."""
 
     GRACE = 10
 
@@ -116,29 +116,29 @@ class Process:
             raise Failure(f"ended by itself, {describe(status)}: {self.complaint()}")
 
     def wait(self, seconds):
-        """The exit status."""
+        """Returns the exit status."""
         try:
             return self.child.wait(seconds)
         except subprocess.TimeoutExpired:
             raise Failure(f"not done after {seconds:.0f} s") from None
 
     def stop(self):
-        """As a user would; a server that has died before is a failure."""
+        """Ends it as a user would. If it has died before, that is a failure."""
         self.expect_alive()
-        os.killpg(self.pid, signal.SIGTERM)  # strace ends with its program, and at nothing else
+        os.killpg(self.pid, signal.SIGTERM)  # strace ends with its program only
         try:
             self.child.wait(self.GRACE)
         except subprocess.TimeoutExpired:
             raise Failure("does not end on SIGTERM") from None
 
     def cpu_ns(self):
-        """What all its threads have used, those that are gone included. The clock's number is the
-        kernel's way to name a process's (clock_getcpuclockid); counted by the scheduler, as
-        /proc/PID/schedstat is for one thread."""
+        """CPU time of all its threads, including ended ones. The number names the clock of the
+        process, as for clock_getcpuclockid; the scheduler counts it, as it does
+        /proc/PID/schedstat for one thread."""
         return time.clock_gettime_ns((~self.pid << 3) | 2)
 
     def waited_ns(self):
-        """How long its first thread was ready to run and another process had the core."""
+        """How long its first thread was ready to run while another process had the core."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1])
 
 
@@ -147,8 +147,8 @@ def describe(status):
 
 
 def await_echo(server, port, seconds=30):
-    """Until it has echoed a byte and closed the connection. It has then done what was there to do
-    before, too: whoever counts the server's calls asks once more at the end."""
+    """Waits until it has echoed a byte and closed the connection. It has then finished all earlier
+    work, too: a caller that counts the server's calls therefore calls this again at the end."""
     deadline = time.monotonic() + seconds
     while True:
         server.expect_alive()
@@ -168,7 +168,7 @@ def await_echo(server, port, seconds=30):
 
 
 def run_client(words, core=None, seconds=120):
-    """What it printed; a Failure with its words unless it ends with 0."""
+    """Returns its output; raises a Failure with its message unless it exits with 0."""
     words = [str(word) for word in words]
     with Process(words, core) as client:
         status = client.wait(seconds)

@@ -1,5 +1,5 @@
-"""What is timed besides echoing: the loop's own work, what compiling costs, what a long handler
-does to others."""
+"""Times besides echoing: the loop's own work, compilation, and how a long handler delays other
+connections."""
 
 import json
 import os
@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def loop(build, quick):
-    """[{"task", "name", "count", "ns": [a run's nanoseconds an item, ...]}]; bench/loop/loop.cpp
-    says what the tasks are."""
+    """Returns [{"task", "name", "count", "ns": [a run's nanoseconds an item, ...]}]; the tasks are
+    described in bench/loop/loop.cpp."""
     size = ["--count", 100_000, "--runs", 3] if quick else ["--count", 1_000_000, "--runs", 5]
     said = run_client([build / "bench/loop", *size, "--json"], seconds=600)
     return [json.loads(line) for line in said.splitlines()]
@@ -26,8 +26,8 @@ SOURCES = (("duolu", "examples/05_coroutine_echo.cpp"),
 
 
 def headers(build, quick):
-    """[{"name", "source", "optimization", "lines": preprocessed, "cpu_s": [...]}], compiled in
-    turns."""
+    """Returns [{"name", "source", "optimization", "lines": preprocessed, "cpu_s": [...]}], compiled
+    in turns."""
     compiler = field(build / "CMakeCache.txt", r"^CMAKE_CXX_COMPILER:\w+=(.*)$") or "c++"
     found = [{"name": name, "source": source, "optimization": optimization,
               "lines": preprocessed_lines(compiler, source), "cpu_s": []}
@@ -44,17 +44,17 @@ FLAGS = ("-std=c++23", "-DNDEBUG", "-I", str(ROOT / "include"))
 
 
 def preprocessed_lines(compiler, source):
-    """Those with something on them."""
+    """The number of lines that are not empty."""
     said = run_client([compiler, *FLAGS, "-E", "-P", ROOT / source])
     return sum(1 for line in said.splitlines() if line.strip())
 
 
 def cpu_seconds(words):
-    """Of a compiler and all that it starts: processor time, which others' work hardly changes."""
+    """CPU time of a compiler and its children, which other processes hardly change."""
     *words, source = words
     with Process([*words, str(ROOT / source)], environment={"CCACHE_DISABLE": "1"}) as compiler:
         _, status, used = os.wait4(compiler.pid, 0)
-        compiler.child.returncode = os.waitstatus_to_exitcode(status)  # so that nobody waits again
+        compiler.child.returncode = os.waitstatus_to_exitcode(status)  # no second wait
         if compiler.child.returncode != 0:
             raise Failure(f"{shlex.join(words)}: {describe(compiler.child.returncode)}: "
                           f"{compiler.complaint()}")
@@ -62,10 +62,10 @@ def cpu_seconds(words):
 
 
 def long_handler(build, quick):
-    """[{"way", "stalls", "p50_us": [...], "p99_us": [...], "max_us": [...]}], in turns: what others
-    wait while one handler computes for 200 ms in a second. They send at a rate of their own, 2,000
-    a second, so that what waits is counted. Neither is bound to a core: with offload, two threads
-    of the server are at work."""
+    """Returns [{"way", "stalls", "p50_us": [...], "p99_us": [...], "max_us": [...]}], in turns: the
+    latencies of other connections while one handler computes for 200 ms in a second. They send at a
+    fixed rate, 2,000 a second, so that waiting messages are counted. Server and client are not
+    bound to a core: with offload, two threads of the server work."""
     ways = {"nobody computes": "none", "on the loop's thread": "here", "offload": "offload"}
     found = [{"way": way, "stalls": "", "p50_us": [], "p99_us": [], "max_us": []} for way in ways]
     for _ in range(1 if quick else 5):
@@ -88,7 +88,7 @@ PROGRAMS = {"loop": loop, "headers": headers, "long-handler": long_handler}
 
 
 def run(name, build, quick):
-    """{"name", "results"}, or {"name", "failure"}."""
+    """Returns {"name", "results"}, or {"name", "failure"}."""
     try:
         return {"name": name, "results": PROGRAMS[name](build, quick)}
     except (Failure, OSError, ValueError) as why:

@@ -10,7 +10,7 @@ MOST_COLUMNS = 100
 
 
 class Progress:
-    """One line on a terminal: what is under way, and how long it will still take."""
+    """One line on a terminal: the current run, and the time that is left."""
 
     def __init__(self, steps):
         self.steps, self.done, self.start = steps, 0, time.monotonic()
@@ -39,7 +39,7 @@ class Table:
         self.rows.append([str(cell) for cell in cells])
 
     def footnote(self, text):
-        """Its mark. The same words have the same."""
+        """Returns the mark of a note. Equal notes have the same mark."""
         text = text[:1].upper() + text[1:]
         if text not in self.notes:
             self.notes.append(text)
@@ -61,7 +61,7 @@ class Table:
         return "\n".join([f"### {self.title}", "", *self.markdown_lines(), ""])
 
     def markdown_lines(self):
-        """The rows and notes. A last column without a heading is for marks of notes."""
+        """Rows and notes. A last column without a heading has the marks of notes."""
         grid = [self.headings, *self.rows]
         if not any(row[-1] for row in grid):
             grid = [row[:-1] for row in grid]
@@ -72,7 +72,7 @@ class Table:
 
 
 def number(value, digits=0):
-    """`-` for none."""
+    """Returns `-` for none."""
     return "-" if value is None else f"{value + 0.0:,.{digits}f}"
 
 
@@ -147,7 +147,7 @@ def long_handler_table(results):
 
 
 def program_table(found):
-    """Of what programs.run() found."""
+    """The table of a result of programs.run()."""
     tables = {"loop": loop_table, "headers": headers_table, "long-handler": long_handler_table}
     table = tables[found["name"]](found["results"])
     if "failure" in found:
@@ -158,7 +158,7 @@ def program_table(found):
 # --- timed
 
 def timed_table(group):
-    """Of what timed_json() gave."""
+    """The table of a result of timed_json()."""
     table = Table(group["title"], ["server", "messages/s", "spread", "CPU us", "p50 us", "p99 us",
                                    "ratio", "CPU ratio", "95 %", "verdict"])
 
@@ -191,7 +191,7 @@ def timed_table(group):
 
 
 def tables(run):
-    """Name to table, of everything in what the bench wrote as JSON."""
+    """Maps names to tables, for all results in the JSON of a bench."""
     found = {}
     if run["counted"]:
         found["counted"] = counted_table(run["counted"])

@@ -1,4 +1,4 @@
-"""What the servers are timed at: loads, and who is compared with whom under which."""
+"""The loads that servers are timed with, and the comparisons for each load."""
 
 import fnmatch
 from typing import NamedTuple, Optional
@@ -34,12 +34,12 @@ class Group(NamedTuple):
     title: str
     baseline: Subject
     subjects: tuple
-    at_least: Optional[float] = None  # the claim: no ratio is below this
+    at_least: Optional[float] = None  # the claim: every ratio is at least this
     judged_by: str = "rate"  # or "server_cpu_us", where every client is the limit
 
 
 ALL = tuple(server.name for server in SERVERS)
-TIMED = tuple(name for name in ALL if name != "coroutine-epoll-own")  # that one is for counting
+TIMED = tuple(name for name in ALL if name != "coroutine-epoll-own")  # that one is only counted
 SOME = ("raw-uring-own", "libuv", "libevent", "libev", "asio-coroutines", "poller-epoll",
         "poller-epoll-edge", "coroutine-epoll", "serve-epoll")
 FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "coroutine-epoll",
@@ -59,13 +59,13 @@ ECHO = (
     ("idle1000", "64 B, 100 active and 1,000 idle connections", Load(idle=1_000), MULTIPLEXERS),
     ("idle10000", "64 B, 100 active and 10,000 idle connections", Load(idle=10_000), MULTIPLEXERS),
 )
-ON_DEMAND = ("one", "c10", "idle1000")  # between others; only where they are named
+ON_DEMAND = ("one", "c10", "idle1000")  # between the others; only if they are named
 QUICK_GROUPS = ("c1", "c100", "large", "deep", "churn", "keeps-poller-epoll")
 
 
 def groups(quick, chosen, most_connections):
-    """Those of the servers and groups `chosen` by patterns (all, if none); a server that cannot
-    hold a load's connections is left out of it."""
+    """The groups and servers that the patterns in `chosen` match (all, if none). A server that
+    cannot hold the connections of a load is left out of it."""
     limits = {server.name: min(server.most_connections, most_connections) for server in SERVERS}
     wanted_servers = matching(ALL, chosen) or (QUICK if quick else ALL)
     found = [Group(name, title, Subject(BASELINE, load),

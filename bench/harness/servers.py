@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 class Server(NamedTuple):
     name: str
-    kind: str  # "raw": the least code by hand; "peer": another library; "duolu"
+    kind: str  # "raw": the least code, without a library; "peer": another library; "duolu"
     command: str  # below the build folder; PORT stands for the port
-    package: str = ""  # what its build needs
+    package: str = ""  # the Debian package that its build needs
     most_connections: int = 1_000_000
     uses_uring: bool = False
 
@@ -83,7 +83,7 @@ SERVERS = (
     serve("select", "level"),
 )
 
-# What --quick looks at.
+# The servers of --quick.
 QUICK = {"raw-epoll", "raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll",
          "coroutine-epoll", "serve-epoll"}
 

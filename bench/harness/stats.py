@@ -1,4 +1,4 @@
-"""The arithmetic of paired runs, and when it may not be called a result."""
+"""The arithmetic of paired runs, and the conditions for a result."""
 
 import math
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 PAIRS_FOR_A_CLAIM = 10
 BUSY = 0.9  # of a core; below it the server was waiting
 BASELINE_SPREAD = 0.15  # quartile distance over median; calm machines stay below a third of it
-WAITED = 0.05  # of the time, for a core that somebody else had
+WAITED = 0.05  # of the time, for a core that another process had
 INTERVAL = 0.05  # half the width of a ratio's interval
 
 # Student's t, two-sided 95 %, for 1 to 30 degrees of freedom.
@@ -41,7 +41,7 @@ def quartile_spread(values):
 
 
 def medians(runs):
-    """Of what timed.figures() keeps of each run, and how far apart their rates are."""
+    """Medians of the runs' timed.figures(), and the spread of their rates."""
     fields = ("rate", "server_cpu_us", "p50_us", "p99_us", "server_share", "client_share",
               "waited_share")
     return {"spread": quartile_spread([run["rate"] for run in runs])} | {
@@ -61,7 +61,7 @@ class Ratio(NamedTuple):
 
 
 def paired_ratio(pairs):
-    """Of (baseline, subject) pairs. One pair has no interval: it reaches from 0 to infinity."""
+    """The ratio of (baseline, subject) pairs. With one pair its interval is from 0 to infinity."""
     logs = [math.log(subject / baseline) for baseline, subject in pairs]
     count = len(logs)
     mean = sum(logs) / count
@@ -73,7 +73,7 @@ def paired_ratio(pairs):
 
 
 class Side(NamedTuple):
-    """What is known of one server's runs besides their rates; medians."""
+    """Medians of one server's runs, apart from the rates."""
     name: str
     server_share: float  # of a core
     client_share: float
@@ -81,13 +81,13 @@ class Side(NamedTuple):
     waited: float = 0.0  # the share of the time that server or client waited for their cores
 
     def held_back(self):
-        """By the client: the server had time to spare, and the client had none."""
+        """Whether the client held it back: only the server had time to spare."""
         return self.server_share < BUSY and (self.client_was_limit or self.client_share > 0.95)
 
 
 def refusal(ratio, baseline_values, sides, cores, of_rates=True):
-    """Why these pairs allow no verdict; empty if they do. A client that is the limit spoils rates,
-    and nothing else."""
+    """Why these pairs allow no verdict; empty if they do. A client that is the limit only makes the
+    rates useless."""
     if cores < 2:
         return "server and client shared one core"
     for side in sides:
@@ -106,8 +106,8 @@ def refusal(ratio, baseline_values, sides, cores, of_rates=True):
 
 
 def verdict(ratio, at_least=None, words=("slower", "faster")):
-    """In a word; `at_least` is the claim that the ratio is no less, `words` are for below and
-    above 1."""
+    """The verdict in a word. `at_least` is the claim about the ratio; `words` are those for ratios
+    below and above 1."""
     if at_least is not None:
         if ratio.low >= at_least:
             return f">= {at_least}: holds"

@@ -1,10 +1,10 @@
 """Times: each subject's runs alternate with its baseline's, and their ratio is taken pair by pair.
 
 A round of a group is A B C A D E A F G ...: every subject runs right before or after a run of the
-baseline A, which is its partner; every other round goes backwards. The machine's slow phases,
-longer than a run, so strike both of a pair. Each run has a server of its own, because what a
-process meets by chance (addresses, its place in the kernel's tables) would otherwise be part of
-the result and of no interval."""
+baseline A, its partner; every other round is in reverse order. So slow phases of the machine, which
+are longer than a run, affect both of a pair. Each run starts a new server: otherwise the random
+properties of a process (addresses, its place in the kernel's tables) would be part of the result
+and of no interval."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def in_turns(subjects, backwards):
     for start in range(0, len(subjects), 2):
         order.append((None, number))
         for subject in subjects[start:start + 2]:
-            # The second one of two is nearer to the baseline's next run.
+            # The second of two is next to the following run of the baseline.
             follows = number + (subject is not subjects[start])
             order.append((subject, follows))
         number += 1
@@ -48,8 +48,8 @@ def runs_of(group, pace):
 
 
 class Meter:
-    """How much of its core a server used, and how much of the time server and client had to wait
-    for theirs, while the client measured: the last part of the client's time."""
+    """The share of its core that a server used, and the share of the time that server and client
+    waited for theirs, while the client measured: in the last part of the client's run."""
 
     def __init__(self, server, client):
         self.server, self.client = server, client
@@ -66,7 +66,7 @@ class Meter:
             time.sleep(SAMPLE_S)
 
     def shares(self, duration):
-        """Of the server's core used, and of the time waited."""
+        """The shares of the server's core used, and of the time waited."""
         end = self.samples[-1][0]
         inside = [sample for sample in self.samples
                   if end - duration + SAMPLE_S <= sample[0] <= end - 2 * SAMPLE_S]
@@ -96,7 +96,7 @@ def run_once(build, server, load, pace):
 
 
 def figures(report, status, meter):
-    """What is kept of the client's report; a Failure if anything went wrong in it."""
+    """The figures from the client's report; raises a Failure if there are errors in it."""
     wrong = [f"{count} {kind}" for kind, count in report["errors"].items() if count]
     if wrong or status != 0:
         raise Failure("; ".join(filter(None, [", ".join(wrong), report.get("stopped")]))
@@ -111,8 +111,8 @@ def figures(report, status, meter):
 
 
 class Spare:
-    """Runs that may be made again because other processes had used the cores, which says nothing
-    about the server: one in ten of all, so that a busy machine ends in time, with its refusals."""
+    """Runs that may be repeated because other processes used the cores, which says nothing about
+    the server: one in ten of all, so that a busy machine ends in time, with its refusals."""
 
     def __init__(self, runs):
         self.left = max(1, runs // 10)
@@ -128,16 +128,16 @@ class Spare:
 
 
 class Timing:
-    """The runs of one group, as far as they have come."""
+    """The runs of one group so far."""
 
     def __init__(self, group):
         self.group = group
         self.baseline = []
         self.pairs = {subject: [] for subject in group.subjects}  # of runs
-        self.failures = {}  # words by subject; None stands for the baseline
+        self.failures = {}  # message by subject; None is the baseline
 
     def round(self, run, backwards):
-        """One run of everything that has not failed, by `run(subject)`; the new pairs."""
+        """Runs everything once that has not failed, with `run(subject)`, and adds the new pairs."""
         alive = [subject for subject in self.group.subjects if subject not in self.failures]
         mine, theirs = {}, {}
         for subject, number in in_turns(alive, backwards):
@@ -155,7 +155,7 @@ class Timing:
             self.pairs[subject].append((mine[number], result))
 
     def result(self, subject, core_count):
-        """Everything that is said about a subject; None before its first pair."""
+        """The result for a subject; None before its first pair."""
         pairs = self.pairs[subject]
         if not pairs:
             return None

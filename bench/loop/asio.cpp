@@ -1,8 +1,8 @@
-// As in ../servers/peers/asio.hpp: told that there is one thread where there is one, and with
-// timers that know their executor's type.
+// As in ../servers/peers/asio.hpp: with the hint of one thread where there is one, and timers that
+// know their executor's type.
 #define ASIO_STANDALONE
 #define ASIO_NO_DEPRECATED
-#define ASIO_HAS_CO_AWAIT  // clang has it too, which Asio 1.22 does not see
+#define ASIO_HAS_CO_AWAIT  // clang has it too, which Asio 1.22 does not detect
 #include <asio.hpp>
 #include <deque>
 
@@ -31,7 +31,7 @@ struct Timers {
   void ended(const asio::error_code& error) { ++(error ? cancelled : fired); }
 };
 
-/// Ends when all are due, having waited for that outside the measured time.
+/// Returns when all are due; waits for that outside the measured time.
 void await_all_due(Clock::time_point start, Stopwatch& watch) {
   watch.pause();
   spin_until(start + last_to_fire + std::chrono::milliseconds(1));
@@ -74,7 +74,7 @@ double timers_fire(std::size_t count) {
 
 // --- coroutines that sleep
 
-/// All timers of coroutines: in their frames, and known here so that they can be cancelled.
+/// All timers of coroutines: they are in the frames, and listed here so that they can be cancelled.
 struct Sleepers {
   explicit Sleepers(std::size_t count) : timers(count) {}
 
@@ -102,7 +102,7 @@ double sleeps_cancel(std::size_t count) {
   Sleepers sleepers(count);
   Stopwatch watch;
   spawn_sleepers(sleepers, timeouts, Clock::now());
-  sleepers.context.poll();  // they begin, and sleep
+  sleepers.context.poll();  // they start, and sleep
   for (Timer* timer : sleepers.timers) timer->cancel();
   sleepers.context.run();
   watch.pause();

@@ -1,5 +1,5 @@
-// libuv has no coroutines, and its uv_async_send() wakes without work: several become one. So what
-// is posted stands in a queue beside it, as its users write it.
+// libuv has no coroutines, and its uv_async_send() wakes without passing work, several times in
+// one. So posted work is in a queue beside it, as users of libuv write it.
 #include <uv.h>
 
 #include <mutex>

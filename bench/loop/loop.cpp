@@ -1,16 +1,16 @@
 // loop [--count N] [--runs R] [--json] [TASK...]: what a loop does besides sockets, each task done
-// N times in each library's way, in turns. Medians of R runs after one that warms up, and the
-// distance of the quartiles over the median. The time of an item in nanoseconds:
+// N times with each library, in turns. Medians of R runs after a warm-up run, and the distance of
+// the quartiles over the median. The time of an item in nanoseconds:
 //
 //   timers-cancel   N timers are armed, then all are cancelled in the order of arming
-//   timers-fire     N timers are armed, and once all are due the loop calls them (or they are taken
-//                   out, where there is no loop)
-//   sleeps-cancel   the same two with a coroutine that sleeps in place of each timer, its start and
-//   sleeps-fire     end included
+//   timers-fire     N timers are armed, and once all are due the loop calls them (or they are
+//                   removed, where there is no loop)
+//   sleeps-cancel   the same two with a sleeping coroutine instead of each timer, including its
+//   sleeps-fire     start and end
 //   post-latency    from post() in another thread to the call, when the loop sleeps; N / 50 posts
 //   post-bulk       N posts by another thread as fast as it can, until the last one is called
 //   spawn           N coroutines that wait for nothing
-//   spawn-sleep     N coroutines that sleep for no time: they go on in a later turn
+//   spawn-sleep     N coroutines that sleep for no time: they resume in a later turn
 //   await           one coroutine that awaits N others, each of which returns a number
 #include "loop.hpp"
 
@@ -47,7 +47,7 @@ double quantile(std::vector<double> values, double share) {
   return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1) + 0.5)];
 }
 
-/// All ways of one task: every other round backwards, so that none always follows the same.
+/// All ways of one task: every other round in reverse order, so that none always follows the same.
 void measure(std::vector<Samples>& ways, std::size_t count, std::size_t runs) {
   for (std::size_t round = 0; round <= runs; ++round) {
     for (Samples& each : ways) {

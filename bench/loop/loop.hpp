@@ -1,4 +1,4 @@
-// What the loop benchmark asks of a library: timers, posting from another thread, coroutines.
+// What the loop benchmark uses of a library: timers, posting from another thread, coroutines.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace loops {
 struct Way {
   std::string task;
   std::string name;
-  /// Does it `count` times; the nanoseconds that one took. Ends the program if it was not done.
+  /// Does it `count` times. Returns the nanoseconds each. Ends the program if it was not done.
   std::function<double(std::size_t count)> run;
 };
 
@@ -26,9 +26,9 @@ std::vector<Way> duolu_ways();
 std::vector<Way> libuv_ways();
 std::vector<Way> asio_ways();
 
-/// Says what went wrong and ends the program.
+/// Prints what went wrong and ends the program.
 [[noreturn]] void die(const char* what);
-/// Every run checks that it did what it was to do.
+/// Every run checks that its work was done.
 inline void expect(bool right, const char* what) {
   if (!right) die(what);
 }
@@ -41,7 +41,7 @@ class Stopwatch {
  public:
   void pause() { spent_ += Clock::now() - start_; }
   void resume() { start_ = Clock::now(); }
-  /// Of a stopped one.
+  /// For a stopped watch.
   [[nodiscard]] double nanoseconds_each(std::size_t count) const {
     return std::chrono::duration<double, std::nano>(spent_).count() / static_cast<double>(count);
   }
@@ -59,19 +59,19 @@ inline void spin_until(Clock::time_point instant) {
 // --- timers
 
 /// Timeouts in whole milliseconds, which all libraries have, in no order; the same in every run.
-/// Those that are to fire are soon due, and waited for outside the measured time.
+/// Those that are to fire are due soon; waiting for that is outside the measured time.
 std::vector<std::chrono::milliseconds> timeouts_to_cancel(std::size_t count);
 std::vector<std::chrono::milliseconds> timeouts_to_fire(std::size_t count);
 inline constexpr std::chrono::milliseconds last_to_fire{200};
 
 // --- coroutines
 
-/// So many are started before the loop runs, where a library starts them there.
+/// How many are started before the loop runs, where a library starts them there.
 inline constexpr std::size_t batch = 1000;
 
-// --- posting: `Loop` has post(work) for any thread, run(), and stop() for its own
+// --- posting: `Loop` has post(work) for any thread, and run() and stop() for its own
 
-/// Posts when the loop sleeps, again and again: the median from post() to the call, over `count`.
+/// Posts `count` times while the loop sleeps. Returns the median time from post() to the call.
 template <class Loop>
 double post_latency(std::size_t count) {
   Loop loop;
@@ -79,7 +79,7 @@ double post_latency(std::size_t count) {
   std::atomic<std::size_t> called = 0;
   std::jthread poster([&] {
     for (std::size_t i = 0; i < count; ++i) {
-      // Long enough to be asleep again; shorter than what makes a processor sleep deeply.
+      // Long enough for the loop to sleep again, too short for a deep sleep state of the processor.
       spin_until(Clock::now() + std::chrono::microseconds(30));
       loop.post([&, posted = Clock::now()] {
         const std::chrono::duration<double, std::nano> span = Clock::now() - posted;
@@ -97,7 +97,7 @@ double post_latency(std::size_t count) {
   return spans[count / 2];
 }
 
-/// Posts as fast as it can, while the loop calls.
+/// Posts as fast as possible, while the loop makes the calls.
 template <class Loop>
 double post_bulk(std::size_t count) {
   Loop loop;

@@ -32,7 +32,7 @@ class ByLibev final : public Watching {
 
  private:
   struct Watcher {
-    ev_io io;  // first: libev's way to have more in a watcher
+    ev_io io;  // first, so that a watcher can have more data
     std::size_t index;
   };
   static void arrived(struct ev_loop* loop, ev_io* io, int) {

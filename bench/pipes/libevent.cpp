@@ -11,7 +11,7 @@ namespace {
 class ByLibevent final : public Watching {
  public:
   explicit ByLibevent(Pipes& pipes) {
-    // libev has functions of the same names and would be the one without a method "epoll".
+    // libev has functions of the same names; if it was linked, there is no method "epoll".
     // tidy: allow(backend-name) It is a method of libevent.
     if (base_ == nullptr || std::strcmp(event_base_get_method(base_), "epoll") != 0)
       die("libevent");

@@ -1,7 +1,7 @@
-// pipes [--pipes N] [--active A] [--writes W] [--runs R] [--json] [NAME...]: the benchmark libevent
-// came with. A run watches all N pipes anew, writes A bytes and looks until W more were passed on
-// and all were read. Two times in microseconds: of the passing on ("loop"), and of watching anew
-// with the look that follows ("rewatch"), in which some libraries do what they have put off.
+// pipes [--pipes N] [--active A] [--writes W] [--runs R] [--json] [NAME...]: libevent's original
+// benchmark. A run watches all N pipes again, writes A bytes and polls until W more were passed on
+// and all were read. Two times in microseconds: of the passing on ("loop"), and of watching again
+// with the first poll after it ("rewatch"), in which some libraries do deferred work.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -96,7 +96,7 @@ Times measure(const Way& way, const Size& size, std::size_t runs) {
     const auto begun = Clock::now();
     while (pipes.under_way()) watching->look();
     const auto ended = Clock::now();
-    if (run == 0) continue;  // warms up
+    if (run == 0) continue;  // the warm-up
     loops.push_back(Microseconds(ended - begun).count());
     rewatches.push_back(Microseconds(watched - stopped).count());
   }

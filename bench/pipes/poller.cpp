@@ -1,5 +1,5 @@
-// The pipes watched by a Poller. It has two words for watching anew: remove + add, and a modify to
-// none and back, which a level-triggered registration need not tell the kernel.
+// The pipes watched by a Poller. It can watch again in two ways: remove + add, and a modify to none
+// and back, for which a level-triggered registration needs no system call.
 #include "duolu/poll/backends.hpp"
 #include "watching.hpp"
 

@@ -1,4 +1,4 @@
-// The pipes watched by epoll itself, level-triggered: what the libraries can be measured by.
+// The pipes watched by epoll itself, level-triggered: the reference for the libraries.
 #include <sys/epoll.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-// What the pipes benchmark asks of a library, and the pipes it watches.
+// What the pipes benchmark uses of a library, and the pipes it watches.
 #pragma once
 
 #include <cstddef>
@@ -24,10 +24,10 @@ class Pipes {
   void begin(std::size_t active, std::size_t writes);
   [[nodiscard]] bool under_way() const { return unread_ != 0; }
 
-  /// What a level-triggered handler does: takes one byte.
+  /// For a level-triggered handler: reads one byte.
   void take_one(std::size_t index);
-  /// What an edge-triggered handler does: takes what there is. The pipe's own count tells when it
-  /// is empty, so that no trigger makes more system calls than another.
+  /// For an edge-triggered handler: reads all there is. The pipe's own count shows when it is
+  /// empty, so that both triggers make the same number of system calls.
   void take_all(std::size_t index) {
     while (ends_[index].held != 0) take_one(index);
   }
@@ -52,13 +52,13 @@ class Watching {
   Watching(const Watching&) = delete;
   Watching& operator=(const Watching&) = delete;
   virtual ~Watching() = default;
-  /// Stops to watch each pipe and starts again, one after the other.
+  /// Stops watching each pipe and starts again, one after the other.
   virtual void rewatch() = 0;
-  /// Looks once, without blocking, and has every byte found taken.
+  /// Polls once, without blocking, and reads every byte found.
   virtual void look() = 0;
 };
 
-/// A way to do it, by name.
+/// A library, or a way of using one, by name.
 struct Way {
   std::string name;
   std::function<std::unique_ptr<Watching>(Pipes&)> make;
@@ -70,7 +70,7 @@ std::unique_ptr<Watching> watch_by_epoll(Pipes& pipes);
 std::unique_ptr<Watching> watch_by_libevent(Pipes& pipes);
 std::unique_ptr<Watching> watch_by_libev(Pipes& pipes);
 
-/// Says what failed and ends the program.
+/// Prints what failed and ends the program.
 [[noreturn]] void die(const char* what);
 
 }  // namespace pipes

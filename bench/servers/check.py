@@ -4,8 +4,8 @@
   check.py [--seconds N] SERVER...    SERVER: a program with what follows PORT, as one argument:
                                       check.py build/release/bench/raw_poll "…/raw_epoll edge"
 
-Starts each server on a free port of 127.0.0.1 and takes it through every case; prints a line for
-each that failed, and exits with 1 if one did. A server that exits with 3 is not supported here.
+Starts each server on a free port of 127.0.0.1 and runs every case with it; prints a line for each
+that failed, and exits with 1 if one did. A server that exits with 3 is not supported here.
 --seconds bounds a case (default 10).
 """
 
@@ -121,7 +121,7 @@ def reset(client):
 
 
 def fill(client):
-    """Sends without reading until nobody takes any more, as it must happen; what was sent."""
+    """Sends without reading until no more is taken, which must happen. Returns what was sent."""
     client.settimeout(0.1)
     sent = 0
     with contextlib.suppress(TimeoutError):
@@ -149,7 +149,7 @@ def pipelined(server):
 
 
 def many_large_messages(server):
-    """Where more is under way than the server has buffers for."""
+    """With more messages outstanding than the server has buffers for."""
     with crowd(server, 1 if server.one_at_a_time else 24) as clients:
         exchange(server, clients, [BYTES[i:i + (1 << 20)] for i in range(len(clients))])
 
@@ -162,7 +162,7 @@ def sends_all_before_it_reads(server):
 
 
 def does_not_read(server):
-    """Holds up nobody else, and has its echoes when it reads at last, twice."""
+    """Delays no other client, and gets its echoes when it reads at last, twice."""
     if server.one_at_a_time:
         return
     with server.connect(receive_buffer=4096) as client, server.connect() as another:
@@ -206,7 +206,7 @@ def resets(server):
 
 
 def a_thousand_connections(server):
-    """More than FD_SETSIZE, if we may; half of them are closed and replaced in between."""
+    """More than FD_SETSIZE, if allowed; half of them are closed and replaced in between."""
     count = min(1100, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // PARALLEL - 50)
     if server.one_at_a_time:
         for start in range(count):
@@ -244,7 +244,7 @@ def refuses(words):
 
 
 def check(command, seconds):
-    """What is wrong with a server: lines."""
+    """The failures of a server, as lines."""
     words, failures = command.split(), []
     name = " ".join([os.path.basename(words[0]), *words[1:]])
 
@@ -273,7 +273,7 @@ def check(command, seconds):
     except AssertionError as error:
         return [f"{name}: {error}"]
     try:
-        with server.connect() as client:  # what is made for the first client stays
+        with server.connect() as client:  # what the server opens for the first client stays open
             exchange(server, [client], [BYTES[:64]])
         time.sleep(0.05)
         before = server.descriptors()

@@ -1,5 +1,5 @@
 // A coroutine for each connection, as in examples/05_coroutine_echo.cpp: with a buffer lent to it
-// while it has something to echo, or with one of its own, as large as all servers here have it. On
+// while it has something to echo, or with its own one, of the size that all servers here use. On
 // the real kernel: coroutine_echo_main.cpp; on a scripted one: ../scripted_cost.cpp.
 #include "coroutine_echo.hpp"
 
@@ -16,7 +16,7 @@ namespace {
 
 using namespace duolu;
 
-/// Counts the connection when its coroutine has ended, however.
+/// Counts the connection when its coroutine ends, in whatever way.
 struct CountsEnd {
   CountsEnd() = default;
   CountsEnd(const CountsEnd&) = delete;

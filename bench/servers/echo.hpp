@@ -1,10 +1,10 @@
-// What the servers of the benchmark share. Each echoes, with one way of waiting, and is as its
-// experts would write it: those in raw/ with plain system calls, which is the limit the library is
-// measured against, those in peers/ with other libraries. All take PORT (on 127.0.0.1) first.
+// What the servers of the benchmark share. Each echoes, with one way of waiting, as an expert in it
+// would write it: those in raw/ with plain system calls, as the limit to compare the library with,
+// those in peers/ with other libraries. All take PORT (on 127.0.0.1) first.
 //
-// They end on SIGTERM, and by themselves once as many connections have been closed as the
-// environment variable DUOLU_BENCH_UNTIL says: valgrind holds signals back while its program is in
-// io_uring_enter, so what it counts needs an end of its own.
+// They end on SIGTERM, and after as many closed connections as the environment variable
+// DUOLU_BENCH_UNTIL says: valgrind delivers no signal while its program is in io_uring_enter, so a
+// program that it counts has to end by itself.
 #pragma once
 
 #include <netinet/in.h>
@@ -26,7 +26,7 @@
 
 namespace bench {
 
-/// Holds the largest message that is to be echoed in one piece.
+/// The size of the largest message that is echoed in one piece.
 inline constexpr std::size_t buffer_size = 16384;
 inline char buffer[buffer_size];
 
@@ -45,7 +45,7 @@ inline char buffer[buffer_size];
 /// How many connections may still be closed; 0: any number.
 inline std::atomic<long> closes_left = 0;
 
-/// What every server does first.
+/// Every server calls this first.
 inline void prepare() {
   rlimit descriptors{};
   ::getrlimit(RLIMIT_NOFILE, &descriptors);
@@ -55,7 +55,7 @@ inline void prepare() {
   if (const char* until = std::getenv("DUOLU_BENCH_UNTIL")) closes_left = std::atol(until);
 }
 
-/// To be called after a connection has been closed.
+/// Call it after a connection has been closed.
 inline void closed() {
   if (closes_left.fetch_sub(1, std::memory_order_relaxed) == 1) ::_exit(0);
 }
@@ -110,11 +110,11 @@ inline void echo_to_the_end(int fd) {
 
 // --- echoing, for servers that wait for readiness
 
-/// What a connection is to be watched for next. Only one of them: while something is unsent nothing
-/// is received, so that a client that does not read gets no more than a buffer of ours.
+/// What to watch a connection for next. Only one of them: while bytes are unsent nothing is
+/// received, so that a client that does not read uses at most one buffer.
 enum class Next { read, write, end };
 
-/// What sockets did not take yet, by descriptor.
+/// Unsent bytes, by descriptor.
 inline std::unordered_map<int, std::string> unsent;
 
 /// After a send that took `sent` of the bytes, or failed.
@@ -136,7 +136,7 @@ inline Next echo_once(int fd, bool& drained) {
   return keep_unsent(fd, {buffer, static_cast<std::size_t>(got)}, sent);
 }
 
-/// The connection is writable, or broken.
+/// For a connection that is writable, or broken.
 [[gnu::cold, gnu::noinline]] inline Next send_unsent(int fd) {
   std::string& bytes = unsent[fd];
   const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);

@@ -1,6 +1,6 @@
-// long_handler PORT none|here|offload: an echo server of which one handler computes for 200 ms in
-// every second: not at all, on the loop's thread, or on one of a pool. Standard error says, at the
-// end, whom the loop's own watch has found.
+// long_handler PORT none|here|offload: an echo server with a task that computes for 200 ms in every
+// second: not at all, on the loop's thread, or on a thread of a pool. At the end it prints to
+// standard error which task the loop's watchdog has found.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -24,7 +24,7 @@ using namespace std::chrono_literals;
 constexpr Duration computing = 200ms;
 constexpr Duration period = 1s;
 
-/// Uses a processor. Not by counting: then it would take as long as the machine likes.
+/// Uses a processor for a fixed time. A fixed count would take a time that depends on the machine.
 int compute() {
   const Instant end = after(real_kernel().now(), computing);
   int rounds = 0;

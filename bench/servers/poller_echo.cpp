@@ -67,7 +67,7 @@ void on_client(Server& server, Watched& self, const Event& event);
          bench::keep_unsent(self.fd, {server.buffer, static_cast<std::size_t>(got)}, sent));
 }
 
-/// What on_client does not do itself, kept out of its way: the end, a full buffer, another trigger.
+/// The rest of on_client, in a function apart: the end, a full buffer, another trigger.
 [[gnu::noinline, gnu::cold]] void rest(Server& server, Watched& self, const Event& event,
                                        ssize_t got) {
   while (got == static_cast<ssize_t>(sizeof server.buffer) ||

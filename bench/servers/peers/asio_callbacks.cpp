@@ -3,7 +3,7 @@
 
 namespace {
 
-/// Always has exactly one operation under way; deletes itself when there is no next one.
+/// Always has exactly one outstanding operation; deletes itself when there is no next one.
 class Session {
  public:
   explicit Session(bench::Socket socket) : socket_(std::move(socket)) {

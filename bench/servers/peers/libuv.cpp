@@ -6,7 +6,7 @@
 namespace {
 
 struct Connection {
-  uv_tcp_t stream;  // first: what libuv hands back is the connection
+  uv_tcp_t stream;  // first: so the pointer from libuv is the connection's
   uv_write_t request;
   std::string unsent;
 };

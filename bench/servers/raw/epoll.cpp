@@ -1,5 +1,5 @@
-// raw_epoll PORT [level|edge]: epoll by hand, level-triggered or edge-triggered (read to a short
-// read).
+// raw_epoll PORT [level|edge]: epoll without a library, level-triggered or edge-triggered (reads
+// until a short read).
 #include <sys/epoll.h>
 
 #include <cstdint>
@@ -14,7 +14,7 @@ int set;
 std::uint32_t reading;  // the events that a connection is registered for
 
 /// Clients' numbers are above the listener's. Those of connections that wait to write are negated,
-/// so that one comparison finds everything that is not plainly to be echoed.
+/// so that one comparison finds everything that is not a message to echo.
 [[gnu::cold, gnu::noinline]] void settle(int fd, Next next) {
   if (next == Next::end) return bench::close_connection(fd);
   const bool writes = next == Next::write;

@@ -1,4 +1,4 @@
-// raw_poll PORT: poll(2) by hand.
+// raw_poll PORT: poll(2) without a library.
 #include <poll.h>
 
 #include <vector>
@@ -21,7 +21,7 @@ std::vector<pollfd> fds;
   fds.pop_back();
 }
 
-/// Not just POLLIN: the listener, a connection that waits to write, or one that is over.
+/// Not a client's POLLIN alone: the listener, a connection that waits to write, or an ended one.
 [[gnu::cold, gnu::noinline]] void other_event(std::size_t i) {
   bool drained = true;
   if (i == 0) {
@@ -38,7 +38,7 @@ std::vector<pollfd> fds;
 
 int main(int argc, char** argv) {
   const int listener = bench::listen_on(bench::start(argc, argv).port, SOCK_NONBLOCK);
-  // Another name for POLLIN, so that one comparison tells clients from the listener.
+  // Another name for POLLIN, so that one comparison distinguishes clients from the listener.
   fds.push_back({.fd = listener, .events = POLLRDNORM, .revents = 0});
   for (;;) {
     int left = ::poll(fds.data(), fds.size(), -1);

@@ -1,5 +1,5 @@
-// raw_select PORT: select(2) by hand. The sets are longer than the C library's: the kernel takes
-// any length, FD_SETSIZE binds only FD_SET.
+// raw_select PORT: select(2) without a library. The sets are longer than the C library's: the
+// kernel takes any length, FD_SETSIZE limits only FD_SET.
 #include <sys/select.h>
 
 #include <algorithm>
@@ -11,7 +11,7 @@ namespace {
 
 using bench::Next;
 
-using Word = unsigned long;  // what the kernel takes a set to be made of
+using Word = unsigned long;  // the kernel's unit of a set
 constexpr int bits = 8 * sizeof(Word);
 constexpr int max_descriptors = 1 << 20;  // Linux' own default limit, fs.nr_open
 struct Set {
@@ -52,7 +52,7 @@ void accept_all(int listener) {
   }
 }
 
-/// Sends what can be sent; how many descriptors were ready for it.
+/// Sends what can be sent. Returns how many descriptors were ready for it.
 [[gnu::cold, gnu::noinline]] int write_all() {
   int done = 0;
   for (int fd = 0; fd <= highest; ++fd) {

@@ -6,10 +6,10 @@
 //
 // 1. Descriptors are the ring's own (direct), so a connection is a number in the kernel's table and
 //    the index in `connections`.
-// 2. At most one send of a connection is under way: a second one could overtake the rest of a first
+// 2. A connection has at most one outstanding send: a second one could overtake the rest of a first
 //    that was too long for the socket. MSG_WAITALL makes the kernel finish what it began.
-// 3. A connection's number is given back when neither a recv nor a send is under way for it.
-// 4. A multishot request is over, for whatever reason, when a completion lacks F_MORE.
+// 3. A connection's number is released when neither a recv nor a send is outstanding for it.
+// 4. A multishot request has ended, for whatever reason, when a completion lacks F_MORE.
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -48,7 +48,7 @@ T* map(std::size_t count, int fd = -1, std::uint64_t offset = 0) {
 
 struct Ring {
   int fd;
-  unsigned registered;  // what stands for fd: saves the kernel a look-up at every entry
+  unsigned registered;  // fd as registered: saves the kernel a look-up at every entry
   unsigned filled = 0;  // submissions written, and how many of them the kernel has taken
   unsigned taken = 0;
   unsigned* tail;
@@ -121,7 +121,7 @@ Ring ring;
 
 enum Kind : unsigned { accepting, receiving, sending, other };
 
-/// What comes back with a completion.
+/// The user data of a request, which its completion returns.
 constexpr std::uint64_t data_of(Kind kind, unsigned number, int size = 0) {
   return static_cast<std::uint64_t>(size) << 32 | number << 2 | kind;
 }
@@ -133,8 +133,8 @@ bool all_sent(const io_uring_cqe& event) {
   return event.res == static_cast<int>(event.user_data >> 32);
 }
 
-/// Buffers lie a cache line further apart than they are long: at equal distances of 16 KiB the
-/// beginnings of all of them would share a few lines of the cache.
+/// Each buffer is a cache line longer than needed: at distances of 16 KiB the beginnings of all of
+/// them would share a few lines of the cache.
 struct alignas(64) Buffer {
   char bytes[bench::buffer_size + 64];
 };
@@ -161,8 +161,8 @@ void accept_from(int listener) {
   entry.file_index = IORING_FILE_INDEX_ALLOC;
 }
 
-// --- own: each connection has one request under way. A recv that is linked to the send before it
-// would save a completion, and takes longer: the kernel starts it in a second pass.
+// --- own: each connection has one outstanding request. A recv that is linked to the send before it
+// would save a completion, but takes longer: the kernel starts it in a second pass.
 
 struct Own {
   Buffer* buffers;
@@ -191,25 +191,25 @@ struct Own {
 // --- multishot
 
 struct Multishot {
-  // Enough for as many messages as are under way at once. A connection that has this share of them
-  // unsent is not read from until they are through.
+  // Enough for all messages that are outstanding at once. A connection that has `share` of them
+  // unsent is not read until they are sent.
   static constexpr unsigned count = 1024;
   static constexpr unsigned share = 32;
 
   struct Connection {
-    std::uint16_t first;  // of the buffers that are unsent, and the one under way
+    std::uint16_t first;  // of the unsent buffers; this one is being sent
     std::uint16_t last;
     std::uint16_t unsent;  // how many
-    bool armed;            // a recv is under way
-    bool ended;            // nothing more is to be sent than is unsent
+    bool armed;            // a recv is outstanding
+    bool ended;            // no more bytes will be added to the unsent ones
   };
 
   Connection* connections;
   Buffer* buffers = map<Buffer>(count);
   std::uint16_t after[count];  // the next of the same connection
   int sizes[count];
-  // Shared with the kernel. The tail is where the first entry has its unused `resv`.
-  // (io_uring_buf_ring says so too, but with an empty struct, which has a size in C++.)
+  // Shared with the kernel. The tail is in the unused `resv` of the first entry. (io_uring_buf_ring
+  // declares it, but with an empty struct, which has a size in C++.)
   io_uring_buf* free = map<io_uring_buf>(count);
   std::uint16_t tail = 0;
   bool given_back = false;
@@ -294,13 +294,13 @@ struct Multishot {
     }
   }
 
-  /// The client is gone, which ends the recv too.
+  /// The client has closed, which ends the recv too.
   [[gnu::cold, gnu::noinline]] void drop(Connection& connection, std::uint16_t id) {
     connection.ended = true;
     for (; connection.unsent > 0; --connection.unsent) give_back(id = after[id]);
   }
 
-  /// No recv is under way: another one, or the end, when everything is sent.
+  /// No recv is outstanding: when everything is sent, starts another one or closes.
   [[gnu::cold, gnu::noinline]] void go_on(unsigned number, const Connection& connection) {
     if (connection.unsent > 0) return;
     connection.ended ? close(number) : arm(number);
