@@ -37,7 +37,7 @@ class Bench:
 @contextlib.contextmanager
 def served(bench, server, *tool, visitors=None):
     """Runs a server under `tool`, waits until it echoes, and ends it after the block. With
-    `visitors`, the number of connections that the block makes, it ends by itself after the last one."""
+    `visitors`, the number of connections it makes, the server ends by itself after the last."""
     port = PORTS.take()
     words = ["chrt", "--batch", "0", *tool, *server.words(bench.build, port)]
     probes = 2
