@@ -35,9 +35,9 @@ Task<Result<>> idle(const Instant* active) {
 Task<Result<>> proxy(Stream client, std::string target) {
   Stream server = co_await try_(within(10s, connect(std::move(target))));
   Instant active = (co_await this_loop()).kernel().now();
-  auto both = with_scope(fail_fast, [&](Scope& scope) -> Task<Result<>> {  // an error ends both
+  auto both = with_scope(fail_fast, [&](Scope& scope) {  // an error ends both
     scope.spawn(pass(&client, &server, &active));
-    co_return co_await pass(&server, &client, &active);
+    return pass(&server, &client, &active);
   });
   const auto first = co_await first_of(std::move(both), idle(&active));
   co_return std::visit([](const Result<>& ended) { return ended; }, first);

@@ -292,14 +292,14 @@ auto FaultKernel::plain(Call call, Real real) noexcept {
 
 // --- plain and never: calls that need no code of their own
 
-#define DUOLU_plain(inner, result, name, parameters, arguments)     \
-  result FaultKernel::name parameters noexcept {                    \
-    return plain(Call::name, [&] { return inner.name arguments; }); \
+#define DUOLU_plain(inner, result, name, parameters, arguments)       \
+  result FaultKernel::name parameters noexcept {                      \
+    return plain(Call::name, [&] { return (inner).name arguments; }); \
   }
 #define DUOLU_never(inner, result, name, parameters, arguments) \
   result FaultKernel::name parameters noexcept {                \
     enter(Call::name);                                          \
-    return inner.name arguments;                                \
+    return (inner).name arguments;                              \
   }
 #define DUOLU_custom(...)
 #define DUOLU_CALL(fault, ...) DUOLU_##fault(inner_, __VA_ARGS__)

@@ -53,6 +53,7 @@ class Function<R(Args...)> {
   ~Function() { reset(); }
 
   explicit operator bool() const noexcept { return call_ != nullptr; }
+  // NOLINTNEXTLINE(performance-unnecessary-value-param,clang-analyzer-core.CallAndMessage)
   R operator()(Args... args) { return call_(storage_, std::forward<Args>(args)...); }
 
  private:

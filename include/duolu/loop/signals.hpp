@@ -42,7 +42,7 @@ class Signals final : private SignalListener {
   /// Numbers from 1 to 64. Takes a lock of all Signals for a moment.
   Signals(Loop& loop, std::initializer_list<int> numbers);
   /// Nobody may be waiting in next(): that aborts. Not in a signal handler.
-  ~Signals();
+  ~Signals() override;
 
   /// The number of a signal that has come, once it has. Errors: ECANCELED (SG3); EINVAL, or what
   /// sigaction(2) said, if the constructor was refused. One at a time: a second one aborts.
