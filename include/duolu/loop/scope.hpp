@@ -218,8 +218,8 @@ Task<T> run_in_scope(Body body, bool fails_fast) {
   co_await scope.join();
   scope.rethrow();
   if constexpr (is_result<T>)
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): of the same scope
     if (scope.error()) co_return std::unexpected(*scope.error());
-  // NOLINTNEXTLINE(bugprone-unchecked-optional-access): without a value, rethrow() has thrown
   if constexpr (!std::is_void_v<T>) co_return *std::move(value);
 }
 
