@@ -18,8 +18,9 @@ GROUPS = {"R": "registrations", "E": "edges and oneshot", "L": "readiness of eve
 HEAD = """\
 # The cases of the conformance suite
 
-Each runs on every backend with every trigger. `./test CASE` runs one (`./test R07`); a name begins
-with the clauses that it holds ([contracts.md](contracts.md)).
+Those that depend on the backend run on every backend, and those that depend on the trigger with
+every trigger. `./test CASE` runs one (`./test R07`); a name begins with the clauses that it holds
+([contracts.md](contracts.md)).
 
 This page is written by `scripts/case_list.py` from the names of the tests."""
 
