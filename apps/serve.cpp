@@ -73,6 +73,12 @@ std::string who_has(Kernel& kernel, const std::string& where) {
   std::string advice = "choose another address";
   if (error == std::errc::address_in_use)
     advice = who_has(kernel, where);
+  else if (error == std::errc::file_exists)
+    advice = "that file is no socket; remove it or choose another path";
+  else if (error == std::errc::filename_too_long)
+    advice = "choose a shorter path: a Unix address has room for 107 bytes";
+  else if (error.category() != std::generic_category())
+    advice = "is the name right?";
   else if (error == std::errc::permission_denied)
     advice = where.starts_with(unix_scheme) ? "the directory must be writable"
                                             : "ports below 1024 are for root; choose one above";

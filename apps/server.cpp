@@ -273,12 +273,12 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
   // The only one may use the reserve up: what it leaves behind may be all that there is.
   acceptor.only_if(
       [this] { return reserve_.fill() || count() == 0 ? std::error_code() : errno_code(ENOMEM); });
-  Task<Result<Stream>> next = acceptor.next();
+  std::optional<Task<Result<Stream>>> next(acceptor.next());
   for (;;) {
-    Result<Stream> stream = co_await std::move(next);
+    Result<Stream> stream = co_await *std::move(next);
     if (!stream) co_return;
-    next = {};
-    next = acceptor.next();  // in the same memory, so that waiting for memory takes none
+    next.reset();
+    next.emplace(acceptor.next());  // in the same memory, so that waiting for memory takes none
     Semaphore::Permit permit;
     if (room_) {
       Result<Semaphore::Permit> room = co_await room_->acquire();

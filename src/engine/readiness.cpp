@@ -1,21 +1,21 @@
-// The engine over a Poller: try where trying could succeed, else park until the poller says that it
-// could.
+// The engine over a Poller: makes a system call if it could succeed, else parks the request until
+// the poller reports that it could.
 //
-// `chance` of a direction: trying could succeed. A report sets it; EAGAIN clears it, and a short
-// transfer does too where it can be trusted, so that a message costs no system call to learn that
-// there is no other. What the poller cannot wait for (a regular file) has no token, and never says
-// EAGAIN.
+// `chance` of a direction: a call could succeed. A report sets it. EAGAIN clears it, and so does a
+// short transfer where it can be trusted, so that no system call is spent on learning that there is
+// no further message. A file that the poller cannot watch (a regular one) has no token, and never
+// returns EAGAIN.
 //
-// A direction without a chance is going to be reported. How, depends on the trigger:
-//   edge     Registered once, for everything. The poller is told of every direction that loses its
-//            chance (`drained`), or backends that emulate edges would stay silent. Short transfers
-//            are trusted on TCP; not after an end, an error or urgent data was reported: then more
-//            can follow that no new edge announces.
-//   level    `armed` has what is asked for, and a direction comes into it when it loses its chance
-//            for the first time. It stays there: somebody mostly waits again by the next report.
-//            One that nobody waits for takes it out. What is left after a short transfer is told
-//            again, so all can be trusted.
-//   oneshot  The same; but a report takes everything out, and costs a change to put it back.
+// A direction without a chance will be reported by the poller. How, depends on the trigger:
+//   edge     Registered once, for everything. `drained` is called for every direction that loses
+//            its chance, or backends that emulate edges would report nothing more. Short transfers
+//            are trusted on TCP, but not after an end, an error or urgent data was reported: more
+//            may follow then, without a new edge.
+//   level    `armed` has the watched directions. A direction is added when it loses its chance for
+//            the first time. It stays: by the next report a request usually waits for it again. A
+//            report that no request waits for removes it. The rest after a short transfer is
+//            reported again, so that all short transfers can be trusted.
+//   oneshot  The same, but a report removes all, and adding them again costs a change.
 
 #include <limits.h>
 #include <poll.h>
@@ -27,6 +27,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <deque>
 #include <memory>
 #include <new>
@@ -42,7 +43,7 @@ namespace {
 
 class ReadinessEngine final : public Engine {
  public:
-  /// `owned`: the same poller if the engine owns it, or null.
+  /// `owned`: `poller` if the engine owns it, else null.
   ReadinessEngine(Poller& poller, const EngineOptions& options, std::unique_ptr<Poller> owned)
       : Engine(poller.kernel(), options.buffer_size),
         owned_(std::move(owned)),
@@ -50,7 +51,7 @@ class ReadinessEngine final : public Engine {
         trigger_(options.trigger.value_or(cheapest_trigger(poller))),
         silenced_by_message_(trigger_ == Trigger::edge && poller.emulates_edge()),
         beside_message_(trigger_ == Trigger::edge      ? Ready::writable
-                        : trigger_ == Trigger::oneshot ? Ready::readable  // so that none is one
+                        : trigger_ == Trigger::oneshot ? Ready::readable  // so that no event is one
                                                        : Ready::none),
         budget_(options.budget),
         left_(options.budget),
@@ -61,15 +62,15 @@ class ReadinessEngine final : public Engine {
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
   ~ReadinessEngine() override {
-    DUOLU_CHECK_UNLESS_EXITING(open_ == 0);
+    if (open_ != 0 && !exiting()) check_failed("a Stream, Listener or Datagram outlives its loop");
     while (spare_ != nullptr) drop_spare();
-    DUOLU_CHECK_UNLESS_EXITING(made_ == 0);
+    if (made_ != 0 && !exiting()) check_failed("a Lease outlives its loop");
   }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
     if (free_ == nullptr) push_free(descriptors_.emplace_back());
     Descriptor& descriptor = of_in(*free_);
-    // Priority, to learn that urgent data is in the stream: recv(2) stops in front of it.
+    // Priority, to learn of urgent data in the stream: recv(2) stops in front of it.
     const Interest first = trigger_ == Trigger::edge
                                ? Interest::readable | Interest::priority | Interest::writable
                                : Interest::readable;
@@ -93,14 +94,15 @@ class ReadinessEngine final : public Engine {
   }
 
   void close(Descriptor& descriptor) noexcept override {
-    DUOLU_CHECK_UNLESS_EXITING(descriptor.in.state == Op::State::idle &&
-                               descriptor.out.state == Op::State::idle);
+    if ((descriptor.in.state != Op::State::idle || descriptor.out.state != Op::State::idle) &&
+        !exiting())
+      check_failed("a Stream, Listener or Datagram is closed while a task waits for it");
     (void)poller_.remove(token_of(descriptor));
     if (descriptor.kind == DescriptorKind::tcp) do_not_linger(descriptor.fd);
     kernel().close(std::exchange(descriptor.fd, -1));
     push_free(descriptor);
     --open_;
-    // Those who are left need no more buffers than they are.
+    // The remaining descriptors need at most one buffer each.
     while (made_ > open_ && spare_ != nullptr) drop_spare();
   }
 
@@ -175,14 +177,14 @@ class ReadinessEngine final : public Engine {
 
   bool try_in(Descriptor& descriptor) override { return attempt(descriptor, descriptor.in); }
 
-  /// Does what can be done at once, else parks it.
+  /// Tries the request if it has a chance; parks it unless it ends. True if it ended at once.
   bool attempt(Descriptor& descriptor, Op& op) {
     op.state = Op::State::parked;
     if (op.chance == Op::Chance::none || !advance(descriptor, op)) return false;
     return end_now(op);
   }
 
-  /// What has ended while it was being made: true if it may be told at once.
+  /// For a request that has ended while it was being made: true if its maker may see that at once.
   bool end_now(Op& op) noexcept {
     if (op.result >= 0 && --left_ >= 0) {
       op.state = Op::State::idle;
@@ -201,13 +203,13 @@ class ReadinessEngine final : public Engine {
     Op& op = descriptor.out;
     const int result = kernel().connect(descriptor.fd, reinterpret_cast<const sockaddr*>(op.data),
                                         static_cast<socklen_t>(op.size));
-    // Interrupted, it goes on in the background, and its end is reported as of one in progress.
+    // An interrupted connect(2) continues, and its end is reported as after EINPROGRESS.
     if (result != -EINPROGRESS && result != -EINTR) return ended_with(op, result) && end_now(op);
     op.state = Op::State::parked;
     return drained(descriptor, op, Interest::writable) && end_now(op);
   }
 
-  /// A send that did not go out at once and whole: `took` is what the first attempt gave.
+  /// Continues a send that the first attempt did not complete; `took` is the result of that.
   [[gnu::noinline, gnu::cold]] bool go_on_sending(Descriptor& descriptor, ssize_t took) {
     Op& op = descriptor.out;
     took = after_error(descriptor, took,
@@ -224,8 +226,8 @@ class ReadinessEngine final : public Engine {
 
   // --- lent buffers
 
-  /// EN10: a buffer that was not sent whole stays with its request, and is no more one of those to
-  /// lend: another one may be made in its place. One of another engine stays lent.
+  /// EN10: a buffer that was not sent completely stays with its request, and is not counted any
+  /// more: another one may be made in its place. A buffer of another engine stays lent.
   [[gnu::noinline, gnu::cold]] bool keep_rest(Descriptor& descriptor, ssize_t took) {
     Op& op = descriptor.out;
     if (LentBuffer::of(op.data).engine == this) --made_;
@@ -245,7 +247,7 @@ class ReadinessEngine final : public Engine {
   [[nodiscard]] bool can_lend() const noexcept {
     return spare_ != nullptr || made_ == 0 || (made_ < buffers_ && !no_memory_);
   }
-  /// A buffer to lend; null if all are lent, or there is no memory for one more.
+  /// Returns a buffer to lend; null if all are lent, or there is no memory for one more.
   LentBuffer* lend() noexcept {
     if (spare_ == nullptr) [[unlikely]]
       return make_buffer();
@@ -261,7 +263,7 @@ class ReadinessEngine final : public Engine {
   }
   [[gnu::noinline, gnu::cold]] LentBuffer* make_buffer() noexcept {
     if (made_ == buffers_) return nullptr;
-    // Another one than the first can be waited for: it does not use up what a new handler has kept.
+    // Any but the first can be waited for, so it must not use up what a new handler has reserved.
     const bool may_wait = made_ > 0;
     const std::new_handler handler = may_wait ? std::set_new_handler(nullptr) : nullptr;
     void* const memory = ::operator new(sizeof(LentBuffer) + buffer_size(), std::nothrow);
@@ -278,7 +280,7 @@ class ReadinessEngine final : public Engine {
     --made_;
   }
 
-  /// Lets those go on who wait for a buffer, as far as there are any.
+  /// Continues requests that wait for a buffer, as long as there are buffers.
   [[gnu::noinline, gnu::cold]] void feed() {
     no_memory_ = false;
     while (starved_ != nullptr && can_lend()) {
@@ -311,8 +313,8 @@ class ReadinessEngine final : public Engine {
 
   // --- events
 
-  /// What most events are: a whole message for somebody who waits for it, and nothing else. False
-  /// if it is another thing; then nothing has been done.
+  /// Handles the most frequent event: a whole message that a request waits for, and nothing else.
+  /// False if it is another event; then nothing was received.
   bool receive_message(Descriptor& descriptor, Ready ready) {
     Op& op = descriptor.in;
     if ((ready - beside_message_) != Ready::readable || !descriptor.trusts_short ||
@@ -341,11 +343,11 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
-  /// P7: nothing is reported of it any more, so nobody may wait for that (drained()).
+  /// P7: the poller reports nothing about it any more, so no request may wait for that (drained()).
   [[gnu::noinline, gnu::cold]] void lose(Descriptor& descriptor) {
     (void)poller_.remove(token_of(descriptor));
     descriptor.token = no_token;
-    Op& out = descriptor.out;  // a connect under way has no attempt that would say "not yet"
+    Op& out = descriptor.out;  // trying a connect in progress would not return "not yet"
     if (out.state == Op::State::parked && out.code == Op::Code::connect) end_later(out, -EBADF);
     revive(descriptor, descriptor.in);
     revive(descriptor, descriptor.out);
@@ -371,13 +373,13 @@ class ReadinessEngine final : public Engine {
     if (op.state == Op::State::parked && advance(descriptor, op)) end_later(op, op.result);
   }
 
-  // --- what will be reported. Changes cost a system call only if they are ones by the next wait.
+  // --- what will be reported. A change that is undone before the next wait costs no system call.
 
   void arm(Descriptor& descriptor, Interest direction) noexcept {
     if (any(armed(descriptor), direction)) return;
     set_armed(descriptor, armed(descriptor) | direction);
   }
-  /// `reported` has been: level goes on about it only if somebody waits, oneshot not at all.
+  /// `reported` was reported: with level, stays armed only if a request waits; with oneshot, never.
   void disarm(Descriptor& descriptor, Interest reported) noexcept {
     if (trigger_ == Trigger::level) {
       if (descriptor.in.state == Op::State::parked) reported = reported - Interest::readable;
@@ -392,12 +394,13 @@ class ReadinessEngine final : public Engine {
   void set_armed(Descriptor& descriptor, Interest interest) noexcept {
     descriptor.armed = static_cast<std::uint8_t>(interest);
     changed_ = true;
-    // It fails where there is nothing to wait for (a file, or closed under us): trying tells.
+    // Fails where there is nothing to watch (a file, or a descriptor that other code has closed):
+    // the next call on it shows that.
     (void)poller_.modify(token_of(descriptor), interest);
   }
 
-  // --- attempts. Each does what can be done: whether the request has ended; its result is in
-  // `op.result`.
+  // --- attempts. Each does what can be done at once, and returns whether the request has ended.
+  // Its result is in `op.result`.
 
   bool advance(Descriptor& descriptor, Op& op) {
     switch (op.code) {
@@ -420,7 +423,7 @@ class ReadinessEngine final : public Engine {
     if (got == -EAGAIN) return nothing_there(descriptor, op);
     if (got <= 0) [[unlikely]]
       return ended_with(op, end_of(descriptor, got));
-    // A full buffer says nothing about what is behind it, and nor does any other kind of file.
+    // A full buffer does not show whether there is more, nor does an untrusted short transfer.
     if (static_cast<std::uint32_t>(got) < op.size && descriptor.trusts_short)
       note_drained(descriptor, op, Interest::readable);
     op.result = static_cast<std::int32_t>(got);
@@ -428,14 +431,14 @@ class ReadinessEngine final : public Engine {
   }
 
   bool advance_recv_lent(Descriptor& descriptor, Op& op) {
-    // In wait() those who starve are fed first; here they would be overtaken.
+    // wait() serves starved requests first; here they would be overtaken.
     if (starved_ != nullptr || !can_lend()) return starve(op);
     return receive_lent(descriptor, op);
   }
   bool receive_lent(Descriptor& descriptor, Op& op) {
     if (!borrow(op)) {
       if (made_ == 0) return ended_with(op, -ENOMEM);
-      op.state = Op::State::starved;  // until one of the others comes back; it was the first
+      op.state = Op::State::starved;  // until a buffer comes back; it stays the first in the list
       op.previous = nullptr;
       op.next = starved_;
       (starved_ == nullptr ? last_starved_ : starved_->previous) = &op;
@@ -484,7 +487,7 @@ class ReadinessEngine final : public Engine {
       const ssize_t took = after_error(descriptor, again(call), call);
       if (took == -EAGAIN) {
         if (!cannot_wait(descriptor, message)) return drained(descriptor, op, Interest::writable);
-        // There may have been room since: then this was the wrong moment.
+        // There may be room since the attempt: tries once more.
         if (tried_again) return ended_with(op, -ENOBUFS);
         tried_again = true;
         continue;
@@ -495,15 +498,15 @@ class ReadinessEngine final : public Engine {
     }
   }
   /// After EAGAIN: whether waiting would be spinning. A Unix datagram socket counts as writable
-  /// while its own buffer has room, and while the queue of the peer has that it is connected to; of
-  /// one that `message` names nobody is told (unix_dgram_poll in Linux).
+  /// while its own buffer and the queue of a connected peer have room; the queue of a peer that
+  /// `message` names is not considered (unix_dgram_poll in Linux).
   bool cannot_wait(Descriptor& descriptor, const msghdr& message) {
     if (message.msg_name == nullptr || descriptor.kind == DescriptorKind::tcp) return false;
     pollfd one{.fd = descriptor.fd, .events = POLLOUT, .revents = 0};
     const timespec at_once{};
     return again([&] { return kernel().ppoll(&one, 1, &at_once); }) > 0;
   }
-  /// Takes `moved` bytes off the front of the parts; whether nothing is left.
+  /// Removes `moved` bytes from the front of the parts. Returns whether nothing is left.
   static bool skip(msghdr& message, std::size_t moved) noexcept {
     while (message.msg_iovlen > 0) {
       iovec& part = *message.msg_iov;
@@ -533,11 +536,11 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
-  // --- errors that are told once (EN12)
+  // --- errors that the kernel reports once (EN12)
 
   /// Errors of the connection, or of a message that was sent before: what SO_ERROR holds. Others
-  /// (ENOBUFS, EMSGSIZE) are of the call, and a stream goes on after them; EPIPE is one that the
-  /// kernel gives as often as it is asked.
+  /// (ENOBUFS, EMSGSIZE) concern the call, and the stream can still be used; EPIPE is returned by
+  /// every call.
   static bool is_told_once(ssize_t result) noexcept {
     switch (-result) {
       case ECONNABORTED:
@@ -560,21 +563,22 @@ class ReadinessEngine final : public Engine {
       set_error(descriptor, result);
   }
   static void set_error(Descriptor& descriptor, ssize_t result) noexcept {
-    // Those of is_told_once(), and the one more that after_error() tells the receiver.
+    // Those of is_told_once(), and EMSGSIZE, which after_error() also reports to the receiver.
     static_assert(std::max({ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH,
                             ENETDOWN, ENETRESET, ENETUNREACH, ENONET, ENOPROTOOPT, EPROTO,
                             ETIMEDOUT, EMSGSIZE}) <= UINT8_MAX);
     descriptor.error = static_cast<std::uint8_t>(-result);
   }
-  /// What a read ends with that got `got`, no bytes.
+  /// What a read ends with whose call returned `got`: 0 or an error.
   static ssize_t end_of(Descriptor& descriptor, ssize_t got) noexcept {
     note_error(descriptor, got);
     const bool broken = descriptor.error != 0 && descriptor.kind != DescriptorKind::datagram;
     return got == 0 && broken ? -descriptor.error : got;
   }
-  /// What a send ends with that got `took`. Of a datagram socket it may be the error of a message
-  /// sent before (udp(7)): then `call`, the same once more, does not give it. A message's own error
-  /// it gives again, or another one in its place: to a Unix peer that has gone, ENOTCONN.
+  /// What a send ends with whose call returned `took`. On a datagram socket that may be the error
+  /// of an earlier message (udp(7)): then `call`, which repeats the send, does not return it. It
+  /// does return the message's own error again, or another one in its place: ENOTCONN if a Unix
+  /// peer has gone.
   template <class Call>
   ssize_t after_error(Descriptor& descriptor, ssize_t took, Call call) {
     if (took >= 0 || took == -EAGAIN) return took;
@@ -593,7 +597,7 @@ class ReadinessEngine final : public Engine {
     set_error(descriptor, result);
     op.chance = chance(descriptor);
   }
-  /// After EAGAIN: whether an error is told instead, of a message sent before.
+  /// After EAGAIN: ends the request if there is an error to report of a message sent before.
   bool nothing_there(Descriptor& descriptor, Op& op) noexcept {
     const bool lost = drained(descriptor, op, Interest::readable);
     if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return lost;
@@ -602,7 +606,7 @@ class ReadinessEngine final : public Engine {
 
   // --- system calls
 
-  /// Calls until it is not interrupted.
+  /// Repeats the call while it is interrupted.
   template <class Call>
   static std::invoke_result_t<Call> again(Call call) {
     auto result = call();
@@ -636,9 +640,10 @@ class ReadinessEngine final : public Engine {
     return kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
            type == SOCK_STREAM;
   }
-  /// SO_LINGER with a time makes close(2) wait for the peer, even of a non-blocking socket
-  /// (socket(7)). Without it the system sends the rest all the same. With 0 it resets at once,
-  /// which stays. Sockets that are accepted have the listener's.
+  /// SO_LINGER with a time makes close(2) wait for the peer, even for a non-blocking socket
+  /// (socket(7)), so it is switched off: the system sends the rest all the same. With a time of 0,
+  /// close(2) resets the connection at once; that is kept. Accepted sockets inherit the option from
+  /// the listener.
   void do_not_linger(int fd) noexcept {
     linger set{};
     socklen_t size = sizeof set;
@@ -648,15 +653,16 @@ class ReadinessEngine final : public Engine {
     (void)kernel().setsockopt(fd, SOL_SOCKET, SO_LINGER, &set, sizeof set);
   }
 
-  /// False, for whoever has nothing to show for it. Of what the poller has lost no report comes to
-  /// wait for: true, and the request ends with an error.
+  /// Clears the chance of `op`. False: the request waits for a report. True: the request has ended
+  /// with an error, since the poller has lost the descriptor and would report nothing.
   bool drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
     if (descriptor.token == no_token) [[unlikely]]
       return ended_with(op, -EBADF);
     note_drained(descriptor, op, direction);
     return false;
   }
-  /// The same for whoever goes on with what it has: of what is lost, the chance stays.
+  /// The same for requests that have a result already: they do not end with an error. If the poller
+  /// has lost the descriptor, the chance stays.
   void note_drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
     if (descriptor.token == no_token) [[unlikely]]
       return;
@@ -670,28 +676,47 @@ class ReadinessEngine final : public Engine {
   const std::unique_ptr<Poller> owned_;  ///< Null if poller_ is the caller's.
   Poller& poller_;
   const Trigger trigger_;
-  const bool silenced_by_message_;  ///< A report of readability is the last until drained().
-  const Ready beside_message_;      ///< May be reported with a message, and asks for nothing.
-  bool changed_ = false;            ///< What is asked for, since the last wait.
+  const bool silenced_by_message_;  ///< After readable is reported, nothing is until drained().
+  const Ready beside_message_;      ///< May be reported with a message, and can be ignored.
+  bool changed_ = false;            ///< What is watched has changed since the last wait.
   const int budget_;
   int left_;
-  // Never move, and are never given back: a strand may look at one it has waited for (Strand).
+  // Never moved, and never freed: a strand may look at one it has waited for (Strand).
   std::deque<Descriptor> descriptors_;
-  Op* free_ = nullptr;         ///< Of those that are closed, linked.
-  std::size_t open_ = 0;       ///< How many are not.
-  const std::size_t buffers_;  ///< Most there may be.
-  std::size_t made_ = 0;       ///< There are, but for those that stalled peers have.
-  bool no_memory_ = false;     ///< For one more, since the last wait.
-  Op* starved_ = nullptr;      ///< Those who wait for a buffer, in order.
+  Op* free_ = nullptr;         ///< List of the closed ones.
+  std::size_t open_ = 0;       ///< How many are open.
+  const std::size_t buffers_;  ///< Upper bound of made_.
+  std::size_t made_ = 0;       ///< Buffers that exist, except those kept for stalled peers.
+  bool no_memory_ = false;     ///< There was none for one more buffer since the last wait.
+  Op* starved_ = nullptr;      ///< List of requests that wait for a buffer, in order.
   Op* last_starved_ = nullptr;
 };
 
 }  // namespace
 
-void detail::not_idle(const void* request) noexcept {
-  if (request == &no_descriptor || request == &no_descriptor.in || request == &no_descriptor.out)
+void detail::not_idle(const Op& op) noexcept {
+  if (&op == &no_descriptor.in || &op == &no_descriptor.out)
     check_failed("a Stream, Listener or Datagram is used that was closed or moved from");
-  check_failed("a direction of a descriptor is used by two at a time (EN2)");
+  const Descriptor* descriptor =
+      reinterpret_cast<const Descriptor*>(&op);  // of which `in` is first
+  const char* does = "read";
+  switch (op.code) {
+    case Op::Code::accept: does = "accept on"; break;
+    case Op::Code::send:
+    case Op::Code::send_lent:
+    case Op::Code::sendmsg:
+    case Op::Code::connect:
+      descriptor = reinterpret_cast<const Descriptor*>(reinterpret_cast<const char*>(&op) -
+                                                       offsetof(Descriptor, out));
+      does = op.code == Op::Code::connect ? "connect" : "write to";
+      break;
+    default: break;
+  }
+  char text[96];
+  std::snprintf(text, sizeof text,
+                "two tasks %s descriptor %d at once, and one at a time may (EN2)", does,
+                descriptor->fd);
+  check_failed(text);
 }
 
 Trigger cheapest_trigger(const Poller& poller) noexcept {

@@ -17,9 +17,9 @@ static_assert(std::atomic<bool>::is_always_lock_free);  // for stop() in a signa
 struct Loop::Watch {
   Duration threshold{};
   Function<void(const Stall&)> report{};
-  Stall current{};       ///< Who runs.
-  Instant since{};       ///< When he went on.
-  bool holding = false;  ///< Somebody runs who went on since the watch began.
+  Stall current{};       ///< What runs.
+  Instant since{};       ///< When it was resumed.
+  bool holding = false;  ///< A task or work runs that was resumed since the watch began.
   bool reporting = false;
   std::unique_ptr<detail::Watchdog> dog{};
 };
@@ -66,12 +66,12 @@ Result<Workers*> Loop::workers() {
 
 Loop::~Loop() {
   if (kernel().getpid() != owner_) {
-    // Another thread of the parent's may have held the lock at the time of the fork.
+    // Another thread of the parent may have held the lock at the time of the fork.
     work_.clear();
     posted_.clear();
     return;
   }
-  // What the work holds may post again while it is destroyed.
+  // Destructors of what the work holds may post again.
   for (;;) {
     work_.clear();
     const std::scoped_lock guard(mutex_);
@@ -81,7 +81,7 @@ Loop::~Loop() {
 }
 
 void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
-  DUOLU_CHECK(running_ == nullptr);
+  if (running_ != nullptr) check_failed("Loop::run() is called in a task of the same Loop");
   prepare_for_exit();
   running_ = &strand;
   std::exception_ptr thrown;
@@ -99,7 +99,7 @@ void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
   while (!task.done()) {
     try {
       if (const Result<> turned = turn(never); !turned) ride_out(turned.error());
-    } catch (...) {  // of posted work: the task must end before it may be destroyed
+    } catch (...) {  // from posted work: the task must end before it may be destroyed
       if (!thrown) thrown = std::current_exception();
       strand.cancel();
     }
@@ -114,13 +114,13 @@ void Loop::ride_out(std::error_code error) {
   DUOLU_CHECK(error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
               error == std::errc::too_many_files_open ||
               error == std::errc::too_many_files_open_in_system ||
-              // poll(2) with an RLIMIT_NOFILE of 0, which others may set: see prlimit(2)
+              // poll(2) with an RLIMIT_NOFILE of 0, which other processes may set: see prlimit(2)
               error == std::errc::invalid_argument);
   (void)duolu::sleep_until(kernel(), after(kernel().now(), pause_after_failure));
 }
 
 Result<> Loop::turn(Instant deadline) {
-  DUOLU_CHECK(!turning_);
+  if (turning_) check_failed("a Loop waits within one of its own turns (LO3)");
   const Turning guard(turning_);
   const Instant until = ready_.empty() ? std::min(deadline, timers_.next()) : immediately;
   const Result<bool> woken = engine_.wait(until);
@@ -136,7 +136,7 @@ Result<> Loop::turn(Instant deadline) {
 
 template <bool watched>
 void Loop::work(bool woken) {
-  // What finishes while the others go on has its turn in the next one.
+  // Requests that finish while tasks run are handled in the next turn.
   Op* const finished = engine_.take_finished();
   const std::uint64_t due = run_timers<watched>();
   if (due == 0 && finished == nullptr && !woken) ++statistics_.idle;
@@ -149,7 +149,8 @@ template <bool watched>
 std::uint64_t Loop::run_timers() {
   if (timers_.next() == never) return 0;
   const Instant now = watched ? watch_->since : kernel().now();
-  // All that are due first: who goes on may arm one that is due at once, and it waits.
+  // Collects all that are due first: a resumed task may arm one that is due at once, and that one
+  // has to wait for the next turn.
   std::uint64_t due = 0;
   Alarm* first = nullptr;
   Alarm** end = &first;
@@ -199,13 +200,14 @@ void Loop::run_woken() {
 
 template <bool watched>
 void Loop::run_wake_waiters() {
-  // All that are ready first: who goes on may wait again at once, or be what others wait for.
+  // Collects all that are ready first: a resumed task may wait again at once, or change what others
+  // wait for.
   detail::WakeWaiter* ready = nullptr;
   for (detail::WakeWaiter** link = &woken_; *link != nullptr;) {
     detail::WakeWaiter* const one = *link;
     if (one->ready(*one)) {
       *link = one->next;
-      one->next = std::exchange(ready, one);  // which puts the earliest first
+      one->next = std::exchange(ready, one);  // reverses the order: the earliest is first
     } else {
       link = &one->next;
     }
@@ -221,7 +223,7 @@ void Loop::run_wake_waiters() {
 template <bool watched>
 void Loop::run_posted() {
   detail::Parked* arrived = nullptr;
-  const bool left = called_ < work_.size();  // an exception has left some, which goes first
+  const bool left = called_ < work_.size();  // after an exception: these are called first
   {
     const std::scoped_lock guard(mutex_);
     arrived = std::exchange(first_arrived_, nullptr);
@@ -249,7 +251,7 @@ void Loop::call_work() {
     }
   } catch (...) {
     if constexpr (watched) let_go();
-    if (called_ == work_.size()) {  // it was the last one
+    if (called_ == work_.size()) {  // the last one threw
       called_ = 0;
       work_.clear();
     }
@@ -274,7 +276,7 @@ void Loop::run_ready() {
   }
 }
 
-// Both wake under the lock: once this loop's thread has seen what came, it may end the loop.
+// Both wake under the lock: once the loop's thread has seen what arrived, it may destroy the loop.
 
 void Loop::arrive(detail::Parked& one) noexcept {
   const std::scoped_lock guard(mutex_);
@@ -287,13 +289,13 @@ void Loop::arrive(detail::Parked& one) noexcept {
 void Loop::post(Function<void()> work, std::source_location where) {
   const std::scoped_lock guard(mutex_);
   posted_.push_back({std::move(work), where});
-  if (posted_.size() == 1) engine_.wake();  // for all that come until the loop takes them
+  if (posted_.size() == 1) engine_.wake();  // once for all posts until the loop takes them
 }
 
 const WaitKind Loop::Sleep::Awaiter::kind = {
     [](Strand&, void* self) noexcept {
       auto& sleep = *static_cast<Awaiter*>(self);
-      // One that is not armed is due already, and about to go on.
+      // An alarm that is not armed is due already, and its task about to be resumed.
       if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
     },
     [](const Strand&, const void* self, Waiting& waiting) {
@@ -318,7 +320,8 @@ const WaitKind SleepFor::Awaiter::kind = {
 // --- the stall watch
 
 void Loop::watch_stalls(AnyDuration threshold, Function<void(const Stall&)> report) {
-  DUOLU_CHECK(watch_ == nullptr || !watch_->reporting);
+  if (watch_ != nullptr && watch_->reporting)
+    check_failed("watch_stalls() is called in the report of a stall");
   watch_ = nullptr;
   ready_.time = 0;
   if (!report) return;
@@ -330,11 +333,11 @@ void Loop::watch_stalls(AnyDuration threshold, Function<void(const Stall&)> repo
 }
 
 Result<> Loop::start_watchdog(Function<void(const Stall&)> report) {
-  DUOLU_CHECK(watch_ != nullptr);
+  if (watch_ == nullptr) check_failed("start_watchdog() needs watch_stalls() first");
   auto dog = detail::Watchdog::start(kernel(), watch_->threshold, std::move(report));
   if (!dog) return fail(dog.error());
   watch_->dog = std::move(*dog);
-  if (watch_->holding) watch_->dog->goes_on(watch_->current, watch_->since);  // who calls this
+  if (watch_->holding) watch_->dog->goes_on(watch_->current, watch_->since);  // the caller
   return {};
 }
 
@@ -346,14 +349,14 @@ Result<> Loop::start_watchdog(Function<void(const Stall&)> report) {
   statistics_.longest_turn = std::max(statistics_.longest_turn, statistics_.busy - before);
 }
 
-/// From 1 on: that is enough for thirteen years.
+/// Starts at 1, and 32 bits last for thirteen years.
 void Loop::note_time() {
   ready_.time = static_cast<std::uint32_t>((watch_->since - watched_since_) / time_unit + 1);
 }
 
 [[gnu::noinline]] void Loop::goes_on(Stall::Cause cause, detail::TaskPromise* task,
                                      const std::source_location& post) {
-  if (watch_ == nullptr) return;  // or no more
+  if (watch_ == nullptr) return;  // the watch may have been ended in this turn
   watch_->holding = true;
   watch_->current = {.cause = cause};
   if (task != nullptr) {
@@ -370,7 +373,7 @@ void Loop::note_time() {
 
 [[gnu::noinline]] void Loop::let_go() {
   if (watch_ == nullptr) return;
-  if (!std::exchange(watch_->holding, false)) {  // the watch began meanwhile
+  if (!std::exchange(watch_->holding, false)) {  // the watch began while the task ran
     watch_->since = kernel().now();
     return;
   }

@@ -1,6 +1,6 @@
-// With a pool, a job is in its queue, then on one of its threads, then on its way to its loop
-// (Loop::arrive), then ready. Whether it has begun is known under the pool's lock; from then on
-// until it arrives it belongs to the thread. The loop's thread alone wakes and cancels it.
+// With a pool, a job is in the pool's queue, then on one of its threads, then passed to its loop
+// (Loop::arrive), then ready. `begun_` is guarded by the pool's lock; once it is set, the job
+// belongs to the pool's thread until it arrives. Only the loop's thread wakes and cancels it.
 
 #include "duolu/loop/offload.hpp"
 
@@ -22,7 +22,7 @@ bool OffloadJob::begin() {
 void OffloadJob::park() noexcept { workers_->submit(*this); }
 
 void OffloadJob::abandon() noexcept {
-  if (!workers_->withdraw(*this)) return stop_(*this);  // no harm if it is over already
+  if (!workers_->withdraw(*this)) return stop_(*this);  // harmless if it is over already
   fail_with(errno_code(ECANCELED));
   wake();
 }
@@ -52,13 +52,14 @@ Result<std::unique_ptr<OffloadPool>> OffloadPool::start(Kernel& kernel, int thre
 }
 
 OffloadPool::~OffloadPool() {
-  // In a forked child the threads are not there to be joined, one may have held the lock, and
-  // glibc's pthread_cond_destroy waits for those that it believes to be waiting.
+  // In a forked child the threads do not exist, one may have held the lock, and glibc's
+  // pthread_cond_destroy waits for threads that it believes to be waiting.
   if (kernel_.getpid() != owner_) return;
   Shared& shared = shared_.value;
   {
     const std::scoped_lock guard(shared.mutex);
-    DUOLU_CHECK_UNLESS_EXITING(shared.queue.empty());
+    if (!shared.queue.empty() && !exiting())
+      check_failed("an OffloadPool is destroyed before the work of its queue has begun (OF6)");
     shared.ending = true;
   }
   shared.work_or_end.notify_all();
@@ -69,7 +70,7 @@ OffloadPool::~OffloadPool() {
 void* OffloadPool::serve(void* pool) noexcept {
   while (OffloadJob* const job = static_cast<OffloadPool*>(pool)->next_job()) {
     job->perform();
-    if (exiting()) return nullptr;  // the pool may be gone, too (LO13)
+    if (exiting()) return nullptr;  // the pool, too, may be gone (LO13)
   }
   return nullptr;
 }

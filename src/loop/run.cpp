@@ -7,6 +7,7 @@
 #include <exception>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "duolu/engine/engines.hpp"
@@ -20,7 +21,7 @@ bool is_ignored(Kernel& kernel, int number) {
   return kernel.sigaction(number, nullptr, &before) == 0 && before.sa_handler == SIG_IGN;
 }
 
-/// Cancels `task` with the first signal, and lets the next one have its way (RN2).
+/// At the first signal, removes the handlers, for the second one (RN2), and cancels `task`.
 Task<> cancel_on_signal(std::unique_ptr<Signals>* signals, Strand* task, int* received) {
   const Result<int> number = co_await (*signals)->next();
   if (!number) co_return;
@@ -30,7 +31,7 @@ Task<> cancel_on_signal(std::unique_ptr<Signals>* signals, Strand* task, int* re
 }
 
 int say(const std::string& why) noexcept {
-  // In one piece: what others write to the terminal does not come between.
+  // In one call, so that output of other processes does not come between.
   const std::string line = std::string(program_invocation_short_name) + ": " + why + '\n';
   (void)std::fputs(line.c_str(), stderr);
   return 1;
@@ -51,8 +52,8 @@ int run_on(Loop& loop, Task<Result<int>> task, std::source_location where) {
   Strand watching;
   watching.set_origin({"signals", {}});
   int received = 0;
-  Task<> watch = signals ? cancel_on_signal(&signals, &strand, &received) : Task<>();
-  if (watch) loop.start(watch, watching);
+  std::optional<Task<>> watch;
+  if (signals) loop.start(watch.emplace(cancel_on_signal(&signals, &strand, &received)), watching);
 
   Result<int> ended = 0;
   std::exception_ptr thrown;
@@ -62,7 +63,7 @@ int run_on(Loop& loop, Task<Result<int>> task, std::source_location where) {
     thrown = std::current_exception();
   }
   watching.cancel();
-  while (watch && !watch.promise().done()) (void)loop.turn(immediately);
+  while (watch && !watch->promise().done()) (void)loop.turn(immediately);
   if (thrown) std::rethrow_exception(thrown);
   if (ended) return *ended;
   if (received != 0 && ended.error() == std::errc::operation_canceled) return 128 + received;

@@ -23,7 +23,7 @@ struct Scope::Child : detail::TaskEnd {
   static void operator delete(void* memory, std::size_t size) noexcept { give_frame(memory, size); }
 
   // NOLINTBEGIN(performance-no-int-to-ptr): they were pointers
-  /// Who is told of its end; null if nobody is.
+  /// The handle to update when it ends; null if there is none.
   [[nodiscard]] Spawned* handle() const noexcept {
     if ((scope_or_handle & is_handle) == 0) return nullptr;
     return reinterpret_cast<Spawned*>(scope_or_handle & ~is_handle);
@@ -35,14 +35,16 @@ struct Scope::Child : detail::TaskEnd {
   // NOLINTEND(performance-no-int-to-ptr)
 
   static constexpr std::uintptr_t is_handle = 1;
-  /// In one word, since every connection has a child, and few have a handle that is kept.
+  /// One word for both: every connection has a child, and few programs keep the handle.
   std::uintptr_t scope_or_handle;
   Strand strand;
   Child* next = nullptr;
   Child* previous = nullptr;
 };
 
-Scope::~Scope() { DUOLU_CHECK(size_ == 0); }
+Scope::~Scope() {
+  if (size_ != 0) check_failed("a Scope is destroyed before its tasks have ended");
+}
 
 void Spawned::attach(Scope::Child* child) noexcept {
   child_ = child;
@@ -69,7 +71,7 @@ Spawned Scope::adopt(Task<T> task, const Origin& origin) {
 template Spawned Scope::adopt(Task<> task, const Origin& origin);
 template Spawned Scope::adopt(Task<Result<>> task, const Origin& origin);
 
-/// Takes over `task`.
+/// Takes ownership of `task`.
 bool Scope::start(Child& child, detail::TaskPromise& task, const Origin& origin) {
   child.next = first_;
   if (first_ != nullptr) first_->previous = &child;
@@ -116,14 +118,14 @@ void Scope::members(std::vector<const Strand*>& strands) const {
 
 const WaitKind Scope::joined = {
     [](Strand&, void* scope) noexcept { static_cast<Scope*>(scope)->cancel(); },
-    [](const Strand&, const void* scope, Waiting& waiting) {  // its tasks are a group
+    [](const Strand&, const void* scope, Waiting& waiting) {  // its tasks: see members()
       waiting.task = static_cast<const Scope*>(scope)->joiner_;
       waiting.what = "for the tasks of its scope";
     }};
 
 void Scope::cancel() noexcept {
   if (std::exchange(cancelled_, true)) return;
-  // What is cancelled goes on in a later turn, so nobody leaves the list meanwhile.
+  // Cancelled tasks are resumed in a later turn, so that none leaves the list during the loop.
   for (Child* child = first_; child != nullptr; child = child->next) child->strand.cancel();
   if (body_ != nullptr && !std::exchange(interrupts_, true)) body_->interrupt();
 }
@@ -142,7 +144,8 @@ void Scope::body_ended() noexcept {
   Strand* const strand = std::exchange(body_, nullptr);
   if (!std::exchange(interrupts_, false)) return;
   if (strand->end_interrupt()) return;
-  // This one was in the body of many that failed too. (Scopes are the only groups.)
+  // More scopes around this body were cancelled than can be counted: repeat the interrupts of those
+  // that still hold one. (Scopes are the only groups.)
   const ReadyQueue* const queue = strand->ready();
   for (const Group* each = queue != nullptr ? queue->groups() : nullptr; each != nullptr;
        each = each->next())

@@ -1,8 +1,8 @@
 // Waiting for a signal in a task.
 //
-// Why it is built so: a bit is set before the loop is woken, and a wake-up is kept until a wait has
-// reported it; the loop looks at the bits after that, and next() does before it waits. So a signal
-// between looking and waiting is not lost. The handler and the table: kernel/signal_table.cpp.
+// No signal is lost: its bit is set before the loop is woken, and a wake-up is kept until a wait
+// has reported it. The loop tests the bits after that, and next() tests them before it waits. The
+// handler and the table: kernel/signal_table.cpp.
 
 #include "duolu/loop/signals.hpp"
 
@@ -27,7 +27,7 @@ bool can_be_had(int number) noexcept {
 
 }  // namespace
 
-/// Waits for a signal. Whether there is one to take: false if the strand was cancelled.
+/// Waits for a signal. co_await returns whether there is one: false if the strand was cancelled.
 class Signals::Arrival final : public detail::WakeWaiter {
  public:
   explicit Arrival(Signals& signals) noexcept : signals_(signals) {}
@@ -82,7 +82,7 @@ Signals::Signals(Loop& loop, std::initializer_list<int> numbers) : loop_(loop) {
 }
 
 Signals::~Signals() {
-  DUOLU_CHECK_UNLESS_EXITING(!waiting_);
+  if (waiting_ && !exiting()) check_failed("a Signals is destroyed that a task waits for");
   if (!refused_) loop_.kernel().signals().leave(loop_.kernel(), *this);
 }
 
@@ -90,7 +90,7 @@ void Signals::signalled() noexcept { loop_.engine().wake(); }
 
 Task<Result<int>> Signals::next() {
   if (refused_) co_return fail(refused_);
-  DUOLU_CHECK(!waiting_);
+  if (waiting_) check_failed("two tasks wait for the same Signals at once");
   waiting_ = true;
   const bool come = co_await Arrival(*this);
   waiting_ = false;

@@ -1,5 +1,5 @@
-// Invariants: heap_[i] is not before its parent heap_[(i - 1) / arity]; heap_[i].timer->place_ ==
-// i.
+// Invariants: heap_[i] is not before its parent, heap_[(i - 1) / arity], and
+// heap_[i].timer->place_ == i.
 
 #include "duolu/loop/timer_queue.hpp"
 
@@ -11,7 +11,10 @@ namespace duolu {
 
 Timer::~Timer() { DUOLU_CHECK_UNLESS_EXITING(!armed()); }
 
-TimerQueue::~TimerQueue() { DUOLU_CHECK_UNLESS_EXITING(heap_.empty()); }
+TimerQueue::~TimerQueue() {
+  if (!heap_.empty() && !exiting())
+    check_failed("a Loop is destroyed before its tasks have ended: some wait for a time");
+}
 
 void TimerQueue::arm(Timer& timer, Instant deadline) {
   const Entry entry{deadline, armed_, &timer};
@@ -73,7 +76,7 @@ void TimerQueue::sink(std::size_t place, const Entry& entry) noexcept {
   put(place, entry);
 }
 
-/// Puts `entry` where it belongs, `place` being free.
+/// Puts `entry` where it belongs; `place` is free.
 void TimerQueue::settle(std::size_t place, const Entry& entry) noexcept {
   if (place > 0 && entry.before(heap_[(place - 1) / arity]))
     rise(place, entry);

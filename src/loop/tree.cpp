@@ -1,6 +1,6 @@
-// The tree of what waits for what. Nothing is kept for it but the list of open scopes: each strand
-// knows what it waits for (WaitKind), who waits knows who awaits it, and what a strand has begun is
-// either what it waits for or a scope.
+// The tree of what waits for what. Only the list of open scopes is kept for it: each strand stores
+// what it waits for (WaitKind), each waiting task which task awaits it, and what a strand has begun
+// is either what it waits for or a scope.
 
 #include <array>
 #include <cstdio>
@@ -37,7 +37,7 @@ class Walk {
     for (const Strand* child : children) visit(*child, depth + 1);
   }
 
-  /// Those that are below no strand that was visited: of tasks that were begun by hand.
+  /// Strands below no visited strand: those of tasks that were begun with Loop::start().
   void visit_the_rest() {
     for (auto each = last_first_.rbegin(); each != last_first_.rend(); ++each)
       if (!groups_[&(*each)->owner()].empty()) visit((*each)->owner(), 0);
@@ -79,7 +79,7 @@ std::string seconds(Duration duration) {
   return text.data();
 }
 
-/// "server.cpp:289", with the function behind it if that is wanted.
+/// "server.cpp:289", followed by the function if `with_function`.
 std::string place(const std::source_location& where, bool with_function) {
   std::string_view file = where.file_name();
   file.remove_prefix(file.rfind('/') + 1);  // npos + 1 is 0

@@ -41,7 +41,7 @@ void Watchdog::goes_on(const Stall& who, Instant now) {
 
 void Watchdog::let_go() {
   if (!mutex_.try_lock()) {
-    // The thread reports; or it did at the time of a fork, and this is the child.
+    // The watchdog's thread reports; or it did so at the time of a fork, and this is the child.
     if (kernel_.getpid() != owner_) return;
     mutex_.lock();
   }
@@ -50,8 +50,8 @@ void Watchdog::let_go() {
 }
 
 void Watchdog::watch() {
-  std::uint64_t last = 0;      // as it was when it looked before
-  std::uint64_t reported = 0;  // the last one that was
+  std::uint64_t last = 0;      // number_ in the previous iteration
+  std::uint64_t reported = 0;  // number_ of the last report
   while (!ending_) {
     const std::uint64_t number = number_;
     const bool held = (number & 1) != 0;
@@ -61,7 +61,7 @@ void Watchdog::watch() {
       if (found == Found::waits) sleep_until(again_);
     } else if (held || number != last) {
       sleep_until(after(kernel_.now(), threshold_));
-    } else {  // nothing has gone on since
+    } else {  // nothing has run since the previous iteration
       asleep_ = true;
       if (number_ == number && !ending_) sleep_until(never);
       asleep_ = false;
@@ -84,8 +84,8 @@ Watchdog::Found Watchdog::look_at(std::uint64_t number) {
 
 void Watchdog::sleep_until(Instant instant) {
   if (bed_->wait(instant)) return;
-  // Where RLIMIT_NOFILE is 0, poll(2) takes not even one. Then nobody wakes it, and it looks
-  // itself.
+  // With an RLIMIT_NOFILE of 0, poll(2) does not accept even one descriptor. Then it cannot be
+  // woken, and sleeps for short times instead.
   constexpr Duration most = std::chrono::milliseconds(100);
   const Instant soon = after(kernel_.now(), std::min(threshold_, most));
   (void)duolu::sleep_until(kernel_, std::min(instant, soon));

@@ -1,10 +1,10 @@
-// Private. Layer: loop. The thread that tells who holds the loop and does not let go.
+// Private. Layer: loop. The thread that reports a task that holds the loop and still runs.
 //
-// The loop's thread says when somebody goes on and when he lets go; the watchdog's looks now and
-// then, and knows by a number that grows whether it is still the same. What it reads of him it
-// reads under the lock that he must take to let go. It wakes up once in the threshold while the
-// loop is at work, and not at all when nothing has gone on for as long: then the first who does
-// wakes it.
+// The loop's thread increments a counter when a task starts running and when it stops: odd means
+// running. The watchdog's thread samples it: an odd value that is as old as the threshold is a
+// stall. It reads which task that is, and since when, under a lock that the loop's thread takes to
+// make the counter even. It wakes up about once every threshold while the loop is busy. When
+// nothing has run for as long, it sleeps until the next task that runs wakes it.
 #pragma once
 
 #include <pthread.h>
@@ -32,7 +32,7 @@ class Watchdog {
   Watchdog& operator=(const Watchdog&) = delete;
   ~Watchdog();
 
-  // In the loop's thread.
+  // In the loop's thread: a task, or posted work, starts and stops running.
 
   void goes_on(const Stall& who, Instant now);
   void let_go();
@@ -46,23 +46,23 @@ class Watchdog {
         report_(std::move(report)) {}
   void watch();
   enum class Found : std::uint8_t { gone, reported, waits };
-  /// Reports who holds the loop with this number, if for long; else notes when to look again.
+  /// If number_ is still `number`: reports what runs, or sets again_ if it is not a stall yet.
   Found look_at(std::uint64_t number);
-  /// Until `instant`, or woken.
+  /// Sleeps until `instant`, or until woken.
   void sleep_until(Instant instant);
 
   Kernel& kernel_;
-  const int owner_;              ///< The process: a forked child has no thread to end.
+  const int owner_;              ///< The process: a forked child has no thread to join.
   std::unique_ptr<Poller> bed_;  ///< What the thread sleeps on.
   const Duration threshold_;
   Report report_;
   pthread_t thread_{};
-  std::atomic<std::uint64_t> number_ = 0;  ///< Odd while somebody holds the loop.
-  std::atomic<bool> asleep_ = false;       ///< Until somebody goes on.
+  std::atomic<std::uint64_t> number_ = 0;  ///< Odd while a task or work runs.
+  std::atomic<bool> asleep_ = false;       ///< Sleeps until goes_on() wakes it.
   std::atomic<bool> ending_ = false;
-  std::mutex mutex_;  ///< Held while a report is made, and by who lets go.
-  Instant again_{};   ///< When to look again; the watchdog's thread's own.
-  Stall who_;         ///< Of an odd number_.
+  std::mutex mutex_;  ///< Held while a report is made, and in let_go().
+  Instant again_{};   ///< When to look again; used by the watchdog's thread only.
+  Stall who_;         ///< What runs, and since when; valid while number_ is odd.
   Instant since_{};
 };
 

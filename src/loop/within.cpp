@@ -22,7 +22,7 @@ bool Timed::begin() {
 void Timed::park(TaskPromise& waiter, bool propagates) noexcept {
   waiter_ = &waiter;
   propagates_ = propagates;
-  if (parent_.cancelled()) strand_.cancel();  // by what the task did before it waited
+  if (parent_.cancelled()) strand_.cancel();  // cancelled while the task ran in begin()
   parent_.suspended(timed, this);
 }
 
@@ -46,13 +46,14 @@ std::optional<std::error_code> Timed::error() const noexcept {
 void Timed::time_is_over() noexcept {
   rung_ = true;
   if (work_.done()) return work_ended();
-  if (parent_.cancelled()) return;  // that came first (WI5)
+  if (parent_.cancelled()) return;  // the cancellation came first (WI5)
   timed_out_ = true;
   strand_.cancel();
 }
 
 void Timed::work_ended() {
-  // One that is due is in the loop's hands, and rings in this turn: then it goes on.
+  // An alarm that is due already is in the loop's list, and rings in this turn: the waiter is
+  // resumed then.
   if (!armed() && !rung_) {
     task = waiter_;
     return;

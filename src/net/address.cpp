@@ -34,7 +34,7 @@ std::unexpected<std::string> wrong(std::string_view text, std::string_view why) 
   return std::unexpected(sentence.append("; write HOST:PORT, tcp://HOST:PORT or unix:///PATH"));
 }
 
-/// What is behind the family of a Unix address.
+/// The bytes of a Unix address after its family.
 std::string_view unix_name(const Address& address) noexcept {
   constexpr std::size_t start = offsetof(sockaddr_un, sun_path);
   if (address.family() != AF_UNIX || address.size() <= start) return {};
@@ -42,33 +42,33 @@ std::string_view unix_name(const Address& address) noexcept {
   return {un->sun_path, std::min<std::size_t>(address.size() - start, sizeof un->sun_path)};
 }
 
-/// After EADDRINUSE: removes a socket file if its socket is gone.
-bool remove_stale_socket(Kernel& kernel, const Address& address) {
+/// After EADDRINUSE: removes the socket file if its socket no longer exists. Returns 0, or -errno:
+/// why the address cannot be bound.
+int remove_stale_socket(Kernel& kernel, const Address& address) {
   const std::string path(address.path());
   struct stat status{};
-  if (path.empty() || kernel.lstat(path.c_str(), &status) < 0 || !S_ISSOCK(status.st_mode))
-    return false;
-  // connect(2) looks for the socket that is bound to the file before anything else: ECONNREFUSED if
-  // there is none, EPROTOTYPE if it is of another type (unix_find_bsd() in net/unix/af_unix.c). A
-  // stream would be refused as well by one that does not listen yet, and would be in the backlog of
-  // one that does.
+  if (path.empty() || kernel.lstat(path.c_str(), &status) < 0) return -EADDRINUSE;
+  if (!S_ISSOCK(status.st_mode)) return -EEXIST;
+  // connect(2) first looks for the socket that is bound to the file: ECONNREFUSED if there is none,
+  // EPROTOTYPE if it is of another type (unix_find_bsd() in net/unix/af_unix.c). A stream would
+  // also be refused by a socket that does not listen yet, and enter the backlog of one that does.
   const Fd probe(kernel, kernel.socket(AF_UNIX, SOCK_DGRAM, 0));
   if (!probe || kernel.connect(probe.get(), address.data(), address.size()) != -ECONNREFUSED)
-    return false;
-  // Who found it stale too may have put its own there meanwhile.
+    return -EADDRINUSE;
+  // Another process that found it stale, too, may have put its own file there meanwhile.
   struct stat again{};
   if (kernel.lstat(path.c_str(), &again) < 0 || again.st_dev != status.st_dev ||
       again.st_ino != status.st_ino)
-    return false;
-  return kernel.unlink(path.c_str()) == 0;
+    return -EADDRINUSE;
+  return kernel.unlink(path.c_str()) < 0 ? -EADDRINUSE : 0;
 }
 
 void set(Kernel& kernel, int fd, int level, int option, int value) {
-  // None of these decides whether the socket works, so a refusal is no reason not to serve.
+  // The socket works without any of these, so a failure is ignored.
   kernel.setsockopt(fd, level, option, &value, sizeof value);
 }
 
-/// Whether an address is IPv4's, written as IPv6: ::ffff:127.0.0.1.
+/// Whether it is an IPv4 address in IPv6 form: ::ffff:127.0.0.1.
 bool is_mapped(const Address& address) noexcept {
   return address.family() == AF_INET6 &&
          IN6_IS_ADDR_V4MAPPED(&reinterpret_cast<const sockaddr_in6*>(address.data())->sin6_addr);
@@ -77,7 +77,7 @@ bool is_mapped(const Address& address) noexcept {
 }  // namespace
 
 std::expected<Endpoint, std::string> parse_endpoint(std::string_view text) {
-  // The calls below take C strings and would quietly stop there.
+  // System calls take C strings, which end at a NUL: the rest would be ignored silently.
   if (text.find('\0') != std::string_view::npos)
     return wrong(text, "there is no NUL in an address");
   std::string_view rest = text;
@@ -177,13 +177,23 @@ std::string Address::to_string() const {
       .append(std::to_string(port()));
 }
 
+std::string to_string(const Endpoint& endpoint) {
+  if (endpoint.scheme == Endpoint::Scheme::unix_socket) {
+    const bool abstract = endpoint.path.starts_with('\0');
+    return (abstract ? "unix://@" : "unix://") + endpoint.path.substr(abstract ? 1 : 0);
+  }
+  const bool v6 = endpoint.host.find(':') != std::string::npos;
+  return (v6 ? "tcp://[" : "tcp://") + endpoint.host + (v6 ? "]:" : ":") +
+         std::to_string(endpoint.port);
+}
+
 Result<std::vector<Address>> resolve(Kernel& kernel, const Endpoint& endpoint) {
   std::vector<Address> addresses;
   if (endpoint.scheme == Endpoint::Scheme::unix_socket) {
     if (endpoint.path.empty()) return fail(EINVAL);
     sockaddr_un un{};
     un.sun_family = AF_UNIX;
-    // unix(7): the name of an abstract socket is all its bytes, so none may follow.
+    // unix(7): all bytes of the size belong to an abstract name, so that it has no NUL at its end.
     const std::size_t room = endpoint.path.size() + (endpoint.path.starts_with('\0') ? 0 : 1);
     if (room > sizeof un.sun_path) return fail(ENAMETOOLONG);
     std::memcpy(un.sun_path, endpoint.path.c_str(), room);
@@ -219,13 +229,15 @@ Result<Fd> listen_on(Kernel& kernel, const Address& address, int backlog) {
   if (address.family() != AF_UNIX) {
     set(kernel, made, SOL_SOCKET, SO_REUSEADDR, 1);
     set(kernel, made, IPPROTO_TCP, TCP_NODELAY, 1);
-    // bind(2) refuses an address of IPv4 on a socket that is IPv6 only.
+    // bind(2) refuses a mapped IPv4 address on a socket that is IPv6 only.
     if (address.family() == AF_INET6)
       set(kernel, made, IPPROTO_IPV6, IPV6_V6ONLY, is_mapped(address) ? 0 : 1);
   }
   int result = kernel.bind(made, address.data(), address.size());
-  if (result == -EADDRINUSE && remove_stale_socket(kernel, address))
-    result = kernel.bind(made, address.data(), address.size());
+  if (result == -EADDRINUSE) {
+    result = remove_stale_socket(kernel, address);
+    if (result == 0) result = kernel.bind(made, address.data(), address.size());
+  }
   if (result >= 0) result = kernel.listen(made, backlog);
   if (result < 0) return fail(-result);
   return fd;

@@ -43,11 +43,11 @@ Task<Result<Stream>> attempt(Loop* loop, Address address) {
       open_descriptor(loop->engine(), std::move(fd), kind_of(address));
   if (!opened) co_return fail(opened.error());
   Stream stream(**opened);
-  const detail::MessageAwaitable<ConnectRequest> connecting{*opened, {{}, address}};
-  co_await try_(connecting);
+  detail::MessageAwaitable<ConnectRequest> connecting{*opened, {{}, address}};
+  co_await try_(std::move(connecting));
   if (is_connected_to_itself(kernel, made, address)) {
-    // By a reset, or else the port would be taken for a while (TIME_WAIT), and the server could not
-    // have it.
+    // Closed by a reset: otherwise the port would be in use for a while (TIME_WAIT), and the server
+    // could not bind it.
     const linger none{.l_onoff = 1, .l_linger = 0};
     (void)kernel.setsockopt(made, SOL_SOCKET, SO_LINGER, &none, sizeof none);
     co_return fail(ECONNREFUSED);
@@ -56,8 +56,8 @@ Task<Result<Stream>> attempt(Loop* loop, Address address) {
 }
 
 Task<Result<Stream>> connect_one(Loop* loop, Address address) {
-  // connect(2): EAGAIN of a Unix socket means that the backlog is full; nothing reports that it is
-  // not any more.
+  // connect(2): EAGAIN of a Unix socket means that the backlog is full; the kernel does not report
+  // when it no longer is.
   for (Duration pause = 1ms;; pause = std::min<Duration>(pause * 2, 50ms)) {
     Result<Stream> stream = co_await attempt(loop, address);
     const bool full = !stream && stream.error() == errno_code(EAGAIN);
@@ -97,11 +97,11 @@ Task<Result<>> until_changed(Race* race) {
   co_return Result<>();
 }
 
-/// Begins one attempt after the other: each failure begins one more, and so does the time that
-/// passes without. A loop: attempts that fail at once take no stack.
+/// Starts the attempts in order: the next one at each failure, or when `stagger` has passed without
+/// one. A loop, so that attempts that fail at once take no stack.
 Task<> begin_attempts(Race* race, Scope* scope) {
   race->scope = scope;
-  std::size_t answered = 0;  // failures that have begun another one
+  std::size_t answered = 0;  // failures that another attempt was started for
   for (const Address& address : race->addresses) {
     race->changed.reset();
     scope->spawn(run_attempt(race, address));
@@ -114,7 +114,7 @@ Task<> begin_attempts(Race* race, Scope* scope) {
   }
 }
 
-/// The addresses of the first one's family and those of the other by turns (RFC 8305, section 4).
+/// Alternates between the family of the first address and the other one (RFC 8305, section 4).
 std::vector<Address> by_turns(const std::vector<Address>& addresses) {
   std::vector<Address> first;
   std::vector<Address> other;
@@ -148,7 +148,7 @@ Task<Result<Stream>> connect_endpoint(Loop* loop, Workers* workers, Endpoint end
   co_return co_await connect_any(loop, std::move(addresses), stagger);
 }
 
-/// Whether looking it up asks nobody, and so does not block.
+/// Whether it can be resolved without a look-up, and so without blocking.
 bool is_numeric(const Endpoint& endpoint) {
   in6_addr any{};
   return endpoint.scheme == Endpoint::Scheme::unix_socket ||

@@ -7,7 +7,7 @@
 namespace duolu {
 namespace {
 
-/// One part from, or to, that address; of none if its size is 0.
+/// Sets up a message of one part from, or to, `address`; without an address if `size` is 0.
 void fill(msghdr& message, iovec& part, Address& address, socklen_t size) noexcept {
   message.msg_name = size == 0 ? nullptr : address.data();
   message.msg_namelen = size;

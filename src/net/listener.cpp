@@ -17,7 +17,7 @@ Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexc
   Engine& engine = *descriptor.engine;
   const Result<Descriptor*> opened =
       open_descriptor(engine, Fd(engine.kernel(), descriptor.in.result), descriptor.kind);
-  // Not with the same errors as accept(2): this connection is lost, and out of the backlog.
+  // Not an error of accept(2): this connection is lost, and has left the backlog.
   if (!opened) return fail(make_error_code(StreamError::refused));
   return Stream(**opened);
 }
@@ -60,8 +60,8 @@ bool is_absent(std::error_code error) {
          error == std::errc::address_not_available;
 }
 
-/// A port that is free on every address of a name: one that the system chooses for one of them may
-/// be in use on another. 0 if none was found.
+/// A port that is free on every address of a name: a port that the system chooses for one address
+/// may be in use on another. 0 if none was found.
 std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
   constexpr int tries = 32;
   for (int i = 0; i < tries; ++i) {
@@ -86,7 +86,7 @@ std::uint16_t free_port(Kernel& kernel, const std::vector<Address>& addresses) {
 std::expected<std::vector<Listener>, ListenError> listen_everywhere(Loop& loop,
                                                                     const Endpoint& endpoint) {
   Result<std::vector<Address>> addresses = resolve(loop.kernel(), endpoint);
-  if (!addresses) return std::unexpected(ListenError{addresses.error(), endpoint.host});
+  if (!addresses) return std::unexpected(ListenError{addresses.error(), to_string(endpoint)});
   std::uint16_t port = endpoint.port;
   if (port == 0 && addresses->size() > 1) port = free_port(loop.kernel(), *addresses);
   std::vector<Listener> listeners;
@@ -167,8 +167,8 @@ struct Acceptor::Pause : Loop::Alarm {
     try {
       of.loop_.arm(*this, until);
     } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it waits without
-      // When it rang, others took its place, and there is no memory for one more: freed() is called
-      // when they give it back.
+      // It has rung, other timers have taken its place, and there is no memory for one more: then
+      // freed() is called when some is freed.
     }
   }
 
@@ -179,7 +179,7 @@ struct Acceptor::Pause : Loop::Alarm {
 Task<Result<Stream>> Acceptor::next() {
   Pause pause(*this);
   for (;;) {
-    // First: what is freed while the connection is being accepted may be what it lacked.
+    // Before accepting: resources that are freed while it accepts may be those it lacks.
     freed_.reset();
     std::error_code error;
     if (!accepted_) {
@@ -209,7 +209,7 @@ Task<Result<Stream>> Acceptor::next() {
   }
 }
 
-/// What the engine has no room for stays accepted_; any other error ends the connection.
+/// A connection that the engine has no room for stays in accepted_; any other error closes it.
 Result<Stream> Acceptor::open_accepted() noexcept {
   const Descriptor& listener = *listener_.descriptor_;
   std::error_code error;

@@ -1,4 +1,4 @@
-// Private. How sockets get into an engine.
+// Private. Layer: net. Opens sockets in an engine.
 #pragma once
 
 #include <sys/socket.h>
@@ -13,12 +13,12 @@
 
 namespace duolu {
 
-/// What sockets of this address's family are.
+/// The kind of stream sockets of this address's family.
 inline DescriptorKind kind_of(const Address& address) noexcept {
   return address.family() == AF_UNIX ? DescriptorKind::socket : DescriptorKind::tcp;
 }
 
-/// A descriptor of the engine for `fd`, which is closed on failure.
+/// Opens `fd` in the engine; closes it on failure.
 inline Result<Descriptor*> open_descriptor(Engine& engine, Fd fd, DescriptorKind kind) noexcept {
   try {
     Result<Descriptor*> descriptor = engine.open(fd.get(), kind);

@@ -14,9 +14,9 @@ std::string_view Reader::give(std::size_t size) noexcept {
   return text;
 }
 
-/// Makes room behind `end_`. What is unread is the beginning of one piece then: it is moved to the
-/// front once, and copied when the buffer doubles. So the cost of a byte does not depend on how
-/// much is in front of it.
+/// Makes room behind `end_`. The unread bytes are the beginning of one piece then: they are moved
+/// to the front once, and copied when the buffer doubles. So the cost of a byte does not depend on
+/// how many are in front of it.
 void Reader::make_room() {
   if (begin_ > 0) {
     std::copy(buffer_.data() + begin_, buffer_.data() + end_, buffer_.data());
@@ -36,8 +36,8 @@ Task<Result<bool>> Reader::fill() {
 }
 
 Task<Result<std::string_view>> Reader::read_until(std::string_view delimiter) {
-  DUOLU_CHECK(!delimiter.empty());
-  std::size_t searched = 0;  // no delimiter begins before
+  if (delimiter.empty()) check_failed("read_until() of an empty delimiter");
+  std::size_t searched = 0;  // no delimiter begins before this position
   for (;;) {
     const std::string_view within_limit = unread().substr(0, limit_);
     const std::size_t found = within_limit.find(delimiter, searched);
@@ -47,6 +47,11 @@ Task<Result<std::string_view>> Reader::read_until(std::string_view delimiter) {
     const bool more = co_await try_(fill());
     if (!more) co_return give(unread().size());
   }
+}
+
+Task<Result<std::string_view>> Reader::read_some() {
+  if (unread().empty()) co_await try_(fill());
+  co_return take();
 }
 
 Task<Result<std::string_view>> Reader::read_exact(std::size_t size) {

@@ -15,7 +15,7 @@ std::string name_of(const Descriptor& descriptor, Address address) {
   return address.to_string() + " (descriptor " + std::to_string(descriptor.fd) + ")";
 }
 
-/// The same of one of its ends; of what is no socket, "descriptor 7".
+/// The same with the address of one of its ends; "descriptor 7" if it is no socket.
 std::string name_of(const Descriptor& descriptor, bool own_end) {
   Address address;
   Kernel& kernel = descriptor.engine->kernel();

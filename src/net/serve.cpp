@@ -16,7 +16,7 @@
 namespace duolu {
 namespace {
 
-/// A listening socket, and, once it is closed, where it was.
+/// A listening socket, and its address, which is kept when it is closed.
 struct Door {
   struct Socket {
     Socket(Loop& loop, Listener from)
@@ -34,7 +34,7 @@ struct Door {
   std::unique_ptr<Socket> socket;  ///< Null: closed.
 };
 
-/// In the frame of the task of serve().
+/// The state of serve(), in the frame of its task.
 class Server {
  public:
   Server(Loop& loop, std::vector<Listener> listeners, detail::Handler handler, ServeOptions options)
@@ -52,7 +52,7 @@ class Server {
  private:
   using Kind = ServeEvent::Kind;
 
-  /// Until it is cancelled; then the grace time. What is left is cancelled with the scope.
+  /// Accepts until it is cancelled, then waits for the grace time, then cancels what is left.
   Task<> serve_in(Scope* connections) {
     connections_ = connections;
     co_await with_scope([this](Scope& accepting) { return accept_everywhere(&accepting); });
@@ -136,7 +136,7 @@ class Server {
   Scope* connections_ = nullptr;
   std::optional<Semaphore> room_;  ///< With max_connections.
   Flag left_;                      ///< A connection has ended.
-  bool ending_ = false;            ///< The doors are closed.
+  bool ending_ = false;            ///< The listeners are closed.
 };
 
 std::string text_of(const std::exception_ptr& exception) {

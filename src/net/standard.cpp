@@ -13,13 +13,13 @@
 
 namespace duolu {
 
-/// O_NONBLOCK belongs to the open file description, which several descriptors can share and which
-/// the system does not name (kcmp(2) is not everywhere). The same device and inode, and already
-/// non-blocking, is taken for the same one. For a socket that is exact: it has one description. If
-/// it is another description of the same file, nothing is done to that: it was non-blocking before.
+/// O_NONBLOCK belongs to the open file description, which several descriptors can share, and for
+/// which the kernel has no identifier (kcmp(2) is not available everywhere). A file with the same
+/// device and inode that is non-blocking already is taken to be the same description. For a socket
+/// that is exact: it has one description. Another description of the same file is not changed: it
+/// was non-blocking before.
 struct detail::SwitchedFile {
-  int fd;  ///< Of our own: the number that was opened may have been closed before the last use
-           ///< ends.
+  int fd;  ///< A duplicate: the original may be closed before the last use ends.
   dev_t device;
   ino_t inode;
   int process;
@@ -29,21 +29,22 @@ struct detail::SwitchedFile {
 
 namespace {
 
-/// The same file, opened once more for us alone; a negative errno if that cannot be.
+/// Opens the same file again, for this process alone; a negative errno if that is not possible.
 int open_again(Kernel& kernel, int fd, int flags) noexcept {
   struct stat status{};
   if (const int result = kernel.fstat(fd, &status); result < 0) return result;
   if (!S_ISCHR(status.st_mode) && !S_ISFIFO(status.st_mode)) return -ENOTSUP;
-  // pty(7): opening the multiplexer again gives another terminal.
+  // pty(7): opening the multiplexer again would return another terminal.
   if (S_ISCHR(status.st_mode) && status.st_rdev == ::makedev(5, 2)) return -ENOTSUP;
   const std::string path = "/proc/self/fd/" + std::to_string(fd);
   return kernel.open(path.c_str(), (flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 }
 
-std::mutex switched_lock;  ///< Of the list, what is in it, and of switching.
+std::mutex switched_lock;  ///< Guards the list and its elements, and switching.
 detail::SwitchedFile* first_switched = nullptr;
 
-/// Makes the file of `fd` non-blocking; the use is of none if it was so before and not by us.
+/// Makes the file of `fd` non-blocking. Returns a use of no file if it was non-blocking before, and
+/// not through this function.
 Result<detail::SwitchedUse> switch_to_nonblocking(Kernel& kernel, int fd) {
   struct stat status{};
   if (const int result = kernel.fstat(fd, &status); result < 0) return fail(-result);
@@ -80,7 +81,7 @@ detail::SwitchedUse::~SwitchedUse() {
   *link = file_->next;
   const std::unique_ptr<SwitchedFile> file(file_);
   const Fd own(*kernel_, file->fd);
-  // After fork(2) the description is the parent's too, which may be using it.
+  // After fork(2) the parent shares the description, and may be using it.
   if (file->process != kernel_->getpid()) return;
   const int flags = kernel_->fcntl(file->fd, F_GETFL, 0);
   if (flags >= 0) (void)kernel_->fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK);

@@ -25,15 +25,14 @@ class StreamCategory final : public std::error_category {
   }
 };
 
-/// An option of a socket; -1 if there is no such one.
+/// The value of a socket option; -1 if the socket does not have it.
 int option_of(Kernel& kernel, int fd, int name) noexcept {
   int value = -1;
   socklen_t size = sizeof value;
   return kernel.getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
 }
 
-/// Whether `fd`, a stream socket, is TCP's: SCTP's have streams of messages, MPTCP's their own
-/// ways.
+/// Whether `fd`, a stream socket, is TCP, and not SCTP or MPTCP, which behave differently.
 bool is_tcp(Kernel& kernel, int fd) noexcept {
 #ifdef SO_PROTOCOL
   if (option_of(kernel, fd, SO_PROTOCOL) != IPPROTO_TCP) return false;
@@ -43,7 +42,7 @@ bool is_tcp(Kernel& kernel, int fd) noexcept {
   return bound.family() == AF_INET || bound.family() == AF_INET6;
 }
 
-/// What `fd` is. Of TCP short transfers can always be trusted, so nothing else may count as that.
+/// The kind of `fd`. Short transfers of TCP are always trusted, so nothing else may count as TCP.
 DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept {
   struct stat status{};
   if (kernel.fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return DescriptorKind::file;

@@ -29,10 +29,10 @@ constinit thread_local std::ptrdiff_t in_use = 0;
 #if DUOLU_POOLED_FRAMES
 
 constexpr std::size_t grain = 16;
-constexpr std::size_t largest = 1024;  // what is larger is rare, and malloc's
+constexpr std::size_t largest = 1024;  // larger frames are rare: they come from operator new
 constexpr std::size_t chunk_size = 65'536;
 constexpr int most_at_once = 64;  // between a thread and the shared lists
-// Fewer frames than that are half a megabyte: not worth looking for what could be given back.
+// Fewer frames take half a megabyte at most: not worth looking for chunks that could be freed.
 constexpr std::ptrdiff_t few = 1024;
 
 struct Free {
@@ -40,13 +40,13 @@ struct Free {
 };
 using FreeLists = std::array<Free*, largest / grain + 1>;
 
-/// The front of 64 KiB that frames of any size are cut from.
+/// The header of a chunk of 64 KiB that frames of any size are cut from.
 struct alignas(grain) Chunk {
   Chunk* next_left = nullptr;  ///< In Shared::left.
   std::uint32_t used = sizeof(Chunk);
-  std::uint32_t frames = 0;  ///< That were cut from it.
-  std::uint32_t found = 0;   ///< Of these, free: while collect() counts.
-  bool has_thread = false;   ///< That cuts from it.
+  std::uint32_t frames = 0;  ///< How many were cut from it.
+  std::uint32_t found = 0;   ///< How many of these are free; only while collect() counts.
+  bool has_thread = false;   ///< A thread cuts from it.
 
   [[nodiscard]] bool fits(std::size_t size) const noexcept { return chunk_size - used >= size; }
   void* cut(std::size_t size) noexcept {
@@ -58,31 +58,31 @@ struct alignas(grain) Chunk {
 };
 static_assert(alignof(Chunk) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
 
-/// The lists, and the chunk that is cut from. Trivial, so that reaching it takes no call.
+/// A thread's lists, and the chunk it cuts from. Trivial, so that accessing it takes no call.
 struct Lists {
   FreeLists free;
   Chunk* chunk;
 };
 constinit thread_local Lists lists{};
-/// With fewer frames in use than that, there may be something to give back; see look().
+/// With fewer frames in use than this, there may be chunks to free; see look().
 constinit thread_local std::ptrdiff_t look_below = 0;
 
-/// All chunks, and what no thread has: of those that have ended, and of those that get the frames
-/// of others. Everything with the lock.
+/// All chunks, and the free frames of no thread: they come from threads that have ended, and from
+/// threads that free more than they allocate. Accessed under the lock.
 struct Shared {
   std::mutex mutex;
   std::vector<Chunk*> chunks;  ///< By address.
   FreeLists orphans{};
   std::size_t orphaned = 0;         ///< Frames in them.
-  std::size_t collect_above = few;  ///< When there are so many.
-  Chunk* left = nullptr;            ///< Those whose thread has ended.
+  std::size_t collect_above = few;  ///< Collect when `orphaned` exceeds this.
+  Chunk* left = nullptr;            ///< Chunks whose thread has ended.
 
   Chunk& chunk_of(const void* frame) noexcept {
     return **std::prev(std::upper_bound(chunks.begin(), chunks.end(), frame, std::less<>()));
   }
 
-  /// Gives back the chunks of which every frame is in the lists of this thread or in `orphans`.
-  /// Whether there were any.
+  /// Frees the chunks of which every frame is in the lists of this thread or in `orphans`. Returns
+  /// whether there were any.
   bool collect() noexcept {
     for (const FreeLists* all : {&lists.free, &orphans})
       for (const Free* frame : *all)
@@ -138,7 +138,8 @@ struct Shared {
     if (orphaned > collect_above) collect();
   }
 
-  /// The first of as many as one thread takes at once, linked; null if there is none.
+  /// Takes up to most_at_once frames out of `orphans`. Returns the first one, linked; null if there
+  /// is none.
   Free* give_orphans(std::size_t index) noexcept {
     Free* const first = orphans[index];
     if (first == nullptr) return nullptr;
@@ -152,8 +153,8 @@ struct Shared {
     return first;
   }
 
-  /// Has this thread cut from a chunk with room for `size`. What was left of the one before, less
-  /// than a frame, is not used until all of it is free.
+  /// Gives this thread a chunk with room for `size`. The rest of its previous chunk, less than a
+  /// frame, stays unused until that whole chunk is freed.
   void change_chunk(std::size_t size) {
     Chunk** link = &left;
     while (*link != nullptr && !(*link)->fits(size)) link = &(*link)->next_left;
@@ -172,7 +173,7 @@ struct Shared {
     chunks.insert(std::upper_bound(chunks.begin(), chunks.end(), chunk, std::less<>()), chunk);
     return chunk;
   }
-  /// What is left of the chunk of this thread is for one that runs out.
+  /// Puts this thread's chunk into `left`, for the next thread that needs one.
   void leave_chunk() noexcept {
     if (lists.chunk == nullptr) return;
     lists.chunk->has_thread = false;
@@ -185,7 +186,7 @@ Shared& shared() {
   return *kept;
 }
 
-/// Gives the lists away when the thread ends.
+/// Hands the lists to Shared when the thread ends.
 struct Heir {
   Heir() = default;
   Heir(const Heir&) = delete;
@@ -199,7 +200,7 @@ struct Heir {
 };
 void leave_to_heirs() { static thread_local const Heir heir; }
 
-/// Without memory for another chunk, a larger frame serves as well.
+/// When there is no memory for another chunk: a larger free frame serves as well.
 void* take_larger(std::size_t index) noexcept {
   for (FreeLists* all : {&lists.free, &shared().orphans})
     for (std::size_t i = index; i < all->size(); ++i) {
@@ -232,9 +233,10 @@ void* take_larger(std::size_t index) noexcept {
   return lists.chunk->cut(size);
 }
 
-/// A thread that has given far more frames than it took gets them from others, and they get them
-/// back. In any other a crowd has left: what it took is given back when a quarter of its frames is
-/// in use, and then, with few, as each quarter of them ends, for one frame keeps a whole chunk.
+/// Called when `in_use` has fallen below `look_below`. If it is negative, the thread frees frames
+/// that others allocate: its lists go to the shared ones. Otherwise it uses far fewer frames than
+/// it did: unused chunks are freed when a quarter of many frames is left in use, and then, with
+/// few, each time a quarter of these has been freed, since one frame keeps a whole chunk.
 [[gnu::noinline, gnu::cold]] void look() noexcept {
   leave_to_heirs();
   const std::scoped_lock guard(shared().mutex);

@@ -9,7 +9,7 @@ namespace duolu {
 void ReadyQueue::run(int most) {
   for (; first_ != nullptr && most > 0; --most) {
     detail::Parked& one = *std::exchange(first_, first_->next);
-    // It is part of a frame that may be gone when this returns.
+    // It is part of a frame, which may not exist any more when this returns.
     if (one.propagates && one.failed)
       one.task->end_with(one.error);
     else

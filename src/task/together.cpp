@@ -33,7 +33,7 @@ void Siblings::ended(const Member& member) noexcept {
     decided_ = true;
     cancel();
   }
-  // The joiner may destroy all this.
+  // The joiner may destroy this object.
   if (--running_ == 0 && joiner_ != nullptr) std::exchange(joiner_, nullptr)->resume();
 }
 
@@ -58,7 +58,7 @@ const WaitKind Siblings::joined_shielded = {
 
 void Siblings::cancel() noexcept {
   cancelled_ = true;
-  // Cancelling resumes nobody, so everything here stays where it is.
+  // Cancelling resumes no task, so no member ends during the loop.
   for (Member& member : members_.first(begun_))
     if (!member.task->done()) member.strand.cancel();
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include "duolu/loop/offload.hpp"
@@ -21,13 +22,11 @@ namespace {
 using namespace std::chrono_literals;
 
 struct World {
-  explicit World(const Backend& backend)
-      : poller(backend.make(real_kernel(), {}).value()),
-        engine(make_readiness_engine(*poller)),
+  explicit World(const EngineCell& cell)
+      : engine(cell.make(real_kernel()).value()),
         loop(*engine),
         pool(OffloadPool::start(real_kernel(), 1).value()),
         signals(loop, {SIGUSR1}) {}
-  std::unique_ptr<Poller> poller;
   std::unique_ptr<Engine> engine;
   Loop loop;
   std::unique_ptr<OffloadPool> pool;
@@ -35,7 +34,7 @@ struct World {
   Flag flag;
   Semaphore permits{1};
   Channel<int> channel{1};
-  Task<Result<int>> begun_by_hand;
+  std::optional<Task<Result<int>>> begun_by_hand;
   Strand strand;
 };
 
@@ -61,31 +60,30 @@ Task<> wait_for_everything(World* in) {
     scope.spawn([in]() -> Task<> {  // and this never begins
       (void)co_await offload(*in->pool, [] {});
     });
-    in->begun_by_hand = sleeps(in);
-    in->loop.start(in->begun_by_hand, in->strand);
+    in->loop.start(in->begun_by_hand.emplace(sleeps(in)), in->strand);
     const bool slept = co_await in->loop.sleep_for(1ms);
     in->flag.set();  // who waited for it is about to go on
     std::exit(slept ? 3 : 4);
   });
 }
 
-void exit_in_a_task(const Backend& backend) {
+void exit_in_a_task(const EngineCell& cell) {
   leave_tasks_behind();
-  static World world(backend);
+  static World world(cell);
   world.loop.run(wait_for_everything(&world));
 }
 
 class ExitDeathTest : public LoopFixture {};
-DUOLU_EVERY_BACKEND(ExitDeathTest);
+DUOLU_EVERY_ENGINE(ExitDeathTest);
 
 TEST_P(ExitDeathTest, LO13_a_task_exits_with_everything_static) {
-  EXPECT_EXIT(exit_in_a_task(*GetParam().backend), testing::ExitedWithCode(3), "^$");
+  EXPECT_EXIT(exit_in_a_task(GetParam()), testing::ExitedWithCode(3), "^$");
 }
 
 TEST_P(ExitDeathTest, LO13_and_so_does_posted_work) {
   EXPECT_EXIT(
       {
-        static World world(*GetParam().backend);
+        static World world(GetParam());
         world.loop.post([] { std::exit(3); });
         (void)world.loop.run(sleeps(&world));
       },
@@ -95,9 +93,8 @@ TEST_P(ExitDeathTest, LO13_and_so_does_posted_work) {
 TEST_P(ExitDeathTest, a_loop_is_not_destroyed_with_tasks_otherwise) {
   EXPECT_DEATH(
       {
-        auto world = std::make_unique<World>(*GetParam().backend);
-        world->begun_by_hand = sleeps(world.get());
-        world->loop.start(world->begun_by_hand, world->strand);
+        auto world = std::make_unique<World>(GetParam());
+        world->loop.start(world->begun_by_hand.emplace(sleeps(world.get())), world->strand);
         world.reset();
       },
       "check failed");

@@ -48,20 +48,17 @@ class SlowWake final : public ForwardingKernel {
 };
 
 struct World {
-  World(const Backend& backend, Kernel& kernel)
-      : poller(backend.make(kernel, {}).value()),
-        engine(make_readiness_engine(*poller)),
-        loop(std::make_unique<Loop>(*engine)) {}
-  std::unique_ptr<Poller> poller;
+  World(const EngineCell& cell, Kernel& kernel)
+      : engine(cell.make(kernel).value()), loop(std::make_unique<Loop>(*engine)) {}
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Loop> loop;
 };
 
 class ForkTest : public LoopFixture {
  protected:
-  World another(Kernel& kernel = real_kernel()) { return {*GetParam().backend, kernel}; }
+  World another(Kernel& kernel = real_kernel()) { return {GetParam(), kernel}; }
 };
-DUOLU_EVERY_BACKEND(ForkTest);
+DUOLU_EVERY_ENGINE(ForkTest);
 
 Task<int> offloaded(OffloadPool* pool) {
   const Result<int> result = co_await offload(*pool, [] { return 7; });
@@ -100,7 +97,7 @@ TEST_P(ForkDeathTest, OF7_offload_to_a_pool_of_the_parents_aborts) {
       },
       "OffloadPool is used in a forked child");
 }
-DUOLU_EVERY_BACKEND(ForkDeathTest);
+DUOLU_EVERY_ENGINE(ForkDeathTest);
 
 TEST_P(ForkTest, LO14_a_loop_is_destroyed_in_a_child_whoever_held_its_lock) {
   SlowWake kernel;
@@ -111,7 +108,6 @@ TEST_P(ForkTest, LO14_a_loop_is_destroyed_in_a_child_whoever_held_its_lock) {
   EXPECT_EQ(in_child([&] {
               world.loop.reset();
               world.engine.reset();
-              world.poller.reset();
             }),
             0);
   kernel.holds = false;

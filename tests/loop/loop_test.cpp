@@ -30,7 +30,7 @@ using namespace std::chrono_literals;
 constexpr Duration far = 60s;
 
 using LoopTest = LoopFixture;
-DUOLU_EVERY_BACKEND(LoopTest);
+DUOLU_EVERY_ENGINE(LoopTest);
 
 Task<int> seven() { co_return 7; }
 Task<> throws(const char* what) {
@@ -56,19 +56,22 @@ TEST_P(LoopDeathTest, a_turn_within_a_turn_aborts) {
   // A death test forks, and a loop is not used in a forked child (P37).
   EXPECT_DEATH(
       {
-        const auto own = GetParam().backend->make(real_kernel(), {}).value();
-        const auto over_it = make_readiness_engine(*own);
+        const auto over_it = GetParam().make(real_kernel()).value();
         Loop on(*over_it);
         on.post([&] { (void)on.turn(immediately); });
         (void)on.turn(immediately);
       },
-      "turning_");
+      "within one of its own turns");
 }
-DUOLU_EVERY_BACKEND(LoopDeathTest);
+DUOLU_EVERY_ENGINE(LoopDeathTest);
 
-TEST_P(LoopTest, a_failure_to_wait_that_passes_is_waited_for) {
+/// Over a poller with options of its own.
+using ReadinessLoopTest = LoopFixture;
+DUOLU_EVERY_READINESS_ENGINE(ReadinessLoopTest);
+
+TEST_P(ReadinessLoopTest, a_failure_to_wait_that_passes_is_waited_for) {
   FaultKernel kernel(real_kernel());
-  const auto failing = GetParam().backend->make(kernel, {.return_on_signal = true}).value();
+  const auto failing = GetParam().kind->poller->make(kernel, {.return_on_signal = true}).value();
   const auto over_it = make_readiness_engine(*failing);
   Loop on(*over_it);
   for (const int error : {ENOMEM, ENOSPC, EMFILE, ENFILE, EINVAL, EINTR}) {
@@ -88,15 +91,13 @@ Task<> turn_until(Loop* loop, const bool* over) {
 // A loop that is awake may come upon the work before post() has returned. (For ThreadSanitizer.)
 TEST_P(LoopTest, who_posts_may_outlive_the_loop_that_its_work_ends) {
   for (int round = 0; round < 200; ++round) {
-    auto own_poller = GetParam().backend->make(real_kernel(), {}).value();
-    auto own_engine = make_readiness_engine(*own_poller);
+    auto own_engine = GetParam().make(real_kernel()).value();
     auto own = std::make_unique<Loop>(*own_engine);
     bool over = false;
     std::thread other([&over, to = own.get()] { to->post([&over] { over = true; }); });
     own->run(turn_until(own.get(), &over));
     own.reset();
     own_engine.reset();
-    own_poller.reset();
     other.join();
   }
 }

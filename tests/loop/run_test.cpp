@@ -9,12 +9,17 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "duolu/engine/engines.hpp"
 #include "duolu/loop/offload.hpp"
+#include "duolu/loop/scope.hpp"
 #include "duolu/loop/within.hpp"
+#include "duolu/task/channel.hpp"
 #include "duolu/task/flag.hpp"
+#include "duolu/task/together.hpp"
 #include "support/loop_fixture.hpp"
+#include "support/movable_clock.hpp"
 
 namespace duolu::test {
 namespace {
@@ -116,15 +121,25 @@ TEST(RunDeathTest, RN2_the_second_signal_ends_the_process) {
 }
 
 Task<> rest() { co_await sleep(1h); }
-/// Ignores that it is cancelled, as there is nothing to look at.
 Task<> rest_for_ever() {
   (void)::raise(SIGTERM);
   for (;;) co_await rest();
 }
-
-TEST(RunDeathTest, a_loop_around_a_helper_that_sleeps_is_named) {
-  EXPECT_DEATH((void)run(rest_for_ever()), "run_test.cpp.*cancelled");
+/// Ignores that it is cancelled: first_of() gives something, whatever ended its tasks.
+Task<> rest_for_ever_in_turns() {
+  (void)::raise(SIGTERM);
+  for (;;) (void)co_await first_of(rest(), rest());
 }
+
+TEST(Run, RN3_TA7_a_signal_ends_a_loop_around_a_helper_that_sleeps) {
+  EXPECT_EQ(run(rest_for_ever()), 128 + SIGTERM);
+}
+
+TEST(RunDeathTest, a_loop_that_ignores_that_it_was_cancelled_is_named) {
+  EXPECT_DEATH((void)run(rest_for_ever_in_turns()), "run_test.cpp.*cancelled");
+}
+
+TEST(Run, RN1_what_else_can_be_awaited_runs) { EXPECT_EQ(run(sleep(0ms)), 0); }
 
 TEST(Engines, each_makes_a_loop_by_its_name) {
   ASSERT_FALSE(engines().empty());
@@ -148,7 +163,7 @@ TEST(Engines, the_best_that_works_is_chosen_and_says_why) {
 }
 
 class LoopOfTheTaskTest : public LoopFixture {};
-DUOLU_EVERY_BACKEND(LoopOfTheTaskTest);
+DUOLU_EVERY_ENGINE(LoopOfTheTaskTest);
 
 TEST_P(LoopOfTheTaskTest, sleep_is_never_early_and_takes_any_span) {
   loop.run([this]() -> Task<> {
@@ -160,6 +175,50 @@ TEST_P(LoopOfTheTaskTest, sleep_is_never_early_and_takes_any_span) {
     co_await sleep_until(after(begin, 6ms));
     EXPECT_GE(loop.kernel().now() - begin, 6ms);
   });
+}
+
+TEST_P(LoopOfTheTaskTest, yield_lets_the_others_run_first) {
+  std::string order;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    for (const char name : {'a', 'b', 'c'})
+      scope.spawn([&order, name]() -> Task<> {
+        for (int i = 0; i < 3; ++i) {
+          order += name;
+          co_await yield();
+        }
+      });
+    co_return;
+  }));
+  EXPECT_EQ(order, "abcabcabc");
+}
+
+TEST(Ticker, keeps_its_beat_and_skips_what_it_missed) {
+  MovableClock clock;
+  const auto loop = make_loop({.kernel = &clock}).value();
+  std::vector<Duration> ticks;  // counted from the first next() on
+  loop->run([&]() -> Task<> {
+    Ticker ticker(1h);
+    const Instant begin = clock.now();
+    const auto in_a_moment = [&](Duration span) { loop->post([&, span] { clock.moved += span; }); };
+    const auto note = [&] { ticks.push_back(clock.now() - begin); };
+    in_a_moment(1h);
+    co_await ticker.next();
+    note();
+    clock.moved += 30min;  // work between two ticks
+    in_a_moment(30min);
+    co_await ticker.next();
+    note();
+    clock.moved += 3h + 30min;  // work that misses three ticks
+    in_a_moment(30min);
+    co_await ticker.next();
+    note();
+  });
+  ASSERT_EQ(ticks.size(), 3U);
+  const Duration due[] = {1h, 2h, 6h};
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_GE(ticks[i], due[i]);
+    EXPECT_LT(ticks[i], due[i] + 20min);
+  }
 }
 
 // `for (;;) { co_await sleep(1s); tick(); }` ends with its cancellation, and does not spin.
@@ -190,6 +249,82 @@ TEST_P(LoopOfTheTaskTest, a_cancelled_sleep_ends_its_task) {
   EXPECT_EQ(ticks, 0);
   EXPECT_TRUE(came_back);
   EXPECT_EQ(with_result.error(), std::errc::operation_canceled);
+}
+
+/// Three deep; what comes after the sleep is not reached.
+Task<> tick(int* ticks) {
+  co_await sleep(1h);
+  ++*ticks;
+}
+Task<> tick_twice(int* ticks) {
+  co_await tick(ticks);
+  ++*ticks;
+  co_await tick(ticks);
+}
+Task<Result<int>> tick_for_ever(int* ticks) {
+  for (;;) co_await tick_twice(ticks);
+}
+Task<int> count_for_ever(int* ticks) {
+  for (int i = 0; i < 3; ++i) co_await tick(ticks);  // resumed each time: it has to give an int
+  co_return 7;
+}
+
+TEST_P(LoopOfTheTaskTest, TA7_what_awaits_a_task_that_a_cancelled_sleep_ended_ends_too) {
+  for (const bool before : {false, true}) {
+    int ticks = 0;
+    int seven = 0;
+    bool came_back = false;
+    Result<int> result = 1;
+    loop.run([&]() -> Task<> {
+      co_await with_scope([&](Scope& scope) -> Task<> {
+        if (before) scope.cancel();
+        scope.spawn([&]() -> Task<> {
+          for (;;) co_await tick_twice(&ticks);
+        });
+        scope.spawn([&]() -> Task<> { result = co_await tick_for_ever(&ticks); });
+        scope.spawn([&]() -> Task<> { seven = co_await count_for_ever(&ticks); });
+        scope.spawn(with_scope([&](Scope& inner) -> Task<> {
+          inner.spawn(tick(&ticks));
+          for (;;) co_await tick(&ticks);
+        }));
+        scope.spawn([&]() -> Task<> {
+          for (;;) co_await with_scope([&](Scope&) { return tick(&ticks); });
+        });
+        co_await sleep(1ms);
+        scope.cancel();
+        co_await tick(&ticks);
+        ++ticks;
+      });
+      came_back = true;  // it was the scope that was cancelled
+      co_await sleep(0ms);
+    });
+    EXPECT_EQ(ticks, 0);
+    EXPECT_EQ(seven, 7);
+    EXPECT_EQ(result.error(), std::errc::operation_canceled);
+    EXPECT_TRUE(came_back);
+  }
+}
+
+TEST_P(LoopOfTheTaskTest, TO1_TO3_TO6_what_can_be_awaited_needs_no_task_around_it) {
+  Flag set(true);
+  Flag never_set;
+  Channel<int> channel(1);
+  loop.run([&]() -> Task<> {
+    const auto [slept, was_set, sent, lambda] =
+        co_await when_all(sleep(1ms), set.wait(), channel.send(5),
+                          [&]() -> Task<int> { co_return co_await set.wait() ? 9 : 0; });
+    EXPECT_EQ(slept, std::monostate());
+    EXPECT_TRUE(was_set);
+    EXPECT_TRUE(sent);
+    EXPECT_EQ(lambda, 9);
+    const auto first = co_await first_of(never_set.wait(), channel.receive(), sleep(1h));
+    EXPECT_EQ(first.index(), 1U);
+    EXPECT_EQ(std::get<1>(first), 5);
+    const auto late = co_await first_of(never_set.wait(), sleep(1ms));
+    EXPECT_EQ(late.index(), 1U);
+    EXPECT_TRUE(co_await shielded(set.wait()));
+    EXPECT_TRUE(co_await within(1h, shielded(channel.send(6))));
+  });
 }
 
 TEST_P(LoopOfTheTaskTest, within_and_offload_need_no_loop) {

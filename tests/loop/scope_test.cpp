@@ -20,7 +20,7 @@ namespace {
 using namespace std::chrono_literals;
 
 class ScopeTest : public LoopFixture {};
-DUOLU_EVERY_BACKEND(ScopeTest);
+DUOLU_EVERY_ENGINE(ScopeTest);
 
 /// Waits until it is cancelled, and counts that.
 Task<Result<>> wait_for_cancel(int* cancelled) {

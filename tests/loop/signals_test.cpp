@@ -27,7 +27,7 @@ namespace {
 using namespace std::chrono_literals;
 
 using SignalsTest = LoopFixture;
-DUOLU_EVERY_BACKEND(SignalsTest);
+DUOLU_EVERY_ENGINE(SignalsTest);
 
 // ThreadSanitizer calls a handler in the thread's next call that it knows, which may have to end
 // first: then nothing tells the loop, and only another signal does.
@@ -99,9 +99,8 @@ TEST_P(SignalsTest, SG1_every_object_gets_it_in_every_loop) {
   std::atomic<int> here = 0;
   std::atomic<int> here_too = 0;
   std::atomic<bool> listens = false;
-  std::jthread other([&, backend = GetParam().backend] {
-    const auto own_poller = backend->make(real_kernel(), {}).value();
-    const auto own_engine = make_readiness_engine(*own_poller);
+  std::jthread other([&, cell = GetParam()] {
+    const auto own_engine = cell.make(real_kernel()).value();
     Loop own(*own_engine);
     Signals signals(own, {SIGUSR1});
     listens = true;
@@ -246,9 +245,8 @@ TEST_P(SignalsTest, SG4_objects_come_and_go_under_a_storm) {
   const SignalStorm storm(SIGUSR1);
   std::vector<std::jthread> others;
   for (int t = 0; t < 2; ++t)
-    others.emplace_back([backend = GetParam().backend] {
-      const auto own_poller = backend->make(real_kernel(), {}).value();
-      const auto own_engine = make_readiness_engine(*own_poller);
+    others.emplace_back([cell = GetParam()] {
+      const auto own_engine = cell.make(real_kernel()).value();
       Loop own(*own_engine);
       for (int i = 0; i < 200; ++i) {
         const Signals brief(own, {SIGUSR1});
@@ -271,8 +269,7 @@ class SpoilsErrno final : public ForwardingKernel {
 
 TEST_P(SignalsTest, SG4_errno_is_as_it_was) {
   SpoilsErrno kernel;
-  const auto own_poller = GetParam().backend->make(kernel, {}).value();
-  const auto own_engine = make_readiness_engine(*own_poller);
+  const auto own_engine = GetParam().make(kernel).value();
   Loop own(*own_engine);
   const Signals signals(own, {SIGUSR1});
   errno = ENOTTY;
@@ -331,8 +328,7 @@ class SlowWake final : public ForwardingKernel {
 
 TEST_P(SignalsTest, SG4_who_goes_waits_for_handlers_that_are_inside) {
   SlowWake kernel;
-  const auto own_poller = GetParam().backend->make(kernel, {}).value();
-  const auto own_engine = make_readiness_engine(*own_poller);
+  const auto own_engine = GetParam().make(kernel).value();
   Loop own(*own_engine);
   const Signals keeps_the_handler(loop, {SIGUSR1});
   auto signals = std::make_unique<Signals>(own, std::initializer_list<int>{SIGUSR1});
@@ -388,7 +384,7 @@ TEST_P(SignalsTest, SG7_each_kernel_tells_its_own_loops_alone) {
   std::unique_ptr<Loop> loops[2];
   std::optional<Signals> signals[2];
   for (int i = 0; i < 2; ++i) {
-    loops[i] = make_loop({.backend = GetParam().backend->name, .kernel = &kernels[i]}).value();
+    loops[i] = make_loop({.backend = GetParam().kind->name, .kernel = &kernels[i]}).value();
     signals[i].emplace(*loops[i], std::initializer_list<int>{SIGUSR1, SIGUSR2});
   }
   EXPECT_EQ(action_of(SIGUSR1).sa_handler, SIG_DFL);
@@ -411,14 +407,13 @@ TEST_P(SignalsTest, SG7_each_kernel_tells_its_own_loops_alone) {
 }
 
 /// A loop over a kernel that fails on demand.
-class SignalFaults : public testing::TestWithParam<Cell> {
+class SignalFaults : public testing::TestWithParam<EngineCell> {
  protected:
   FaultKernel kernel{real_kernel()};
-  std::unique_ptr<Poller> poller = GetParam().backend->make(kernel, {}).value();
-  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  std::unique_ptr<Engine> engine = GetParam().make(kernel).value();
   Loop loop{*engine};
 };
-DUOLU_EVERY_BACKEND(SignalFaults);
+DUOLU_EVERY_ENGINE(SignalFaults);
 
 TEST_P(SignalFaults, SG5_a_sigaction_that_fails_leaves_nothing_behind) {
   for (std::uint64_t nth = 1; nth <= 4; ++nth) {  // two calls a signal

@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 constexpr Duration threshold = 1h;
 constexpr Duration tick = 1ms;
 
-class StallTest : public testing::TestWithParam<Cell> {
+class StallTest : public testing::TestWithParam<EngineCell> {
  protected:
   StallTest() { watch(); }
   void watch() {
@@ -51,12 +51,11 @@ class StallTest : public testing::TestWithParam<Cell> {
   }
 
   MovableClock kernel;
-  std::unique_ptr<Poller> poller = GetParam().backend->make(kernel, {}).value();
-  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  std::unique_ptr<Engine> engine = GetParam().make(kernel).value();
   Loop loop{*engine};
   std::vector<Stall> stalls;
 };
-DUOLU_EVERY_BACKEND(StallTest);
+DUOLU_EVERY_ENGINE(StallTest);
 
 constexpr unsigned sleeping = __LINE__ + 2;
 Task<> sleep_then(Loop* loop, MovableClock* clock, Duration hold) {
@@ -181,7 +180,7 @@ TEST_P(StallTest, LO8_without_a_watch_no_clock_is_read) {
 // --- the watchdog. It has a thread, so waits are real; the clock that it compares moves only when
 // a test says so, and a busy machine makes nobody look slow.
 
-class WatchdogTest : public testing::TestWithParam<Cell> {
+class WatchdogTest : public testing::TestWithParam<EngineCell> {
  protected:
   static constexpr Duration limit = 20ms;
 
@@ -212,8 +211,7 @@ class WatchdogTest : public testing::TestWithParam<Cell> {
 
   StoppedClock clock;
   FaultKernel counter{clock};
-  std::unique_ptr<Poller> poller = GetParam().backend->make(counter, {}).value();
-  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  std::unique_ptr<Engine> engine = GetParam().make(counter).value();
   std::mutex mutex;
   std::vector<Stall> during_it;
   std::vector<Stall> after_it;
@@ -226,7 +224,7 @@ class WatchdogTest : public testing::TestWithParam<Cell> {
     while (!condition() && real_kernel().now() < end) std::this_thread::sleep_for(1ms);
   }
 };
-DUOLU_EVERY_BACKEND(WatchdogTest);
+DUOLU_EVERY_ENGINE(WatchdogTest);
 
 TEST_P(WatchdogTest, LO11_who_does_not_let_go_is_reported_once_while_he_holds_it) {
   const unsigned line = __LINE__ + 6;

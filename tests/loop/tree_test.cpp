@@ -44,7 +44,7 @@ class TreeTest : public LoopFixture {
   }
   using Lines = std::vector<std::string>;
 };
-DUOLU_EVERY_BACKEND(TreeTest);
+DUOLU_EVERY_ENGINE(TreeTest);
 
 Task<> await_flag(Flag* flag) { (void)co_await flag->wait(); }
 Task<int> await_flag_for(Flag* flag, int value) {
@@ -226,11 +226,10 @@ TEST_P(TreeTest, LO12_of_tasks_begun_by_hand_those_with_scopes) {
 }
 
 TEST(TreeTimes, LO12_since_when_it_waits) {
-  for (const Cell& cell : every_backend()) {
+  for (const EngineCell& cell : every_engine()) {
     SCOPED_TRACE(cell.name());
     MovableClock kernel;
-    const auto poller = cell.backend->make(kernel, {}).value();
-    const auto engine = make_readiness_engine(*poller);
+    const auto engine = cell.make(kernel).value();
     Loop loop(*engine);
     Flag flag;
     const auto age = [&](std::size_t at) {
@@ -264,11 +263,10 @@ TEST(TreeTimes, LO12_since_when_it_waits) {
 }
 
 TEST(TreeTimes, LO12_a_deadline_that_passes_wakes_nobody) {
-  for (const Cell& cell : every_backend()) {
+  for (const EngineCell& cell : every_engine()) {
     SCOPED_TRACE(cell.name());
     MovableClock kernel;
-    const auto poller = cell.backend->make(kernel, {}).value();
-    const auto engine = make_readiness_engine(*poller);
+    const auto engine = cell.make(kernel).value();
     Loop loop(*engine);
     Flag flag;
     loop.watch_stalls(Duration::max(), [](const Stall&) {});

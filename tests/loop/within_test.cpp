@@ -22,7 +22,7 @@ class WithinTest : public LoopFixture {
  protected:
   Instant in(Duration span) { return after(loop.kernel().now(), span); }
 };
-DUOLU_EVERY_BACKEND(WithinTest);
+DUOLU_EVERY_ENGINE(WithinTest);
 
 Task<Result<int>> sleep_until(Loop& loop, Instant until) {
   const bool passed = co_await loop.sleep_until(until);

@@ -85,7 +85,7 @@ class AcceptorTest : protected HasFaults, public LoopFixture {
   std::optional<Strand> strand;
   std::optional<Task<Result<Stream>>> accepting;
 };
-DUOLU_EVERY_BACKEND_AND_TRIGGER(AcceptorTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(AcceptorTest);
 
 TEST_P(AcceptorTest, AC2_what_the_report_frees_is_not_forgotten) {
   on_told = [this] { acceptor.freed(); };

@@ -16,7 +16,7 @@ namespace {
 const Address loopback = resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value()).value()[0];
 
 using ClosedDeathTest = LoopFixture;
-DUOLU_EVERY_BACKEND(ClosedDeathTest);
+DUOLU_EVERY_ENGINE(ClosedDeathTest);
 
 constexpr const char* named =
     "check failed: a Stream, Listener or Datagram is used that was closed";
@@ -95,10 +95,9 @@ TEST(ErrorsDeathTest, can_be_read_when_the_process_exits) {
 }
 
 /// The Streams of a loop that is static, and waits for them when a task exits.
-void exit_while_a_static_stream_is_read(const Backend& backend) {
+void exit_while_a_static_stream_is_read(const EngineCell& cell) {
   leave_tasks_behind();
-  static const auto poller = backend.make(real_kernel(), {}).value();
-  static const auto engine = make_readiness_engine(*poller);
+  static const auto engine = cell.make(real_kernel()).value();
   static Loop loop(*engine);
   Pair fds = unix_pair();
   static Stream stream = Stream::open(loop, std::move(fds.a)).value();
@@ -112,8 +111,7 @@ void exit_while_a_static_stream_is_read(const Backend& backend) {
 }
 
 TEST_P(ClosedDeathTest, LO13_ST4_static_streams_are_destroyed_while_a_task_exits) {
-  EXPECT_EXIT(exit_while_a_static_stream_is_read(*GetParam().backend), testing::ExitedWithCode(3),
-              "^$");
+  EXPECT_EXIT(exit_while_a_static_stream_is_read(GetParam()), testing::ExitedWithCode(3), "^$");
 }
 
 }  // namespace

@@ -75,7 +75,7 @@ class ConnectTest : protected HasKernel, public LoopFixture {
     return loop.run(connect(loop, std::move(addresses), options));
   }
 };
-DUOLU_EVERY_BACKEND(ConnectTest);
+DUOLU_EVERY_ENGINE(ConnectTest);
 
 TEST_P(ConnectTest, the_families_take_turns) {
   kernel.fails = [](const Address&) { return ECONNREFUSED; };
@@ -190,7 +190,6 @@ TEST_P(ConnectTest, a_turn_comes_once) {
   ASSERT_EQ(kernel.when.size(), 4U);
   EXPECT_GE(kernel.when[1] - kernel.when[0], 30ms);
   EXPECT_GE(kernel.when[3] - kernel.when[2], 30ms);
-  EXPECT_EQ(poller->size(), 1U) << "an attempt is left over";
 }
 
 TEST_P(ConnectTest, two_failures_begin_two_attempts) {
@@ -244,7 +243,7 @@ class MirrorTest : protected HasMirror, public LoopFixture {
  protected:
   MirrorTest() : LoopFixture(HasMirror::kernel) {}
 };
-DUOLU_EVERY_BACKEND(MirrorTest);
+DUOLU_EVERY_ENGINE(MirrorTest);
 
 TEST_P(MirrorTest, nobody_connects_to_itself) {
   const Address nobody = address_of(closed_port());

@@ -30,7 +30,7 @@ using namespace std::chrono_literals;
 const Address loopback = resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value()).value()[0];
 
 class OnceNetTest : public LoopFixture {};
-DUOLU_EVERY_BACKEND_AND_TRIGGER(OnceNetTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(OnceNetTest);
 
 Task<> write_much(Stream* to, std::error_code* why) {
   const std::string much(16 << 20, 'x');
@@ -99,7 +99,10 @@ TEST_P(OnceNetTest, an_error_of_an_earlier_datagram_is_told_to_the_receiver_and_
     loop.run(with_scope([&](Scope& scope) -> Task<> {
       if (waits) scope.spawn(receive(&a, &told, &answer));
       EXPECT_TRUE(co_await a.send("lost"));
-      EXPECT_TRUE(settled(a.fd(), POLLERR));
+      // Where send() ends in a later turn, a receive that waits has taken the error by then.
+      if (!waits || !GetParam().late) {
+        EXPECT_TRUE(settled(a.fd(), POLLERR));
+      }
       Datagram b = Datagram::open(loop, where).value();
       EXPECT_TRUE(co_await a.send("sent"));
       if (!waits) co_await receive(&a, &told, &answer);
@@ -215,7 +218,7 @@ class LingerTest : protected HasLinger, public LoopFixture {
  protected:
   LingerTest() : LoopFixture(HasLinger::kernel) {}
 };
-DUOLU_EVERY_BACKEND_AND_TRIGGER(LingerTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(LingerTest);
 
 TEST_P(LingerTest, ST4_closing_does_not_block_whatever_SO_LINGER_says) {
   Pair fds = tcp_pair();

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
+#include "duolu/engine/engines.hpp"
 #include "duolu/loop/loop.hpp"
-#include "duolu/poll/backends.hpp"
 #include "duolu/testing/forwarding.hpp"
 #include "support/endpoints.hpp"
 
@@ -58,8 +58,7 @@ class ReaderTest : public testing::Test {
   }
 
   PiecesKernel kernel;
-  std::unique_ptr<Poller> poller = make_poller(kernel, "auto").value();
-  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  std::unique_ptr<Engine> engine = make_engine(kernel).value();
   Loop loop{*engine};
 };
 
@@ -165,6 +164,21 @@ TEST_F(ReaderTest, lines_and_sizes_by_turns_keep_their_order) {
     });
     EXPECT_EQ(back, text) << piece;
   }
+}
+
+TEST_F(ReaderTest, read_some_returns_what_there_is_and_then_what_comes) {
+  std::vector<std::string> pieces;
+  run("line\nrest, then more", 12, [&pieces](Stream* from) -> Task<> {
+    Reader reader(*from);
+    pieces.emplace_back((co_await reader.read_until("\n")).value());
+    for (;;) {
+      const Result<std::string_view> some = co_await reader.read_some();
+      EXPECT_TRUE(some);
+      if (!some || some->empty()) co_return;
+      pieces.emplace_back(*some);
+    }
+  });
+  EXPECT_EQ(pieces, (std::vector<std::string>{"line\n", "rest, t", "hen more"}));
 }
 
 TEST_F(ReaderTest, no_limit_is_a_limit) {

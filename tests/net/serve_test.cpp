@@ -90,7 +90,7 @@ class ServeTest : public LoopFixture {
   Strand* server = nullptr;
 };
 
-DUOLU_EVERY_BACKEND(ServeTest);
+DUOLU_EVERY_ENGINE(ServeTest);
 
 TEST_P(ServeTest, SV1_SV2_every_address_of_a_name_is_served) {
   const Result<> served = serve_while("localhost:0", echo, [&]() -> Task<Result<>> {
@@ -125,6 +125,9 @@ TEST_P(ServeTest, SV1_what_cannot_be_had_is_explained) {
   EXPECT_NE(ended("tcp://nowhere").find("port"), std::string::npos) << ended("tcp://nowhere");
   EXPECT_EQ(ended("unix:///nowhere/at/all"),
             "cannot listen on unix:///nowhere/at/all: No such file or directory");
+  const std::string path_too_long = "unix:///tmp/" + std::string(120, 'x');
+  EXPECT_EQ(ended(path_too_long), "cannot listen on " + path_too_long + ": File name too long");
+  EXPECT_EQ(ended("unix:///dev/null"), "cannot listen on unix:///dev/null: File exists");
   EXPECT_TRUE(events.empty());
 }
 
@@ -249,8 +252,8 @@ TEST_P(ServeTest, SV4_those_who_do_not_finish_are_cut) {
 }
 
 TEST_P(ServeTest, SV5_the_file_of_a_unix_address_goes_with_it) {
-  const std::string path = "/tmp/duolu-serve-" + std::to_string(::getpid()) + "." +
-                           std::string(GetParam().backend->name);
+  const std::string path =
+      "/tmp/duolu-serve-" + std::to_string(::getpid()) + "." + GetParam().name();
   ::unlink(path.c_str());
   struct stat status{};
   EXPECT_TRUE(serve_while("unix://" + path, echo, [&]() -> Task<Result<>> {

@@ -1,12 +1,13 @@
 // Cancelled after any number of turns, wherever everybody is by then: every task ends, nothing is
-// left over, and nothing that was received is lost. And peers that stall delay nobody else. On
-// every backend with every trigger.
+// left over, and nothing that was received is lost. And peers that stall delay nobody else. With
+// every engine.
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "duolu/task/semaphore.hpp"
 #include "duolu/task/together.hpp"
 #include "duolu/testing/fault.hpp"
+#include "support/descriptors.hpp"
 #include "support/endpoints.hpp"
 #include "support/loop_fixture.hpp"
 
@@ -30,7 +32,7 @@ using namespace std::chrono_literals;
 
 const Address anywhere = resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value()).value()[0];
 
-class SweepTest : public testing::TestWithParam<Cell> {
+class SweepTest : public testing::TestWithParam<EngineCell> {
  protected:
   using Make = std::function<Task<>(Loop&)>;
 
@@ -55,14 +57,13 @@ class SweepTest : public testing::TestWithParam<Cell> {
 
  private:
   /// In how many places it was cut short.
-  static int sweep_over(Kernel& kernel, EngineOptions options, const Make& make) {
+  static int sweep_over(Kernel& kernel, const EngineOptions& options, const Make& make) {
+    const std::set<int> before = open_descriptors();
     int cut = 0;
     int unharmed = 0;
     for (int turns = -1; turns < 2000 && unharmed < 2; ++turns) {
       SCOPED_TRACE(testing::Message() << "cancelled after " << turns << " turns");
-      const auto poller = GetParam().backend->make(kernel, {}).value();
-      options.trigger = GetParam().trigger;
-      const auto engine = make_readiness_engine(*poller, options);
+      const auto engine = GetParam().make(kernel, options).value();
       Loop loop(*engine);
       Strand strand;
       if (turns < 0) strand.cancel();
@@ -81,15 +82,15 @@ class SweepTest : public testing::TestWithParam<Cell> {
         while (!task.promise().done() && real_kernel().now() < guard) EXPECT_TRUE(loop.turn(guard));
         task.promise().take();
       }
-      EXPECT_EQ(poller->size(), 0U);
       EXPECT_EQ(frames_in_use(), 0);
       if (HasFailure()) break;
     }
     EXPECT_EQ(unharmed, 2) << "it never ended by itself";
+    EXPECT_EQ(open_descriptors(), before);
     return cut;
   }
 };
-DUOLU_EVERY_BACKEND_AND_TRIGGER(SweepTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(SweepTest);
 
 Task<Result<>> echo(Stream stream) {
   while (Lease lease = co_await try_(stream.read_lease()))
@@ -210,14 +211,12 @@ TEST_P(SweepTest, deadlines_and_work_on_threads) {
 // Clause EN10 from above: four times as many peers that never read as there are buffers to lend,
 // and one that does.
 TEST(StalledPeers, do_not_delay_the_others) {
-  for (const Cell& cell : every_cell()) {
+  for (const EngineCell& cell : every_engine_and_trigger()) {
     SCOPED_TRACE(cell.name());
-    const auto poller = cell.backend->make(real_kernel(), {}).value();
     EngineOptions few;
-    few.trigger = cell.trigger;
     few.buffers = 4;
     few.buffer_size = 4096;
-    const auto engine = make_readiness_engine(*poller, few);
+    const auto engine = cell.make(real_kernel(), few).value();
     Loop loop(*engine);
     duolu::Listener listener = duolu::Listener::open(loop, anywhere).value();
     const Address where = listener.address();

@@ -124,7 +124,7 @@ void destroy_flag_that_is_waited_for() {
 }
 
 TEST(FlagDeathTest, who_waits_must_not_be_left) {
-  EXPECT_DEATH(destroy_flag_that_is_waited_for(), "empty");
+  EXPECT_DEATH(destroy_flag_that_is_waited_for(), "a Flag, Semaphore or Channel is destroyed that");
 }
 
 // --- Semaphore
@@ -526,7 +526,7 @@ void wait_on_a_strand_that_nobody_runs() {
 }
 
 TEST(WaitingDeathTest, a_strand_that_nobody_runs_cannot_wait_for_others) {
-  EXPECT_DEATH(wait_on_a_strand_that_nobody_runs(), "ready");
+  EXPECT_DEATH(wait_on_a_strand_that_nobody_runs(), "needs a Loop");
 }
 
 }  // namespace

@@ -619,7 +619,8 @@ def statement_expression(tree):
 
 
 # What takes a closure that gives a task, and keeps it for as long as the task.
-KEEPS_CLOSURE = re.compile(r"\b(?:with_scope|spawn|run|within|task_of|serve|serve_while)$")
+KEEPS_CLOSURE = re.compile(r"\b(?:with_scope|spawn|run|within|task_of|when_all|first_of|shielded|"
+                           r"serve|serve_while)$")
 
 
 def opening_around(code, position):

@@ -1,45 +1,45 @@
-// Public. Layer: engine. Completion: a request is made, and later it has ended, with a result.
+// Public. Layer: engine. Completion: a request is made, and ends later, with a result.
 //
 // This is the seam between waiting and everything above it. Two families implement it: one over any
-// Poller (readiness: try, and if it would block wait until trying makes sense), and, later, one
-// over io_uring (the kernel does it and tells). From above they cannot be told apart, but for the
-// order in which different descriptors go on.
+// Poller (readiness: try the call, and if it would block, wait until it would not), and, later, one
+// over io_uring (the kernel performs the call and reports its end). Users cannot tell them apart,
+// except by the order in which requests of different descriptors end.
 //
-//   EN1  A request ends exactly once. Functions that make one return true if it ended at once, with
-//        success: its result is there. False: it will be handed out by take_finished(), after some
-//        wait(). Errors are always handed out.
-//   EN2  A descriptor has two directions, and in each at most one request outstanding; a second one
-//        aborts. Results are those of the system call: bytes, 0 for the end, a descriptor, -errno,
-//        but never -EINTR, and -EAGAIN of connect() only: the backlog of a Unix socket is full, and
-//        nothing reports when it no longer is.
-//   EN3  A buffer, or what a msghdr points to, belongs to the engine while its request is
-//        outstanding.
-//   EN4  Nobody is called back. wait() collects; the caller takes what has finished, whenever it
-//        likes, in the order in which it finished.
+//   EN1  A request ends exactly once. Functions that make a request return true if it ended at
+//        once, with success: its result can be read. False: take_finished() will hand it out, after
+//        some wait(). Errors are always handed out.
+//   EN2  A descriptor has two directions, each with at most one outstanding request; a second one
+//        aborts. Results are those of the system call: bytes, 0 for end of stream, a descriptor,
+//        -errno, but never -EINTR, and -EAGAIN only of connect(): the backlog of a Unix socket is
+//        full, and the kernel does not report when it no longer is.
+//   EN3  The buffer of an outstanding request, or what its msghdr points to, belongs to the engine.
+//   EN4  There are no callbacks. wait() collects; the caller takes the finished requests when it
+//        likes, in the order in which they finished.
 //   EN5  cancel() is a request too: an outstanding op ends with -ECANCELED, or with its real result
-//        if that came first. Nothing that was received is lost: -ECANCELED means that no byte was
-//        taken, or, of what sends, that Op::moved bytes were sent.
-//   EN6  Requests that end at once have a budget from one wait() to the next; what exceeds it ends
-//        too, but is handed out by take_finished(), so that one busy peer does not keep the others
-//        waiting.
+//        if that came first. No received byte is lost: -ECANCELED means that no byte was taken, or,
+//        for a request that sends, that Op::moved bytes were sent.
+//   EN6  A budget limits how many requests end at once between two wait()s. A request beyond it
+//        ends too, but is handed out by take_finished(), so that one busy peer does not keep the
+//        others waiting.
 //   EN7  send(), send_lent() and sendmsg() end when everything was sent, or with an error; then
-//        Op::moved says how much went out.
+//        Op::moved says how much was sent.
 //   EN8  One thread makes all calls, except wake().
-//   EN9  recv_lent() receives into a buffer of the engine's, which is lent with the result (not
-//        with 0 or an error) until give_back() or send_lent(). There is a limit of buffers; who
-//        would need one more waits for it, in order. Where there is no memory for one that the
-//        limit allows, it waits as well, and ends with -ENOMEM if no other can come back.
-//   EN10 send_lent() takes the buffer back at once, even when the peer does not read: what could
-//        not be sent then waits in memory of its own, as much as a buffer. So peers that stall keep
-//        no buffer from others.
-//   EN11 What nobody waits for lets wait() sleep: bytes that are not read, room that is not used,
-//        an end, an error wake it when they come, and not again.
-//   EN12 An error that broke a connection (ECONNRESET, ETIMEDOUT and the like) is told by the
-//        kernel once, to either direction. Here recv() and recv_lent() give it, after the data
-//        that had come, however often they ask and whichever direction was told it first: 0 is
-//        the end that the peer made. An error that a datagram met is told by the kernel to the
-//        next request of its socket. Here it keeps no other datagram from being sent: recvmsg()
-//        ends with it.
+//   EN9  recv_lent() receives into a buffer of the engine, which is lent with the result (not with
+//        0 or an error) until give_back() or send_lent(). The number of buffers is limited; a
+//        request that needs one more waits for it, in order. A request also waits when there is no
+//        memory for a buffer within the limit, and ends with -ENOMEM if no buffer is lent that
+//        could come back.
+//   EN10 send_lent() takes the buffer back at once, even when the peer does not read: the unsent
+//        rest waits in memory of its own, of the size of a buffer. So peers that stall keep no
+//        buffer from others.
+//   EN11 A condition that no request is waiting for wakes wait() at most once. Unread bytes, free
+//        send space, end of stream and errors do not keep it from sleeping.
+//   EN12 The kernel reports an error that broke a connection (ECONNRESET, ETIMEDOUT and the like)
+//        once, to either direction. Here recv() and recv_lent() return it, after the data that had
+//        arrived, every time and whichever direction the kernel reported it to: 0 means that the
+//        peer ended the stream. The kernel reports an error of an earlier datagram to the next
+//        request of its socket. Here it keeps no other datagram from being sent: recvmsg() ends
+//        with it.
 #pragma once
 
 #include <sys/socket.h>
@@ -75,34 +75,34 @@ struct Op {
     connect
   };
   enum class State : std::uint8_t {
-    idle,      ///< No request, or it has ended and was handed out.
+    idle,      ///< No request, or one that has ended and was handed out.
     parked,    ///< Outstanding.
     starved,   ///< Outstanding: there is no buffer to lend.
     finished,  ///< Ended, to be handed out by take_finished().
   };
-  /// The engine's: whether a call could do more than park the request; and by which calls, so that
-  /// one look tells both.
+  /// For the engine: whether a system call could succeed now, and which calls to use, so that one
+  /// test decides both.
   enum class Chance : std::uint8_t {
     none,
-    socket,  ///< By those of sockets.
-    file,    ///< By read and write.
+    socket,  ///< The calls of sockets.
+    file,    ///< read and write.
   };
 
-  // Every connection has two: what is not needed at the same time shares its place.
-  void* waiter = nullptr;  ///< The caller's own: who is to go on.
-  Op* next = nullptr;      ///< The engine's: the list of finished ones, or of starved ones.
+  // Every connection has two: members that are not needed at the same time share memory.
+  void* waiter = nullptr;  ///< For the caller: what to resume.
+  Op* next = nullptr;      ///< For the engine: in the list of finished ops, or of starved ops.
   union {
     char* data = nullptr;  ///< Of the request; of recv_lent, once it has ended, what was received.
-    Op* previous;          ///< The engine's: in the list of starved ones.
+    Op* previous;          ///< For the engine: in the list of starved ops.
   };
-  std::uint64_t moved = 0;  ///< What sends: bytes sent so far.
+  std::uint64_t moved = 0;  ///< Of requests that send: bytes sent so far.
   union {
-    std::uint32_t size = 0;  ///< Of the request, until it ends; of sendmsg it is unused.
+    std::uint32_t size = 0;  ///< Of the request, until it ends; unused by sendmsg.
     std::int32_t result;     ///< Once it has ended.
   };
   Code code = Code::none;
   State state = State::idle;
-  bool propagates = false;  ///< The caller's own: an error ends who waits, instead of going on.
+  bool propagates = false;  ///< For the caller: an error ends the waiter instead of resuming it.
   Chance chance = Chance::socket;
 
   [[nodiscard]] bool outstanding() const noexcept {
@@ -110,11 +110,11 @@ struct Op {
   }
 };
 
-/// What is known of a descriptor that helps to wait for it.
+/// What a descriptor is, as far as it matters for waiting.
 enum class DescriptorKind : std::uint8_t {
-  tcp,       ///< A TCP socket: a short transfer means that there is no more for now, also to edges.
-  socket,    ///< Any other socket of a connection: to edges, only EAGAIN means it.
-  datagram,  ///< A datagram socket: the same, and what it receives has no end.
+  tcp,       ///< A TCP socket: after a short transfer there is no more for now, even with edges.
+  socket,    ///< Any other connected socket: with edges, only EAGAIN means that.
+  datagram,  ///< A datagram socket: the same, and receiving 0 bytes is no end.
   file,  ///< No socket: a pipe, a terminal, a regular file (which never blocks). read and write.
 };
 
@@ -125,50 +125,51 @@ struct Descriptor {
   Engine* engine = nullptr;
   int fd = -1;
   DescriptorKind kind = DescriptorKind::socket;
-  // The rest is the engine's; of these, the readiness engine's:
+  // The rest is for the readiness engine:
   bool trusts_short = false;  ///< A short transfer means that there is no more for now.
   std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
-  std::uint8_t error = 0;     ///< The errno that the kernel has told already (EN12).
+  std::uint8_t error = 0;     ///< The errno that the kernel has reported already (EN12).
   std::uint64_t token = 0;
 };
 
 namespace detail {
 
-/// What a Stream, Listener or Datagram refers to that was closed or moved from. Its requests are
-/// never idle: the check that every request makes finds it, which costs nothing.
+/// What a Stream, Listener or Datagram refers to once it was closed or moved from. Its ops are
+/// never idle, so the check that every request makes finds the mistake at no extra cost.
 inline constinit Descriptor no_descriptor = [] {
   Descriptor none;
   none.in.state = none.out.state = Op::State::finished;
   return none;
 }();
 
-/// `request`: a Descriptor, or an Op in it.
-[[noreturn]] void not_idle(const void* request) noexcept;
+/// Aborts: a request of `op`'s direction is made while another one is outstanding, or the
+/// descriptor is no_descriptor.
+[[noreturn]] void not_idle(const Op& op) noexcept;
 
-/// For what is no request.
+/// For uses that make no request: aborts if it is no_descriptor.
 inline Descriptor& open_one(Descriptor* descriptor) noexcept {
   if (descriptor == &no_descriptor) [[unlikely]]
-    not_idle(descriptor);
+    not_idle(descriptor->in);
   return *descriptor;
 }
 
 }  // namespace detail
 
-/// A buffer of an engine's, lent with what was received into it (EN9). The bytes are behind it.
+/// A buffer of an engine, lent with what was received into it (EN9). The bytes follow it in memory.
 struct alignas(16) LentBuffer {
-  Engine* engine;      ///< Whose it is.
-  LentBuffer* next;    ///< The engine's: of those that are not lent.
-  std::uint32_t size;  ///< Of the bytes in it; whoever it is lent to may make that less.
+  Engine* engine;      ///< Its owner.
+  LentBuffer* next;    ///< For the engine: in the list of those that are not lent.
+  std::uint32_t size;  ///< Of the bytes in it; the borrower may reduce it.
 
   [[nodiscard]] char* bytes() noexcept { return reinterpret_cast<char*>(this + 1); }
   /// The one with these bytes().
   static LentBuffer& of(void* bytes) noexcept { return static_cast<LentBuffer*>(bytes)[-1]; }
 };
 
-/// Makes requests on descriptors and tells when they have ended. See the clauses at the top.
+/// Makes requests on descriptors and reports when they have ended. See the clauses at the top.
 class Engine {
  public:
-  /// Sizes of buffers and results are at most this.
+  /// Upper bound of the sizes of buffers and of results.
   static constexpr std::size_t most_bytes = 0x7fff'ffff;
 
   Engine(const Engine&) = delete;
@@ -176,25 +177,24 @@ class Engine {
   /// All descriptors must be closed, and all buffers given back.
   virtual ~Engine() = default;
 
-  /// Takes over a non-blocking descriptor. On failure (EMFILE, ENOSPC, ENOMEM) it stays the
-  /// caller's. May throw std::bad_alloc.
+  /// Takes ownership of a non-blocking descriptor; not on failure (EMFILE, ENOSPC, ENOMEM). May
+  /// throw std::bad_alloc.
   virtual Result<Descriptor*> open(int fd, DescriptorKind kind) = 0;
   /// Closes it. No request may be outstanding in it: cancel, and take what has finished, first.
   virtual void close(Descriptor& descriptor) noexcept = 0;
 
-  /// Receives up to `size` bytes (1 at least; more than most_bytes counts as that). Result: as
-  /// recv(2).
+  /// Receives up to `size` bytes (at least 1), but at most most_bytes. Result: as recv(2).
   bool recv(Descriptor& descriptor, void* data, std::size_t size) {
     prepare_recv(descriptor, data, size);
     return start_in(descriptor);
   }
-  /// See EN9. Result: as recv(2); then the buffer is lent().
+  /// See EN9. Result: as recv(2); lent() returns the buffer.
   bool recv_lent(Descriptor& descriptor) {
     prepare_in(descriptor, Op::Code::recv_lent);
     return start_in(descriptor);
   }
-  /// Receives one message with its sender: a datagram. Result: as recvmsg(2), with MSG_TRUNC: the
-  /// size that the message had.
+  /// Receives one message, a datagram, with its sender. Result: as recvmsg(2) with MSG_TRUNC: the
+  /// size of the whole message.
   bool recvmsg(Descriptor& descriptor, msghdr& message) {
     prepare_in(descriptor, Op::Code::recvmsg, &message, 0);
     return start_in(descriptor);
@@ -209,22 +209,22 @@ class Engine {
     prepare_send(descriptor, data, size);
     return start_send(descriptor);
   }
-  /// What recv_lent() has received, when it has ended with more than 0.
+  /// What recv_lent() has received, after it has ended with more than 0.
   static LentBuffer& lent(const Descriptor& descriptor) noexcept {
     LentBuffer& buffer = LentBuffer::of(descriptor.in.data);
     buffer.size = static_cast<std::uint32_t>(descriptor.in.result);
     return buffer;
   }
-  /// See EN10. The same as send(), of what recv_lent() of this engine has received.
+  /// See EN10. The same as send(), of a buffer that recv_lent() of this engine has lent.
   bool send_lent(Descriptor& descriptor, LentBuffer& buffer) {
     prepare_send_lent(descriptor, buffer);
     return start_send_lent(descriptor);
   }
-  /// Sends all parts of `message`, one after the other, however many they are; of a datagram, to
-  /// where it says. They go out in one system call as long as the kernel takes them, IOV_MAX parts
-  /// (1,024 in Linux) at a time; a message of more is refused, where messages have boundaries. The
-  /// parts change on the way. Result: 0, or -errno; -ENOBUFS when the queue of a Unix peer is full
-  /// that `message` names: for its room the kernel lets nobody wait.
+  /// Sends all parts of `message` in order, however many they are; a datagram goes to the address
+  /// in `message`. One system call sends as many as the kernel takes, up to IOV_MAX parts (1,024 on
+  /// Linux); where messages have boundaries, one with more parts is refused. The parts are modified
+  /// meanwhile. Result: 0, or -errno; -ENOBUFS when `message` names a Unix peer whose queue is
+  /// full, since the kernel offers no way to wait for room in it.
   bool sendmsg(Descriptor& descriptor, msghdr& message) {
     prepare_out(descriptor, Op::Code::sendmsg, &message, 0);
     return start_out(descriptor);
@@ -237,12 +237,12 @@ class Engine {
   /// See EN5. Does nothing if nothing is outstanding.
   virtual void cancel(Op& op) noexcept = 0;
 
-  // The same in two steps, for those who await: first prepare…(), then the start of its kind.
+  // The same in two steps, for awaiters: first prepare…(), then the matching start…().
 
-  /// Notes what is requested.
+  /// Stores what is requested in the descriptor.
   static void prepare_in(Descriptor& descriptor, Op::Code code) noexcept {
     if (descriptor.in.state != Op::State::idle) [[unlikely]]
-      detail::not_idle(&descriptor);
+      detail::not_idle(descriptor.in);
     descriptor.in.code = code;
   }
   static void prepare_in(Descriptor& descriptor, Op::Code code, const void* data,
@@ -254,14 +254,15 @@ class Engine {
   static void prepare_out(Descriptor& descriptor, Op::Code code, const void* data,
                           std::uint32_t size) noexcept {
     if (descriptor.out.state != Op::State::idle) [[unlikely]]
-      detail::not_idle(&descriptor);
+      detail::not_idle(descriptor.out);
     descriptor.out.code = code;
     descriptor.out.data = static_cast<char*>(const_cast<void*>(data));
     descriptor.out.size = size;
   }
   /// recv: 1 byte at least.
   static void prepare_recv(Descriptor& descriptor, void* data, std::size_t size) noexcept {
-    DUOLU_CHECK(size > 0);
+    if (size == 0) [[unlikely]]
+      check_failed("a read into an empty buffer, which could not be told from the end");
     prepare_in(descriptor, Op::Code::recv, data,
                static_cast<std::uint32_t>(size < most_bytes ? size : most_bytes));
   }
@@ -273,7 +274,8 @@ class Engine {
   static void prepare_send_lent(Descriptor& descriptor, LentBuffer& buffer) noexcept {
     prepare_out(descriptor, Op::Code::send_lent, buffer.bytes(), buffer.size);
   }
-  /// Of recv, recv_lent, recvmsg, accept. Mostly the last one has emptied it, and it only parks.
+  /// Of recv, recv_lent, recvmsg, accept. Usually the previous request has read everything, so that
+  /// this one only parks.
   bool start_in(Descriptor& descriptor) {
     if (descriptor.in.chance != Op::Chance::none) [[unlikely]]
       return try_in(descriptor);
@@ -285,40 +287,40 @@ class Engine {
   virtual bool start_send_lent(Descriptor& descriptor) = 0;
   /// Of sendmsg, connect.
   virtual bool start_out(Descriptor& descriptor) = 0;
-  /// Ends what was prepared, or was going to be, without making it: with -ECANCELED.
+  /// Ends a request that was prepared, or would have been, with -ECANCELED, without making it.
   void refuse(Op& op) noexcept {
     if (op.state != Op::State::idle) [[unlikely]]
-      detail::not_idle(&op);
+      detail::not_idle(op);
     op.moved = 0;
     finish(op, -ECANCELED);
   }
 
-  /// Ends what recv_lent() began to lend. Of any engine, in the thread of that one.
+  /// Gives a lent buffer back to the engine it belongs to; in the thread of that engine.
   static void give_back(LentBuffer& buffer) noexcept {
     buffer.next = std::exchange(buffer.engine->spare_, &buffer);
   }
   /// The size of a lent buffer.
   [[nodiscard]] std::size_t buffer_size() const noexcept { return buffer_size_; }
 
-  /// Waits until a request has ended, wake() was called, or `deadline` has passed; not at all while
-  /// there is something to take. Whether wake() was called. Errors: as Poller::wait().
+  /// Waits until a request has ended, wake() was called, or `deadline` has passed; does not sleep
+  /// while has_finished(). Returns whether wake() was called. Errors: as Poller::wait().
   virtual Result<bool> wait(Instant deadline) = 0;
-  /// Makes the wait() under way, or the next one, return. Any thread, any signal handler.
+  /// Makes the current wait(), or else the next one, return. Any thread, any signal handler.
   virtual void wake() noexcept = 0;
   /// Readable when wait(immediately) would find something; -1 if there is no such descriptor.
   [[nodiscard]] virtual int fd() const noexcept = 0;
   /// The kernel that it makes requests to.
   [[nodiscard]] Kernel& kernel() const noexcept { return kernel_; }
 
-  /// All requests that have finished, the first one first, linked by Op::next; null if there are
-  /// none. Each is handed out when its state is set to idle, which the caller does.
+  /// All finished requests in the order in which they finished, linked by Op::next; null if there
+  /// are none. The caller sets the state of each to idle; with that it is handed out.
   Op* take_finished() noexcept {
     *last_ = nullptr;
     last_ = &first_;
     return std::exchange(first_, nullptr);
   }
   [[nodiscard]] bool has_finished() const noexcept { return last_ != &first_; }
-  /// Whether wait(immediately) should be called although fd() is silent: for whoever watches that.
+  /// For users of fd(): whether to call wait(immediately) although fd() is not readable.
   [[nodiscard]] virtual bool due() const noexcept { return has_finished(); }
 
  protected:
@@ -327,7 +329,7 @@ class Engine {
 
   virtual bool try_in(Descriptor& descriptor) = 0;
 
-  /// Has `op` handed out with `result`.
+  /// Ends `op` with `result`: take_finished() hands it out.
   void finish(Op& op, std::int32_t result) noexcept {
     op.result = result;
     op.state = Op::State::finished;
@@ -335,7 +337,7 @@ class Engine {
     last_ = &op.next;
   }
 
-  LentBuffer* spare_ = nullptr;  ///< Those that are not lent.
+  LentBuffer* spare_ = nullptr;  ///< The buffers that are not lent.
 
  private:
   Kernel& kernel_;
@@ -348,22 +350,22 @@ class Engine {
 struct EngineOptions {
   /// How many requests may end at once between two waits (EN6).
   int budget = 256;
-  /// Bytes of a buffer that is lent, 1 at least. A message that fills it costs one
-  /// more call, to see whether there is more: so larger than most.
+  /// Bytes of a lent buffer, at least 1. A message that fills it costs one more system call, to see
+  /// whether there is more: so choose it larger than most messages.
   std::size_t buffer_size = std::size_t{32} * 1024;
-  /// Most buffers lent at a time (EN9). Memory is taken when they are first needed.
+  /// Most buffers lent at a time (EN9). Each is allocated when it is first needed.
   std::size_t buffers = 256;
-  /// How descriptors are registered: what comes out is the same, what it costs is not. Empty:
-  /// cheapest_trigger(). But for one thing: an error that stays and that no read takes away, such
-  /// as a socket's error queue (IP_RECVERR), keeps wait() from sleeping while somebody reads there,
-  /// with all but the edges of epoll.
+  /// How descriptors are registered. Empty: cheapest_trigger(). It changes the costs and not the
+  /// results, with one exception: an error that stays, since no read removes it, such as a socket's
+  /// error queue (IP_RECVERR), keeps wait() from sleeping while a request reads there, except with
+  /// the edges of epoll.
   std::optional<Trigger> trigger{};
 };
 
-/// Edge where the kernel has edges (epoll), level elsewhere.
+/// Edge where the kernel has edge-triggered reports (epoll), level elsewhere.
 [[nodiscard]] Trigger cheapest_trigger(const Poller& poller) noexcept;
 
-/// An engine over any Poller, which is then used by nobody else and outlives it.
+/// An engine over any Poller, which has no other user from then on, and outlives the engine.
 [[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
                                                             EngineOptions options = {});
 /// The same, and the engine owns the poller (not null).

@@ -1,29 +1,31 @@
 // Public. Layer: loop. Blocking work on other threads, awaited like anything else.
 //
-//   OF1  co_await offload(pool, fn) calls fn() on a thread of the pool, and gives a Result of what
-//       it returned (a Result as it is), or throws what it threw, on the thread of the loop.
-//   OF2  Work begins in the order in which it was awaited, by tasks of any loop, as much at a time
-//       as there are threads.
-//   OF3  When the strand is cancelled, work that has not begun never does, and ends with ECANCELED;
-//       so does work that is awaited when it was cancelled before. Work that has begun is waited
-//       for, and what it gives is given. If fn takes a StopToken, that reports it.
-//   OF4  A pool has at least one thread: it makes do with fewer than it was asked for when the
-//       system has no more. They have the signal mask of the thread that called start(), and so
-//       have programs that fn starts. A signal that this one does not block may come to any of
-//       them, like to every thread of a program: Signals is told all the same (SG1), and what
-//       blocks in fn may be interrupted by a handler that was installed without SA_RESTART.
-//   OF5  Waiting takes no memory: the queue is made of the tasks that wait, so what bounds their
-//       number bounds it. fn is moved into the frame of the task, and destroyed there, on the
-//       loop's thread.
-//   OF6  The destructor waits for the threads. The pool outlives who awaits it.
-//   OF7  In a forked child there are no threads of a pool that was started before: awaiting
-//        offload() on it aborts, its destructor waits for nobody. A child starts its own.
-//   OF8  offload() makes no thread and waits for none by itself: it hands the work to Workers, of
-//        which a pool is one kind. So a test or a simulation decides when work is run, and on which
-//        thread, also for what calls offload() without naming any (connect): set_workers() of Loop.
-//        Performed within submit() or later, the task is resumed in a later turn of its loop.
+//   OF1  co_await offload(pool, fn) calls fn() on a thread of the pool, and on the thread of the
+//        loop returns what fn() returned as a Result (a Result as it is), or throws what it threw.
+//   OF2  Work begins in the order in which it was awaited, by tasks of any loop; as many calls run
+//        at a time as there are threads.
+//   OF3  When the strand is cancelled, work that has not begun never begins, and ends with
+//        ECANCELED; so does work that is awaited after the cancellation. Work that has begun is
+//        waited for, and its outcome returned; a StopToken, if fn takes one, reports the
+//        cancellation to it.
+//   OF4  A pool has at least one thread, and fewer than it was asked for when the system provides
+//        no more. They inherit the signal mask of the thread that called start(), and so do
+//        programs that fn starts. A signal that is not blocked may be delivered to any of them, as
+//        to every thread of a program: Signals reports it all the same (SG1), and a blocking call
+//        in fn may be interrupted by a handler that was installed without SA_RESTART.
+//   OF5  Waiting allocates no memory: the queue links the waiting tasks, so it is bounded by what
+//        bounds their number. fn is moved into the frame of the task, and destroyed there, on the
+//        loop's thread.
+//   OF6  The destructor waits for the threads. The pool outlives the tasks that await it.
+//   OF7  In a forked child, a pool that was started before has no threads: awaiting offload() on it
+//        aborts, and its destructor does not wait. A child starts its own pool.
+//   OF8  offload() itself neither creates threads nor waits for them: it hands the work to Workers,
+//        of which a pool is one kind. With Loop::set_workers(), a test or a simulation decides when
+//        work runs and on which thread, also for callers of offload() that name no workers
+//        (connect). Whether performed within submit() or later, the task is resumed in a later turn
+//        of its loop.
 //
-// With g++ 12, a lambda that captures what has a destructor is named before it is awaited
+// With g++ 12, give a lambda that captures an object with a destructor a name before awaiting it
 // (docs/gcc12.md): auto work = [text = std::move(text)] { ... }; co_await offload(pool, work).
 //
 // A pool may be shared by loops on different threads. A task that awaits it runs on a Loop.
@@ -49,8 +51,8 @@
 
 namespace duolu {
 
-/// Tells work on another thread that the task awaiting it was cancelled (OF3). Copies refer to the
-/// same await: none may be used after the work has returned. (std::stop_token is not in libc++.)
+/// Reports to work on another thread that the awaiting task was cancelled (OF3). Copies refer to
+/// the same await: none may be used after the work has returned. (libc++ has no std::stop_token.)
 class StopToken {
  public:
   explicit StopToken(const std::atomic<bool>& stopped) noexcept : stopped_(&stopped) {}
@@ -61,14 +63,14 @@ class StopToken {
   const std::atomic<bool>* stopped_;
 };
 
-/// Work that was handed to Workers, in the frame of the task that waits for it.
+/// Work that was handed to Workers; in the frame of the task that waits for it.
 class OffloadJob : public detail::Parked {
  public:
-  /// For Workers: calls the function, and has the task resumed. Any thread; when this returns the
-  /// job may be gone.
+  /// For Workers: calls the function, and wakes the task. Any thread; when this returns the job may
+  /// not exist any more.
   void perform() noexcept;
 
-  // What co_await needs.
+  // Required by detail::Parking.
   static constexpr const char* what = "for work on another thread";
   bool begin();
   void park() noexcept;
@@ -76,7 +78,7 @@ class OffloadJob : public detail::Parked {
 
  protected:
   using Function = void (*)(OffloadJob& self) noexcept;
-  /// `workers`: null for the loop's own.
+  /// `workers`: null for those of the loop.
   OffloadJob(Workers* workers, Function run, Function stop) noexcept
       : workers_(workers), run_(run), stop_(stop) {}
 
@@ -84,13 +86,14 @@ class OffloadJob : public detail::Parked {
   friend class OffloadPool;
 
   Workers* workers_;
-  Function run_;   ///< On a thread of the workers.
-  Function stop_;  ///< On the loop's, while run_() runs.
+  Function run_;   ///< Called on a thread of the workers.
+  Function stop_;  ///< Called on the loop's thread, while run_() runs.
   Loop* loop_ = nullptr;
-  bool begun_ = false;  ///< Under the pool's lock.
+  bool begun_ = false;  ///< Guarded by the pool's lock.
 };
 
-/// Who runs the work of offload(): when, and on which thread (OF8). They outlive who awaits it.
+/// Runs the work of offload(), and decides when and on which thread (OF8). Outlives the tasks that
+/// await it.
 class Workers {
  public:
   Workers() = default;
@@ -98,19 +101,18 @@ class Workers {
   Workers& operator=(const Workers&) = delete;
   virtual ~Workers() = default;
 
-  /// Has `job` performed once, now or later, unless it is withdrawn. Called by any loop, in its
-  /// thread.
+  /// Performs `job` once, now or later, unless it is withdrawn. Called by any loop, in its thread.
   virtual void submit(OffloadJob& job) noexcept = 0;
-  /// The task of `job` is cancelled: whether it had not begun, and never does now. False if it has
-  /// begun or is over. In the thread of the job's loop.
+  /// The task of `job` is cancelled. True if the job had not begun, and now never begins; false if
+  /// it has begun or is over. In the thread of the job's loop.
   virtual bool withdraw(OffloadJob& job) noexcept = 0;
 };
 
-/// A number of threads. See the top of this file.
+/// Workers that are threads. See the top of this file.
 class OffloadPool final : public Workers {
  public:
-  /// At most `threads` of them, 1 at least. Errors: of the first pthread_create. May throw
-  /// std::bad_alloc. `kernel` outlives the pool.
+  /// Starts at most `threads` threads, and at least 1. Errors: of the first pthread_create. May
+  /// throw std::bad_alloc. `kernel` outlives the pool.
   static Result<std::unique_ptr<OffloadPool>> start(Kernel& kernel, int threads);
   OffloadPool(const OffloadPool&) = delete;
   OffloadPool& operator=(const OffloadPool&) = delete;
@@ -126,11 +128,11 @@ class OffloadPool final : public Workers {
  private:
   explicit OffloadPool(Kernel& kernel) noexcept : kernel_(kernel), owner_(kernel.getpid()) {}
   static void* serve(void* pool) noexcept;
-  /// The next job, begun; null at the end.
+  /// Waits for the next job, and marks it as begun. Null if the pool is being destroyed.
   OffloadJob* next_job();
 
   struct Shared {
-    std::mutex mutex;  ///< Of what is below.
+    std::mutex mutex;  ///< Guards the members below.
     std::condition_variable work_or_end;
     detail::Line queue;
     bool ending = false;
@@ -139,7 +141,7 @@ class OffloadPool final : public Workers {
   Kernel& kernel_;
   const int owner_;  ///< The process.
   std::vector<pthread_t> threads_;
-  detail::Immortal<Shared> shared_;  ///< Destroyed by hand, and not in a forked child.
+  detail::Immortal<Shared> shared_;  ///< Destroyed explicitly, and not in a forked child.
 };
 
 namespace detail {
@@ -208,15 +210,14 @@ struct OffloadWait : OffloadJob {
 }  // namespace detail
 
 /// `Result<T> result = co_await offload(pool, fn);` or `T value = co_await try_(offload(pool,
-/// fn))`. `fn` is called once by `workers`, such as a pool, as fn(StopToken) or fn(), and
-/// must not touch what belongs to the loop's thread. See the top of this file.
+/// fn))`. `workers`, such as a pool, call fn(StopToken) or fn() once; it must not access what
+/// belongs to the loop's thread. See the top of this file.
 template <class Fn>
 [[nodiscard]] auto offload(Workers& workers, Fn fn) {
   using Wait = detail::OffloadWait<Fn>;
   return detail::Parking<Wait, typename Wait::Of>(typename Wait::Of(&workers, std::move(fn)));
 }
-/// The same by the workers of the loop that runs the task, Loop::workers(), whose errors it ends
-/// with too.
+/// The same with the workers of the loop that runs the task. Errors: those of Loop::workers() too.
 template <class Fn>
 [[nodiscard]] auto offload(Fn fn) {
   using Wait = detail::OffloadWait<Fn>;

@@ -3,15 +3,16 @@
 //   int main() { return run(serve("localhost:5000", echo)); }
 //
 //   RN1  Makes a loop (make_loop) and runs the task on it until it has ended.
-//   RN2  SIGINT and SIGTERM cancel the task, which then ends in good order. The second one ends the
-//        process at once, as if there were no run(). A signal that was ignored before, as nohup(1)
-//        and shells without job control have it, stays ignored.
-//   RN3  The exit code is what the task returned: the int, else 0. With an error it is 1, and the
-//        error is one line on standard error, after the program's name: what Loop::explain() was
-//        given with it, or the error's own message. So is what an exception says that the task
-//        throws. Where a signal cancelled the task and it ended with ECANCELED: nothing is said,
-//        and the exit code is 128 plus the signal's number, as shells count. (A Task<> or Task<int>
-//        does not say that it was cancelled: its exit code is that of any end.)
+//   RN2  SIGINT and SIGTERM cancel the task, which then ends in good order. A second signal ends
+//        the process at once, as if there were no run(). A signal that was ignored before, as under
+//        nohup(1) and in shells without job control, stays ignored.
+//   RN3  The exit code is the int that the task returned, else 0. On an error it is 1, and one line
+//        on standard error has the program's name and the error: the sentence that Loop::explain()
+//        was given with it, or else its own message. An exception of the task is handled likewise.
+//        If a signal cancelled the task and it ended with ECANCELED, nothing is printed, and the
+//        exit code is 128 plus the signal's number, as in shells. A Task<> that a cancelled sleep()
+//        ended (TA7) has ended with ECANCELED too. (Any other Task<>, or a Task<int>, does not
+//        report that it was cancelled: its exit code is that of a normal end.)
 #pragma once
 
 #include <source_location>
@@ -48,11 +49,14 @@ Task<Result<int>> exit_code_of(Task<T> task) {
 
 }  // namespace detail
 
-/// See the top of this file. `task`: a Task<>, Task<int>, Task<Result<>> or Task<Result<int>>. One
+/// See the top of this file. `main`: a Task<>, Task<int>, Task<Result<>> or Task<Result<int>>; a
+/// function that returns one, such as a lambda with captures, which is kept meanwhile: `run([&]()
+/// -> Task<Result<>> { … })`; or anything else that can be awaited and returns the same. One
 /// thread; in it no other loop runs meanwhile.
-template <class T>
-[[nodiscard]] int run(Task<T> task, const LoopOptions& options = {},
+template <detail::Runnable Main>
+[[nodiscard]] int run(Main main, const LoopOptions& options = {},
                       std::source_location where = std::source_location::current()) {
+  using T = detail::Gives<Main>;
   if constexpr (detail::is_result<T>)
     static_assert(
         std::is_void_v<typename T::value_type> || std::is_same_v<typename T::value_type, int>,
@@ -60,14 +64,7 @@ template <class T>
   else
     static_assert(std::is_void_v<T> || std::is_same_v<T, int>,
                   "run() returns an exit code: the task gives nothing or an int");
-  return detail::run_main(detail::exit_code_of(std::move(task)), options, where);
-}
-/// The same of what gives such a task, such as a lambda with captures, which is kept meanwhile:
-/// `run([&]() -> Task<Result<>> { … })`.
-template <detail::MakesTask Make>
-[[nodiscard]] int run(Make make, const LoopOptions& options = {},
-                      std::source_location where = std::source_location::current()) {
-  return run(task_of(std::move(make)), options, where);
+  return detail::run_main(detail::exit_code_of(detail::to_task(std::move(main))), options, where);
 }
 
 }  // namespace duolu

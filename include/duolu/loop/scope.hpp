@@ -4,24 +4,22 @@
 //   SC1  with_scope(body) ends when the body and every task spawned in its scope have ended.
 //   SC2  cancel() cancels the spawned tasks, those spawned later, and the body, until it has ended:
 //        whatever they wait for ends at once. What comes after with_scope is not cancelled.
-//   SC3  When the body throws, or a spawned task does, the scope is cancelled, and with_scope
-//        throws the first exception when all have ended; what catches it is not cancelled. With
-//        on_error() the scope takes exceptions of spawned tasks for itself instead, and nobody is
+//   SC3  When the body or a spawned task throws, the scope is cancelled, and with_scope rethrows
+//        the first exception when all have ended; the code that catches it is not cancelled. With
+//        on_error(), exceptions of spawned tasks go to that function instead, and no task is
 //        cancelled: a server outlives its handlers.
-//   SC4  When the strand that runs with_scope is cancelled, the scope is.
-//   SC5  spawn() runs the task at once, until it waits for something.
-//   SC6  spawn() and with_scope() take a lambda, or any function object, that gives a task, and
-//        keep it until the task has ended: with its captures, to which the coroutine of a lambda
-//        refers.
-//   SC7  with_scope(body) gives what the body returned. A Result that is an error cancels the
-//        scope, and is given when all have ended.
-//   SC8  An error that a spawned Task<Result<>> returns ends that task and nobody else, and is
-//        dropped: a server outlives its connections. In with_scope(fail_fast, body) it cancels the
-//        scope, and the first error, of the body or of a task, is given when all have ended. That a
-//        task ends with ECANCELED since it was cancelled is no error. Exceptions (SC3) come before
-//        errors.
-//   SC9  spawn() gives a Spawned, whose cancel() cancels that task alone. It may be dropped, and
-//        may be used after the task, and the scope, have ended: then it does nothing.
+//   SC4  When the strand that runs with_scope is cancelled, so is the scope.
+//   SC5  spawn() runs the task at once, until it waits.
+//   SC6  spawn() and with_scope() take a lambda, or any function object, that returns a task. Until
+//        the task has ended, they keep it with its captures, to which a lambda's coroutine refers.
+//   SC7  with_scope(body) returns what the body returned. A Result that is an error cancels the
+//        scope, and is returned when all have ended.
+//   SC8  An error that a spawned Task<Result<>> returns ends that task alone, and is dropped: a
+//        server outlives its connections. In with_scope(fail_fast, body) it cancels the scope, and
+//        the first error, of the body or of a task, is returned when all have ended. ECANCELED of a
+//        task that was cancelled is no error. Exceptions (SC3) take precedence over errors.
+//   SC9  spawn() returns a Spawned, whose cancel() cancels that task alone. It may be dropped. Used
+//        after the task, or the scope, has ended, it does nothing.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -46,7 +44,7 @@ namespace duolu {
 
 class Spawned;
 
-/// Says that the first error ends a scope: `with_scope(fail_fast, body)`, see SC8.
+/// Selects that the first error ends a scope: `with_scope(fail_fast, body)`, see SC8.
 struct FailFast {
   explicit FailFast() = default;
 };
@@ -55,25 +53,24 @@ inline constexpr FailFast fail_fast{};
 /// Where tasks are spawned. Made by with_scope().
 class Scope final : private detail::Group {
  public:
-  /// Of a task that runs on `owner`; its tasks run where that one does: see Strand::run_in().
+  /// For a task that runs on `owner`; spawned tasks run where `owner` does: see Strand::run_in().
   explicit Scope(Strand& owner, bool fails_fast = false) noexcept
       : Group(owner), cancelled_(owner.cancelled()), fails_fast_(fails_fast), body_(&owner) {}
   Scope(const Scope&) = delete;
   Scope& operator=(const Scope&) = delete;
-  /// Nothing runs in it any more, or it aborts.
+  /// Aborts if a spawned task has not ended.
   ~Scope();
 
-  /// Runs a task beside the caller. It ends before the scope does. In reports (see
-  /// Loop::watch_stalls) it goes by `name`, which outlives the turn in which the task ends, or else
-  /// by where it was spawned.
+  /// Runs a task beside the caller. It ends before the scope does. Reports (Loop::watch_stalls)
+  /// show `name`, which must outlive the turn in which the task ends, or else the caller.
   Spawned spawn(Task<> task, const char* name = nullptr,
                 std::source_location where = std::source_location::current());
-  /// The same. For the error that it returns see SC8.
+  /// The same. For an error that it returns see SC8.
   Spawned spawn(Task<Result<>> task, const char* name = nullptr,
                 std::source_location where = std::source_location::current());
-  /// The same of what gives such a task (SC6): `scope.spawn([copy]() -> Task<> { … })`. Not the
-  /// call of it: `scope.spawn([copy]() -> Task<> { … }())` reads the captures of a closure that is
-  /// gone, and no compiler says so.
+  /// The same for a function that returns such a task (SC6): `scope.spawn([copy]() -> Task<> { …
+  /// })`. Do not call it: `scope.spawn([copy]() -> Task<> { … }())` reads the captures of a closure
+  /// that has been destroyed, and no compiler warns.
   template <detail::MakesTask Make>
   auto spawn(Make make, const char* name = nullptr,
              std::source_location where = std::source_location::current()) {
@@ -95,10 +92,10 @@ class Scope final : private detail::Group {
   /// For with_scope(): waits until size() is 0; cancels the scope with the strand (SC4).
   class [[nodiscard]] Join;
   Join join() noexcept;
-  /// For with_scope(): an exception, or an error, of the body.
+  /// For with_scope(): the body threw an exception, or returned an error.
   void failed(std::exception_ptr exception) noexcept;
   void failed(std::error_code error) noexcept;
-  /// For with_scope(): what the strand does from now on is no concern of the scope's.
+  /// For with_scope(): the body has ended; the scope does not cancel its strand any more.
   void body_ended() noexcept;
   void rethrow() const {
     if (exception_) std::rethrow_exception(exception_);
@@ -108,13 +105,13 @@ class Scope final : private detail::Group {
 
  private:
   friend Spawned;
-  /// A spawned task, in the memory of frames.
+  /// A spawned task; allocated by frames.hpp.
   struct Child;
   static const WaitKind joined;
 
   template <class T>
   Spawned adopt(Task<T> task, const Origin& origin);
-  /// Whether it has ended.
+  /// Returns whether it has ended.
   bool start(Child& child, detail::TaskPromise& task, const Origin& origin);
   void ended(Child& child, detail::TaskPromise& task) noexcept;
   void members(std::vector<const Strand*>& strands) const override;
@@ -123,7 +120,7 @@ class Scope final : private detail::Group {
   std::size_t size_ = 0;
   bool cancelled_;
   const bool fails_fast_;
-  bool interrupts_ = false;  ///< The strand of the body: it was cancelled with the scope.
+  bool interrupts_ = false;  ///< The strand of the body was interrupted by cancel().
   Strand* body_;             ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;
@@ -157,7 +154,8 @@ class Scope::Join {
 
 inline Scope::Join Scope::join() noexcept { return Join(*this); }
 
-/// A spawned task, to cancel it by: see SC9. Move-only; takes no memory. In the thread of the loop.
+/// A handle to a spawned task, to cancel it: see SC9. Move-only; allocates no memory. In the thread
+/// of the loop.
 class Spawned {
  public:
   /// Of no task.
@@ -171,7 +169,7 @@ class Spawned {
   }
   ~Spawned() { detach(); }
 
-  /// Cancels the task (Strand): what it waits for ends at once. Resumes nobody.
+  /// Cancels the task (Strand): what it waits for ends at once. Resumes no task.
   void cancel() noexcept;
   /// Whether there is a task that has not ended.
   [[nodiscard]] bool running() const noexcept { return child_ != nullptr; }
@@ -183,7 +181,7 @@ class Spawned {
   void detach() noexcept;
 
   Scope::Child* child_ = nullptr;
-  Scope* scope_ = nullptr;  ///< Where the child would have it.
+  Scope* scope_ = nullptr;  ///< The child's scope; a child with a handle points to that instead.
 };
 
 inline Spawned Scope::spawn(Task<> task, const char* name, std::source_location where) {
@@ -200,11 +198,12 @@ Task<T> run_in_scope(Body body, bool fails_fast) {
   Strand* strand = co_await this_strand();
   Scope scope(*strand, fails_fast);
   std::optional<Value<T>> value;
+  bool returned = true;
 #ifdef __cpp_exceptions
   try {
 #endif
     if constexpr (std::is_void_v<T>)
-      co_await body(scope);
+      returned = co_await HasReturned(body(scope).promise());
     else
       value.emplace(co_await body(scope));
 #ifdef __cpp_exceptions
@@ -220,28 +219,41 @@ Task<T> run_in_scope(Body body, bool fails_fast) {
   if constexpr (is_result<T>)
     // NOLINTNEXTLINE(bugprone-unchecked-optional-access): of the same scope
     if (scope.error()) co_return std::unexpected(*scope.error());
-  if constexpr (!std::is_void_v<T>) co_return *std::move(value);
+  if constexpr (!std::is_void_v<T>)
+    co_return *std::move(value);
+  else if (!returned)
+    co_await EndIfCancelled();  // not if only the scope was cancelled (SC2)
 }
 
 template <class Body>
-using BodyTask = std::invoke_result_t<Body&, Scope&>;
+struct TaskOfBody {
+  static_assert(std::is_void_v<Body>,
+                "with_scope() calls body(scope) with a Scope&, and body returns a task: "
+                "[&](Scope& scope) -> Task<> { ... }");
+  using type = Task<>;
+};
+template <class Body>
+  requires is_task<std::invoke_result_t<Body&, Scope&>>
+struct TaskOfBody<Body> {
+  using type = std::invoke_result_t<Body&, Scope&>;
+};
+template <class Body>
+using BodyTask = typename TaskOfBody<Body>::type;
 
 }  // namespace detail
 
-/// Runs `body(scope)`, a task, waits for everything spawned in the scope, and gives what the body
-/// returned (SC7). `body` is kept meanwhile, so it may be a lambda with captures. Its own variables
-/// are not: they end with it, and spawned tasks may run on. What they refer to is declared before
-/// with_scope, or captured.
+/// Runs `body(scope)`, a task, waits for everything spawned in the scope, and returns what the body
+/// returned (SC7). `body` is kept meanwhile, so it may be a lambda with captures. The body's local
+/// variables are destroyed when it ends, and spawned tasks may still run then: what those refer to
+/// must be declared before with_scope, or captured.
 template <class Body>
-  requires detail::is_task<detail::BodyTask<Body>>
-[[nodiscard]] detail::BodyTask<Body> with_scope(Body body) {
+detail::BodyTask<Body> with_scope(Body body) {
   return detail::run_in_scope<typename detail::BodyTask<Body>::value_type>(std::move(body), false);
 }
-/// The same, and the first error of a spawned task cancels the scope and is given (SC8):
+/// The same, and the first error of a spawned task cancels the scope and is returned (SC8):
 /// `co_await try_(with_scope(fail_fast, [&](Scope& scope) -> Task<Result<>> { … }))`.
 template <class Body>
-  requires detail::is_task<detail::BodyTask<Body>>
-[[nodiscard]] detail::BodyTask<Body> with_scope(FailFast, Body body) {
+detail::BodyTask<Body> with_scope(FailFast, Body body) {
   using T = typename detail::BodyTask<Body>::value_type;
   static_assert(
       detail::is_result<T>,

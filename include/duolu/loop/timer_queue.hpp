@@ -1,16 +1,15 @@
-// Public. Layer: loop. Deadlines in order: what a loop asks for the next one, and for those that
-// have passed. It knows no clock.
+// Public. Layer: loop. A priority queue of deadlines: returns the next one, and the timers whose
+// deadlines have passed. It reads no clock.
 //
-// A 4-ary heap of (deadline, order of arming), each timer knowing its place in it. Arming and
-// cancelling move at most log4(n) entries of 24 bytes, and in a server they mostly move none: a new
-// deadline is later than most, and belongs near where it was put.
+// A 4-ary heap of (deadline, order of arming); each timer stores its place in it. Arming and
+// cancelling move at most log4(n) entries of 24 bytes, and in a server they usually move none: a
+// new deadline is later than most, and stays near the end, where it is inserted.
 //
-//   TI1  Timers come out by deadline; those with the same deadline in the order they were armed.
-//   TI2  A timer comes out once. Cancelled, it does not come out; then it may be armed again, from
-//       wherever.
+//   TI1  Timers are taken by deadline; those with the same deadline in the order of arming.
+//   TI2  A timer is taken once, or never if it is cancelled. Then it may be armed again, anywhere.
 //   TI3  Arming an armed timer moves it: it counts as armed just now.
-//   TI4  Nothing but reserve() and arm() takes memory, and arm() only for more timers at a time
-//       than there have ever been.
+//   TI4  Only reserve() and arm() allocate memory, and arm() only when there are more timers than
+//       ever before.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +20,8 @@
 
 namespace duolu {
 
-/// One deadline. Whoever waits for it keeps it, at the same address while it is armed. An armed
-/// timer must not be destroyed: that aborts.
+/// One deadline. Kept by the waiter, at the same address while it is armed. Destroying an armed
+/// timer aborts.
 class Timer {
  public:
   Timer() = default;
@@ -39,17 +38,17 @@ class Timer {
   std::uint32_t place_ = nowhere;  ///< In the heap.
 };
 
-/// The timers of one loop. One thread. At most 2^32 - 2 timers at a time.
+/// The timers of one loop. One thread. At most 2^32 - 1 timers at a time.
 class TimerQueue {
  public:
   TimerQueue() = default;
   TimerQueue(const TimerQueue&) = delete;
   TimerQueue& operator=(const TimerQueue&) = delete;
-  /// Every timer must have come out or been cancelled: otherwise it aborts.
+  /// Aborts unless every timer was taken or cancelled.
   ~TimerQueue();
 
-  /// Has `timer` come out once `deadline` has passed. May throw std::bad_alloc, and then `timer` is
-  /// as it was.
+  /// take_due() returns `timer` once `deadline` has passed. May throw std::bad_alloc, and then
+  /// `timer` is unchanged.
   void arm(Timer& timer, Instant deadline);
   /// Does nothing if it is not armed.
   void cancel(Timer& timer) noexcept;
@@ -58,11 +57,11 @@ class TimerQueue {
   [[nodiscard]] Instant next() const noexcept {
     return heap_.empty() ? never : heap_.front().deadline;
   }
-  /// Takes out one timer whose deadline is `now` or earlier, the earliest; null if there is none.
+  /// Takes the earliest timer, if its deadline is `now` or earlier; else returns null.
   Timer* take_due(Instant now) noexcept;
 
   [[nodiscard]] std::size_t size() const noexcept { return heap_.size(); }
-  /// Takes the memory for `count` timers.
+  /// Allocates memory for `count` timers.
   void reserve(std::size_t count) { heap_.reserve(count); }
 
  private:
@@ -83,7 +82,7 @@ class TimerQueue {
   void settle(std::size_t place, const Entry& entry) noexcept;
 
   std::vector<Entry> heap_;
-  std::uint64_t armed_ = 0;  ///< In all, ever: the order.
+  std::uint64_t armed_ = 0;  ///< How many calls of arm() so far: the order.
 };
 
 }  // namespace duolu

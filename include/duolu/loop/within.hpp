@@ -1,18 +1,17 @@
-// Public. Layer: loop. Deadlines: within(loop, when, task) cancels the task when its time is over.
+// Public. Layer: loop. Deadlines: within(loop, when, task) cancels a task when its time is over.
 //
-//   WI1  co_await within(loop, when, task) gives what the task, a Task<Result<T>>, returned, or
-//       throws what it threw. It has always ended then.
-//   WI2  When the deadline passes first, the task is cancelled. If it then ends with ECANCELED, the
-//       error is ETIMEDOUT instead; anything else it ends with is given as it is.
-//   WI3  The deadline is never early. A task that waits for nothing is given, even if the deadline
-//       had passed before.
-//   WI4  Of deadlines around each other the earliest counts; ETIMEDOUT comes from the one that
-//       passed.
-//   WI5  When the strand that awaits is cancelled before the deadline, the task is, and its
-//       ECANCELED stays as it is. If it was cancelled before, the task begins on a cancelled
-//       strand.
+//   WI1  co_await within(loop, when, task) returns what the task, a Task<Result<T>>, returned, or
+//       throws what it threw. The task has always ended by then.
+//   WI2  When the deadline passes first, the task is cancelled. If it then ends with ECANCELED,
+//       ETIMEDOUT is returned instead; any other outcome is returned as it is.
+//   WI3  The deadline is never early. A task that ends without waiting has its result returned,
+//       even if the deadline had passed before.
+//   WI4  Of nested deadlines the earliest counts; ETIMEDOUT comes from the one that passed.
+//   WI5  When the awaiting strand is cancelled before the deadline, so is the task, and its
+//       ECANCELED is returned as it is. If the strand was cancelled before, the task begins on a
+//       cancelled strand.
 //
-// Instead of a task it takes anything that is awaited and gives a Result<T>, such as
+// Instead of a task it takes anything that can be awaited and returns a Result<T>, such as
 // stream.read(buffer); that costs the frame of a task. The task runs on a strand of its own. A
 // deadline that does not pass costs no turn of the loop. try_(within(...)) works as with a task.
 #pragma once
@@ -35,7 +34,7 @@ namespace duolu {
 
 namespace detail {
 
-/// A task that runs on a strand of its own until a deadline, for one that waits for it.
+/// A task with a deadline, which runs on a strand of its own, and which one task waits for.
 class Timed : private Loop::Alarm, private TaskEnd {
  public:
   Timed(Loop& loop, Instant deadline, TaskPromise& work, Strand& parent) noexcept
@@ -43,12 +42,12 @@ class Timed : private Loop::Alarm, private TaskEnd {
   Timed(const Timed&) = delete;
   Timed& operator=(const Timed&) = delete;
 
-  /// Runs the task until it waits, or has ended; then true.
+  /// Runs the task until it waits or has ended. Returns whether it has ended.
   bool begin();
-  /// Has `waiter` go on when the task has ended; with `propagates`, an error ends it instead.
+  /// `waiter` is resumed when the task has ended; with `propagates`, an error ends it instead.
   void park(TaskPromise& waiter, bool propagates) noexcept;
   void resumed() const noexcept { parent_.resumed(); }
-  /// Once the task has ended: the error to give; nothing if it gave something else, or threw.
+  /// Once the task has ended: the error to return; nothing if the task returned no error, or threw.
   [[nodiscard]] std::optional<std::error_code> error() const noexcept;
 
  private:
@@ -91,50 +90,35 @@ class TimedAwaiter {
   Timed timed_;
 };
 
-/// The same for try_: gives what is in the Result, or ends the awaiting task.
+/// The same for try_: returns the value of the Result, or ends the awaiting task.
 template <class T>
 class TryTimedAwaiter : public TimedAwaiter<T> {
  public:
   using TimedAwaiter<T>::TimedAwaiter;
   bool await_ready() { return this->timed_.begin() && !this->timed_.error(); }
-  template <Fallible Waiter>
+  template <class Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
+    ends_with_error<Waiter>();
     if (this->task_.promise().done())
       waiter.promise().end_with(this->timed_.error().value_or(std::error_code()));
     else
       this->timed_.park(waiter.promise(), true);
   }
   T await_resume() {
-    Result<T> result = TimedAwaiter<T>::await_resume();  // no error, or nobody would have gone on
+    Result<T> result = TimedAwaiter<T>::await_resume();  // no error, or it would not be resumed
     if constexpr (!std::is_void_v<T>) return *std::move(result);
   }
 };
-
-/// What awaiting an Awaitable gives.
-template <class Awaitable>
-auto awaited(Awaitable&& awaitable, Strand* strand) {
-  if constexpr (std::is_pointer_v<std::remove_reference_t<Awaitable>>)
-    return await_on(awaitable, strand).await_resume();
-  else
-    return std::forward<Awaitable>(awaitable).on(strand).await_resume();
-}
-template <class Awaitable>
-using Awaited = decltype(awaited(std::declval<Awaitable>(), std::declval<Strand*>()));
-
-template <class Awaitable>
-Task<Awaited<Awaitable>> as_task(Awaitable awaitable) {
-  co_return co_await std::move(awaitable);
-}
 
 }  // namespace detail
 
 /// What within() returns: to be awaited once.
 template <class T, template <class> class Awaiter = detail::TimedAwaiter>
-class [[nodiscard]] Within {
+class [[nodiscard("co_await it")]] Within {
  public:
   Within(Loop& loop, Instant deadline, Task<Result<T>> task) noexcept
       : loop_(&loop), deadline_(deadline), task_(std::move(task)) {}
-  /// On the loop that runs the awaiting task, from the co_await on if it is a span.
+  /// On the loop that runs the awaiting task. A span counts from the co_await on.
   Within(Instant deadline, Task<Result<T>> task) noexcept
       : deadline_(deadline), task_(std::move(task)) {}
   Within(AnyDuration span, Task<Result<T>> task) noexcept : span_(span), task_(std::move(task)) {}
@@ -161,55 +145,47 @@ class [[nodiscard]] Within {
   Task<Result<T>> task_;
 };
 
-/// `Result<T> result = co_await within(loop, deadline, task());` See the top of this file. The
-/// awaiting task runs on `loop`.
+namespace detail {
+
+/// The T of the Result<T> that the work of within() returns.
 template <class T>
-Within<T> within(Loop& loop, Instant deadline, Task<Result<T>> task) noexcept {
-  return Within<T>(loop, deadline, std::move(task));
+struct TimedValue {
+  static_assert(
+      is_result<T>,
+      "within() takes what gives a Result: ETIMEDOUT needs a place in it; of what else can "
+      "be awaited, first_of(it, sleep(5s)) gives what came first");
+  using type = void;
+};
+template <class T>
+struct TimedValue<Result<T>> {
+  using type = T;
+};
+template <class Work>
+using WithinOf = Within<typename TimedValue<Gives<Work>>::type>;
+
+}  // namespace detail
+
+/// `Result<T> result = co_await within(loop, deadline, task());` See the top of this file. The
+/// awaiting task runs on `loop`. `work` is a task, or a function that returns one, which is kept
+/// until the task has ended, or anything else that can be awaited.
+template <detail::Runnable Work>
+detail::WithinOf<Work> within(Loop& loop, Instant deadline, Work work) {
+  return {loop, deadline, detail::to_task(std::move(work))};
 }
 /// The same with a span of time, from this call on.
-template <class T>
-Within<T> within(Loop& loop, AnyDuration span, Task<Result<T>> task) noexcept {
-  return Within<T>(loop, after(loop.kernel().now(), span), std::move(task));
+template <detail::Runnable Work>
+detail::WithinOf<Work> within(Loop& loop, AnyDuration span, Work work) {
+  return {loop, after(loop.kernel().now(), span), detail::to_task(std::move(work))};
 }
-/// The same of what is no task: `co_await within(loop, 5s, stream.read(buffer))`.
-template <class When, class Awaitable>
-  requires(!detail::is_task<Awaitable> && !detail::MakesTask<Awaitable> &&
-           detail::is_result<detail::Awaited<Awaitable>>)
-auto within(Loop& loop, When when, Awaitable awaitable) {
-  return within(loop, when, detail::as_task(std::move(awaitable)));
+/// The same on the loop that runs the awaiting task:
+/// `co_await within(5s, stream.read(buffer))`. A span of time counts from the co_await on.
+template <detail::Runnable Work>
+detail::WithinOf<Work> within(AnyDuration span, Work work) {
+  return {span, detail::to_task(std::move(work))};
 }
-/// The same of what gives a task, which is kept until that has ended (task_of).
-template <class When, detail::MakesTask Make>
-auto within(Loop& loop, When when, Make make) {
-  return within(loop, when, task_of(std::move(make)));
-}
-/// The same without the loop, which is the one that runs the awaiting task:
-/// `co_await within(5s, stream.read(buffer))`. A span of time counts from the co_await on. `When`
-/// is a span or an Instant.
-template <class T>
-Within<T> within(AnyDuration span, Task<Result<T>> task) noexcept {
-  return Within<T>(span, std::move(task));
-}
-template <class T>
-Within<T> within(Instant deadline, Task<Result<T>> task) noexcept {
-  return Within<T>(deadline, std::move(task));
-}
-template <class When, class Awaitable>
-  requires(!detail::is_task<Awaitable> && !detail::MakesTask<Awaitable> &&
-           !std::is_same_v<When, Loop> && detail::is_result<detail::Awaited<Awaitable>>)
-auto within(When when, Awaitable awaitable) {
-  return within(when, detail::as_task(std::move(awaitable)));
-}
-template <class When, detail::MakesTask Make>
-auto within(When when, Make make) {
-  return within(when, task_of(std::move(make)));
-}
-template <class When, class T>
-  requires(!detail::is_result<T>)
-void within(Loop&, When, Task<T>) {
-  static_assert(detail::is_result<T>,
-                "within() takes what gives a Result: ETIMEDOUT needs a place in it");
+template <detail::Runnable Work>
+detail::WithinOf<Work> within(Instant deadline, Work work) {
+  return {deadline, detail::to_task(std::move(work))};
 }
 
 /// `T value = co_await try_(within(loop, when, task()));` See Task, TA4.

@@ -14,11 +14,11 @@
 
 namespace duolu {
 
-/// One datagram that was received.
+/// A received datagram.
 struct Received {
-  std::size_t size = 0;    ///< The bytes that are in the buffer; may be 0.
+  std::size_t size = 0;    ///< How many bytes are in the buffer; may be 0.
   bool truncated = false;  ///< It was longer than the buffer; the rest is lost.
-  Address from{};          ///< Its sender; of family AF_UNSPEC if that has no address.
+  Address from{};          ///< Its sender; of family AF_UNSPEC if the sender has no address.
 };
 
 namespace detail {
@@ -41,8 +41,7 @@ struct SendToRequest : OutRequest {
 
 }  // namespace detail
 
-/// A datagram socket. Move-only; closes when destroyed, which must not happen while something of it
-/// is awaited: that aborts.
+/// A datagram socket. Move-only; closes when destroyed, which aborts while an operation is awaited.
 class Datagram {
  public:
   /// A socket bound to `address`: port 0, or an unnamed Unix address, lets the system choose.
@@ -55,25 +54,25 @@ class Datagram {
     if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
   }
 
-  /// The next datagram. Errors: recvmsg(2)'s. After connect(), what became of one sent before comes
-  /// out here, once: ECONNREFUSED when the peer does not listen. Cancelled: ECANCELED, and none is
-  /// lost.
+  /// The next datagram. Errors: as recvmsg(2). After connect(), an error of a datagram sent before
+  /// is returned here, once: ECONNREFUSED when the peer has no such socket. If cancelled:
+  /// ECANCELED, and no datagram is lost.
   auto receive(std::span<char> buffer) noexcept {
     return detail::MessageAwaitable<detail::ReceiveRequest>{
         descriptor_, {{}, {.iov_base = buffer.data(), .iov_len = buffer.size()}}};
   }
-  /// Sends one datagram. It has left when this ends, which says nothing of its arrival. Errors:
-  /// sendmsg(2)'s of this one (those of earlier ones come out of receive(), and stop no other);
-  /// EMSGSIZE if it is too long; ENOBUFS if the queue of a Unix peer is full that `to` names: for
-  /// its room the system lets nobody wait.
+  /// Sends one datagram. When this ends, the kernel has taken it; it may still be lost. Errors: as
+  /// sendmsg(2) for this one (receive() returns the errors of earlier ones, which keep no other
+  /// from being sent); EMSGSIZE if it is too long; ENOBUFS if `to` names a Unix peer whose queue is
+  /// full, since the kernel offers no way to wait for room in it.
   auto send(std::string_view bytes, const Address& to) noexcept {
     return detail::MessageAwaitable<detail::SendToRequest>{descriptor_, {{}, part(bytes), to}};
   }
   /// The same to the peer of connect().
   auto send(std::string_view bytes) noexcept { return send(bytes, Address()); }
-  /// From now on only this peer's datagrams are received. Errors: connect(2)'s.
+  /// From now on only this peer's datagrams are received. Errors: as connect(2).
   Result<> connect(const Address& peer) noexcept;
-  /// Where it is bound.
+  /// The address it is bound to.
   [[nodiscard]] Address address() const noexcept;
   [[nodiscard]] int fd() const noexcept { return detail::open_one(descriptor_).fd; }
 

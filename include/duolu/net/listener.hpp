@@ -1,17 +1,16 @@
-// Public. Layer: net. Listening sockets for tasks, and accepting that goes on.
+// Public. Layer: net. Listening sockets for tasks, and accepting that continues after errors.
 //
-//   AC1  Acceptor::next() ends with a connection; with an error only when its strand is cancelled:
-//        ECANCELED, and no connection is lost. Errors that are about one connection are passed
-//        over.
-//   AC2  Any other error (descriptors or memory are short, a security module says no) leaves the
-//        connection in the backlog, and trying again at once would spin. So it tries again when
-//        freed() is called, by on_error() or earlier in the same turn too, or after 100 ms, doubled
-//        each time up to 1 s until one is accepted.
-//   AC3  on_error() is told of every error but ECANCELED, each time.
-//   AC4  A connection that was accepted and that the engine has no room for (memory, the watches of
-//        epoll) is kept, and tried again as in AC2.
-//   AC5  With only_if(), so is one for which that gives an error.
-//   AC6  Nothing but the call of next() and its beginning takes memory.
+//   AC1  Acceptor::next() ends with a connection, or, when its strand is cancelled, with ECANCELED,
+//        and no connection is lost. Errors that concern one connection are skipped.
+//   AC2  Any other error (a lack of descriptors or memory, a security module refuses) leaves the
+//        connection in the backlog, and trying again at once would spin. So next() tries again when
+//        freed() is called (it may have been called earlier in the same turn, or by on_error()), or
+//        after 100 ms, doubled each time up to 1 s until a connection is accepted.
+//   AC3  The function of on_error() is called with every error but ECANCELED, each time.
+//   AC4  An accepted connection that the engine has no room for (memory, the watches of epoll) is
+//        kept, and tried again as in AC2.
+//   AC5  So is one for which the function of only_if() returns an error.
+//   AC6  Only the call of next() and its beginning allocate memory.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +38,7 @@ struct AcceptRequest : InRequest {
   static Result<Stream> result(const Descriptor& descriptor) noexcept;
 };
 
-/// The same, and the engine does not see it yet.
+/// The same, but the connection is not opened in the engine yet.
 struct AcceptFdRequest : InRequest {
   static void value(const Descriptor& descriptor) = delete;
   static Result<Fd> result(const Descriptor& descriptor) noexcept;
@@ -47,14 +46,13 @@ struct AcceptFdRequest : InRequest {
 
 }  // namespace detail
 
-/// A listening socket. Move-only; closes when destroyed, which must not happen while accept() is
-/// awaited: that aborts.
+/// A listening socket. Move-only; closes when destroyed, which aborts while accept() is awaited.
 class Listener {
  public:
-  /// Listens; errors as listen_on() and Engine::open().
+  /// Listens on `address`. Errors: as listen_on() and Engine::open().
   [[nodiscard]] static Result<Listener> open(Loop& loop, const Address& address);
   /// The same on the first address of an endpoint that works: "127.0.0.1:0". Errors: EINVAL if it
-  /// is none (see parse_endpoint()), and resolve()'s.
+  /// is no endpoint (see parse_endpoint()), and those of resolve().
   [[nodiscard]] static Result<Listener> open(Loop& loop, std::string_view endpoint);
   Listener(Listener&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
@@ -63,13 +61,13 @@ class Listener {
     if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
   }
 
-  /// The next connection, as a Stream. Errors are accept(2)'s, or StreamError::refused if the
-  /// engine cannot take it; see accept_error(). Cancelled: ECANCELED, and no connection is lost.
-  [[nodiscard]] auto* accept() noexcept {
+  /// The next connection, as a Stream. Errors: as accept(2), StreamError::refused if the engine
+  /// cannot take it; see accept_error(). If cancelled: ECANCELED, and no connection is lost.
+  [[nodiscard("co_await it")]] auto* accept() noexcept {
     Engine::prepare_in(*descriptor_, Op::Code::accept);
     return detail::pending<detail::AcceptRequest>(descriptor_);
   }
-  /// Where it listens, with the port that the system chose.
+  /// The address it listens on, with the port that the system chose.
   [[nodiscard]] Address address() const noexcept;
   [[nodiscard]] Kernel& kernel() const noexcept {
     return detail::open_one(descriptor_).engine->kernel();
@@ -78,7 +76,7 @@ class Listener {
  private:
   friend class Acceptor;
   explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
-  [[nodiscard]] auto* accept_fd() noexcept {
+  [[nodiscard("co_await it")]] auto* accept_fd() noexcept {
     Engine::prepare_in(*descriptor_, Op::Code::accept);
     return detail::pending<detail::AcceptFdRequest>(descriptor_);
   }
@@ -89,21 +87,21 @@ class Listener {
 /// Why listen_everywhere() could not listen.
 struct ListenError {
   std::error_code error;
-  std::string where;  ///< The address, or the name that could not be looked up.
+  std::string where;  ///< The address; or the endpoint, if it could not be looked up.
 };
-/// Listens on every address of an endpoint, but for those of families that this machine lacks; with
-/// port 0 on one port, which is free on all of them. Looks the name up, which blocks. On failure it
-/// listens on none. Errors: resolve()'s and listen_on()'s.
+/// Listens on every address of an endpoint, except those of families that this machine lacks; with
+/// port 0 on one port that is free on all of them. Looks the name up, which blocks. On failure it
+/// listens on none. Errors: those of resolve() and listen_on().
 [[nodiscard]] std::expected<std::vector<Listener>, ListenError> listen_everywhere(
     Loop& loop, const Endpoint& endpoint);
 
-/// The file that listening on a Unix address leaves: removes it when this is destroyed, if the same
-/// file is still there. Another server may have put its own there meanwhile. Move-only.
+/// The socket file that listening on a Unix address creates. The destructor removes it, unless it
+/// has been replaced meanwhile, by that of another server. Move-only.
 class SocketFile {
  public:
   /// No file.
   SocketFile() = default;
-  /// That of `bound`, on which somebody has just begun to listen; none for other addresses.
+  /// The file of `bound`, on which a socket has just begun to listen; none if it is no Unix path.
   SocketFile(Kernel& kernel, const Address& bound);
   SocketFile(SocketFile&& other) noexcept
       : kernel_(std::exchange(other.kernel_, nullptr)),
@@ -122,17 +120,17 @@ class SocketFile {
   std::uint64_t inode_ = 0;
 };
 
-/// What an error of accept() is about.
+/// What an error of accept() concerns.
 enum class AcceptError : std::uint8_t {
-  connection,  ///< One connection, which is out of the backlog with it: accept the next one.
-  resources,   ///< Descriptors or memory are short (EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC): the
+  connection,  ///< One connection, which has left the backlog: accept the next one.
+  resources,   ///< A lack of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC): the
               ///< connection stays in the backlog, and trying again at once would spin. Wait first.
-  listener,  ///< Anything else: the listener is broken, or a security module says no.
+  listener,  ///< Anything else: the listener is broken, or a security module refuses.
 };
 [[nodiscard]] AcceptError accept_error(std::error_code error) noexcept;
 
-/// Accepts one connection after the other, whatever accept(2) says. See the top of this file. Used
-/// by one task at a time.
+/// Accepts connections, whatever errors accept(2) returns. See the top of this file. Used by one
+/// task at a time.
 class Acceptor {
  public:
   /// Both outlive this.
@@ -141,18 +139,17 @@ class Acceptor {
   Acceptor& operator=(const Acceptor&) = delete;
 
   /// `while (Result<Stream> stream = co_await acceptor.next())`
-  [[nodiscard]] Task<Result<Stream>> next();
-  /// A descriptor was closed, or memory given back: one that waits for that tries again.
+  Task<Result<Stream>> next();
+  /// To be called when a descriptor was closed or memory freed: a next() that waits tries again.
   void freed() noexcept { freed_.set(); }
   /// See AC3. `report` must not throw.
   void on_error(Function<void(std::error_code)> report) { report_ = std::move(report); }
-  /// See AC5. `may` is asked when there is a connection, and again after each pause; it must not
-  /// throw.
+  /// See AC5. `may` is called for each connection, and again after each pause; it must not throw.
   void only_if(Function<std::error_code()> may) { may_ = std::move(may); }
 
  private:
-  /// Rings when a pause is over. Armed for as long as next() waits, mostly for ever, so that
-  /// pausing takes no memory.
+  /// Rings when a pause is over. It is armed all the time in next(), usually with no deadline, so
+  /// that pausing allocates no memory.
   struct Pause;
   static constexpr Duration least_pause = std::chrono::milliseconds(100);
   static constexpr Duration most_pause = std::chrono::seconds(1);

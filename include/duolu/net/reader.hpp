@@ -9,27 +9,31 @@
 
 namespace duolu {
 
-/// Reads lines, messages, whatever ends with a delimiter or has a known size. What arrives behind
-/// it stays in here for the next call, and so does everything when a call is cancelled: nothing is
-/// lost. Takes memory as it is needed, `limit` bytes and one at most: the byte behind a piece of
-/// that size tells whether the stream ends there. What a byte costs does not grow with how much
-/// came before it.
+/// Reads lines, messages, and anything else that ends with a delimiter or has a known size. Bytes
+/// received beyond it are kept for the next call, and when a call is cancelled all bytes are kept:
+/// nothing is lost. Allocates memory as needed, at most `limit` bytes and one: the byte behind a
+/// piece of that size shows whether the stream ends there. The cost of a byte does not grow with
+/// the number of bytes before it.
 class Reader {
  public:
-  /// `stream` outlives this, and is read by nobody else. `limit`: the longest piece, its delimiter
-  /// included; 1 at least.
+  /// `stream` outlives this, and is read only here. `limit`: the size of the longest piece with its
+  /// delimiter; at least 1.
   explicit Reader(Stream& stream, std::size_t limit = std::size_t{64} * 1024)
       : stream_(&stream), limit_(limit) {}
 
-  /// Everything up to and with `delimiter`, which is not empty. At the end of the stream: what is
-  /// left, without delimiter, and then nothing (empty). The text is good until the next call.
-  /// Errors: read()'s; StreamError::too_long if the delimiter does not come in time: then what is
-  /// there can be had with take().
-  [[nodiscard]] Task<Result<std::string_view>> read_until(std::string_view delimiter);
-  /// Exactly `size` bytes, at most the limit; good until the next call. Errors: read()'s;
+  /// Everything up to and including `delimiter`, which is not empty. At the end of the stream: what
+  /// is left, without delimiter, and then an empty text. The text is valid until the next call.
+  /// Errors: as read(); StreamError::too_long if there is no delimiter within the limit: take()
+  /// returns what was received.
+  Task<Result<std::string_view>> read_until(std::string_view delimiter);
+  /// Exactly `size` bytes, at most the limit; valid until the next call. Errors: as read();
   /// StreamError::ended; StreamError::too_long.
-  [[nodiscard]] Task<Result<std::string_view>> read_exact(std::size_t size);
-  /// What has been received and not been given out; now it has.
+  Task<Result<std::string_view>> read_exact(std::size_t size);
+  /// What has been received and not been returned; if that is nothing, the next bytes that come: at
+  /// most one more than the limit. Empty at the end of the stream; valid until the next call.
+  /// Errors: as read().
+  Task<Result<std::string_view>> read_some();
+  /// Returns, and removes, what has been received and not been returned yet.
   [[nodiscard]] std::string_view take() noexcept { return give(unread().size()); }
 
  private:
@@ -44,7 +48,7 @@ class Reader {
   Stream* stream_;
   std::size_t limit_;
   std::string buffer_;
-  std::size_t begin_ = 0;  ///< Of what has not been given out, in buffer_.
+  std::size_t begin_ = 0;  ///< Where what has not been returned begins in buffer_.
   std::size_t end_ = 0;
 };
 

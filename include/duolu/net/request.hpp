@@ -1,8 +1,7 @@
-// Public. Layer: net. How tasks await requests of a descriptor: what Stream, Listener and Datagram
-// are made of.
+// Public. Layer: net. Awaiting requests of a descriptor: the base of Stream, Listener, Datagram.
 //
-// A request is noted in its descriptor when it is named (`stream.read(buffer)`), and made when it
-// is awaited, which must be next. Awaiting takes one pointer in the frame of the task.
+// A call such as `stream.read(buffer)` stores the request in its descriptor; co_await, which must
+// follow at once, makes it. Awaiting takes one pointer in the frame of the task.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -24,11 +23,11 @@ namespace duolu {
 
 namespace detail {
 
-/// Tells a report of a request that `strand` waits for; nothing, if it has gone on since.
+/// Fills in a report about a request that `strand` waits for; does nothing if it no longer waits.
 void describe(const Descriptor& descriptor, const Op& op, const Strand& strand, Waiting& waiting);
 
-/// Has `task` go on, or be ended (`ends_task`), when the request of `Request` ends; or earlier,
-/// when its strand is cancelled.
+/// When the request of `Request` ends, `task` is resumed, or, with `ends_task`, ended by an error.
+/// Cancelling its strand cancels the request.
 template <class Request>
 void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
   Op& op = Request::op(descriptor);
@@ -38,7 +37,7 @@ void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
       [](Strand& strand, void* subject) noexcept {
         auto& waited_for = *static_cast<Descriptor*>(subject);
         Op& outstanding = Request::op(waited_for);
-        // The strand may have gone on since, and another one wait here.
+        // This strand may have been resumed since, and another one wait here.
         if (outstanding.outstanding() &&
             static_cast<TaskPromise*>(outstanding.waiter)->strand() == &strand)
           waited_for.engine->cancel(outstanding);
@@ -50,9 +49,9 @@ void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
   task.strand()->suspended(kind, &descriptor);
 }
 
-/// Awaits a request that was prepared in a descriptor, and makes it first. `Request` says in which
-/// direction, and what its result means: value() if there is no error, result() in any case. With
-/// `ends_task` (try_) it gives the value, or ends the awaiting task.
+/// Makes a request that was prepared in a descriptor, and awaits it. `Request` defines the
+/// direction, and what the result means: value() if there is no error, result() in any case. With
+/// `ends_task` (try_) co_await returns the value, or ends the awaiting task.
 template <class Request, bool ends_task>
 class OpAwaiter {
  public:
@@ -62,8 +61,8 @@ class OpAwaiter {
                               (start(descriptor, strand) ? 1 : 0)) {}
   bool await_ready() const noexcept { return (descriptor_and_ended_ & 1) != 0; }
   template <class Waiter>
-    requires(!ends_task || Fallible<Waiter>)
   void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
+    if constexpr (ends_task) ends_with_error<Waiter>();
     park<Request>(descriptor(), waiter.promise(), ends_task);
   }
   auto await_resume() const noexcept {
@@ -89,8 +88,8 @@ class OpAwaiter {
   std::uintptr_t descriptor_and_ended_;  ///< One word in the frame of every task that waits.
 };
 
-/// A descriptor in which a `Request` was prepared, to be awaited next: what co_await is given. Only
-/// ever a pointer, which is the Descriptor's: a class would be stored in the frame of the task.
+/// A descriptor in which a `Request` was prepared, to be passed to co_await next. Never an object,
+/// only a pointer to it, which is the Descriptor's: an object would be stored in the task's frame.
 template <class Request, bool ends_task>
 struct Pending {
   Pending() = delete;
@@ -104,8 +103,8 @@ OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, con
   return {*reinterpret_cast<Descriptor*>(pending), *strand};
 }
 
-/// The same for what does not fit into a descriptor: `Request` is kept in the frame, and prepares
-/// itself when it is started.
+/// The same for requests that do not fit into a descriptor: `Request` is kept in the frame, and is
+/// prepared when it is started.
 template <class Request, bool ends_task>
 class MessageAwaiter {
  public:
@@ -117,8 +116,8 @@ class MessageAwaiter {
     return false;
   }
   template <class Waiter>
-    requires(!ends_task || Fallible<Waiter>)
   void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
+    if constexpr (ends_task) ends_with_error<Waiter>();
     park<Request>(*descriptor_, waiter.promise(), ends_task);
   }
   auto await_resume() const noexcept {
@@ -135,7 +134,7 @@ class MessageAwaiter {
 };
 
 template <class Request, bool ends_task = false>
-struct [[nodiscard]] MessageAwaitable {
+struct [[nodiscard("co_await it")]] MessageAwaitable {
   Descriptor* descriptor;
   Request request;
   MessageAwaiter<Request, ends_task> on(const Strand* strand) const {
@@ -158,7 +157,7 @@ struct InRequest {
   }
 };
 
-/// Requests whose result is that it is done, or an error.
+/// Requests whose result is success or an error.
 struct OutRequest {
   static Op& op(Descriptor& descriptor) noexcept { return descriptor.out; }
   static const Op& op(const Descriptor& descriptor) noexcept { return descriptor.out; }
@@ -180,7 +179,7 @@ template <class Request>
   return reinterpret_cast<detail::Pending<Request, true>*>(pending);
 }
 template <class Request>
-[[nodiscard]] auto try_(const detail::MessageAwaitable<Request>& awaitable) noexcept {
+[[nodiscard]] auto try_(detail::MessageAwaitable<Request>&& awaitable) noexcept {
   return detail::MessageAwaitable<Request, true>{awaitable.descriptor, awaitable.request};
 }
 

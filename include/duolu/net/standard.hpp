@@ -9,7 +9,7 @@ namespace duolu {
 
 namespace detail {
 
-/// An open file that was switched to non-blocking, and how many use it.
+/// An open file that was switched to non-blocking, and the number of its users.
 struct SwitchedFile;
 
 /// One use of a SwitchedFile, or of none. Move-only.
@@ -20,7 +20,7 @@ class SwitchedUse {
   SwitchedUse(SwitchedUse&& other) noexcept
       : kernel_(other.kernel_), file_(std::exchange(other.file_, nullptr)) {}
   SwitchedUse& operator=(SwitchedUse&&) = delete;
-  /// The last one switches back.
+  /// The last use switches the file back.
   ~SwitchedUse();
 
  private:
@@ -30,19 +30,19 @@ class SwitchedUse {
 
 }  // namespace detail
 
-/// Standard input, output or error as a Stream: a terminal, a pipe, a socket or a file, whatever it
-/// is. Move-only.
+/// Standard input, output or error as a Stream: a terminal, a pipe, a socket or a file. Move-only.
 ///
 /// Non-blocking is a property of the open file, which other programs share: the shell, or the next
-/// one in the pipeline, would suddenly meet EAGAIN. So a terminal or a pipe is opened once more for
-/// us alone, where /proc allows it; what cannot be is switched, and switched back when the last
-/// StandardStream of that open file is destroyed: of a process whose standard input and output are
-/// one socket, too. Between processes nobody counts: two that switch one socket restore it under
-/// each other, and a forked child restores nothing, since its parent may be using it.
+/// program in the pipeline, would unexpectedly get EAGAIN. So a terminal or a pipe is opened again
+/// for this process alone, where /proc allows it. What cannot be opened again is switched to
+/// non-blocking, and back when the last StandardStream of that open file is destroyed, even if one
+/// socket is both standard input and output. Uses are not counted across processes: of two that
+/// switch one socket, the first to end switches it back under the other. A forked child switches
+/// nothing back, since its parent may be using the file.
 class StandardStream {
  public:
-  /// `fd`: 0, 1 or 2, which stays open. Errors: as open(2), fcntl(2) and Engine::open(); EBADF if
-  /// the program was started with `fd` closed.
+  /// `fd`: 0, 1 or 2; it stays open. Errors: as open(2), fcntl(2) and Engine::open(); EBADF if the
+  /// program was started with `fd` closed.
   [[nodiscard]] static Result<StandardStream> open(Loop& loop, int fd);
 
   Stream& operator*() noexcept { return stream_; }

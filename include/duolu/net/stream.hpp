@@ -1,17 +1,17 @@
 // Public. Layer: net. Byte streams for tasks: TCP, Unix sockets, pipes, terminals, files.
 //
-//   ST1  Every operation is awaited by one task at a time and direction, and ends with a Result.
-//   ST2  When the strand is cancelled it ends with ECANCELED, and no byte is lost: what was not
-//        returned is still there to be read. Of what writes, an unknown part has been sent.
-//   ST3  write_all() ends when the system has taken every byte: so a peer that does not read holds
-//        back who writes to it, and nobody else.
-//   ST4  A Stream closes its descriptor when it is destroyed. Nothing of it may be awaited then: it
-//        aborts. Closing does not block, whatever SO_LINGER says: a time is taken back, and the
-//        system sends what is unsent; with 0 the connection is reset. It is destroyed before its
-//        loop is, which aborts otherwise: so under run(), no Stream is a global.
-//   ST5  0, or an empty Lease, is the end that the peer made. Where the connection broke instead (a
-//        reset, a timeout), reading gives what had come and then the error, however often, also if
-//        the error was told to a write before.
+//   ST1  In each direction one task at a time awaits an operation, which ends with a Result.
+//   ST2  When the strand is cancelled, the operation ends with ECANCELED, and no byte is lost: what
+//        a read did not return can still be read. Of a write, an unknown part has been sent.
+//   ST3  write_all() ends when the kernel has taken every byte: so a peer that does not read holds
+//        back the task that writes to it, and no other task.
+//   ST4  A Stream closes its descriptor when it is destroyed. It aborts if an operation is awaited
+//        then. Closing does not block, whatever SO_LINGER says: with a time the option is switched
+//        off, and the kernel sends what is unsent; with 0 the connection is reset. A Stream must be
+//        destroyed before its loop, which aborts otherwise: so under run(), no Stream is a global.
+//   ST5  0, or an empty Lease, means that the peer ended the stream. If the connection broke
+//        instead (a reset, a timeout), reads return the data that had arrived and then the error,
+//        every time, even if a write has reported the error before.
 #pragma once
 
 #include <sys/socket.h>
@@ -33,13 +33,14 @@
 
 namespace duolu {
 
-/// Bytes that were received into a buffer of the engine's, which goes back when this is destroyed.
-/// Move-only. Holding it while waiting for something else holds one of a limited number.
+/// Received bytes in a buffer of the engine, which is given back when the Lease is destroyed.
+/// Move-only. The number of buffers is limited: a Lease that is held while the task waits for
+/// something else keeps one of them.
 class [[nodiscard]] Lease {
  public:
-  /// Nothing: the end of the stream.
+  /// Empty: the end of the stream.
   Lease() = default;
-  /// What Engine::recv_lent() has received.
+  /// Takes over what Engine::recv_lent() has received.
   explicit Lease(LentBuffer& buffer) noexcept : buffer_(&buffer) {}
   Lease(Lease&& other) noexcept : buffer_(other.release()) {}
   Lease& operator=(Lease&& other) noexcept {
@@ -65,18 +66,18 @@ class [[nodiscard]] Lease {
   void reset() noexcept {
     if (buffer_ != nullptr) Engine::give_back(*release());
   }
-  /// The bytes, and with them the duty to give the buffer back.
+  /// Gives up the bytes; the caller has to give the buffer back.
   [[nodiscard]] LentBuffer* release() noexcept { return std::exchange(buffer_, nullptr); }
 
  private:
-  LentBuffer* buffer_ = nullptr;  ///< One word in the frame of every task that reads.
+  LentBuffer* buffer_ = nullptr;  ///< One word, since it is in the frame of every task that reads.
 };
 
-/// Errors that are no system call's, in a category of their own.
+/// Errors that do not come from a system call, in a category of their own.
 enum class StreamError : std::uint8_t {
-  ended = 1,  ///< The stream ended before what was asked for was complete.
-  too_long,   ///< What was asked for is longer than the limit.
-  refused,    ///< A connection was accepted, and closed: there is no room to wait for it.
+  ended = 1,  ///< The stream ended before all the requested data had arrived.
+  too_long,   ///< The requested data is longer than the limit.
+  refused,    ///< A connection was accepted and closed, since the engine could not take it.
 };
 [[nodiscard]] std::error_code make_error_code(StreamError error) noexcept;
 
@@ -107,7 +108,7 @@ struct WriteLeaseRequest : OutRequest {
   }
 };
 
-/// Several parts, one after the other.
+/// Several parts, in order.
 template <std::size_t count>
 struct WritePartsRequest : OutRequest {
   std::array<iovec, count> parts;
@@ -126,11 +127,11 @@ struct WritePartsRequest : OutRequest {
 class Stream {
  public:
   Stream() = default;
-  /// Takes over a descriptor of an engine.
+  /// Takes ownership of a descriptor of an engine.
   explicit Stream(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
-  /// Takes over a connected stream socket, a pipe, a terminal or a file, and makes it non-blocking.
-  /// `fd` is closed on failure. For standard input and output, which others share, see
-  /// standard.hpp. Errors: as fcntl(2) and Engine::open().
+  /// Takes ownership of a connected stream socket, a pipe, a terminal or a file, and makes it
+  /// non-blocking. `fd` is closed on failure. For standard input and output, which other processes
+  /// share, see standard.hpp. Errors: as fcntl(2) and Engine::open().
   [[nodiscard]] static Result<Stream> open(Loop& loop, Fd fd);
   Stream(Stream&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
@@ -143,63 +144,71 @@ class Stream {
   }
   ~Stream() { close(); }
 
-  /// Up to `size` bytes, which is 1 at least; 0 at the end of the stream. Errors: recv(2)'s or
-  /// read(2)'s.
-  [[nodiscard]] auto* read(void* buffer, std::size_t size) noexcept {
+  /// Reads up to `size` bytes, which is at least 1; returns their number, 0 at the end of the
+  /// stream. Errors: as recv(2) or read(2).
+  [[nodiscard("co_await it")]] auto* read(void* buffer, std::size_t size) noexcept {
     Engine::prepare_recv(*descriptor_, buffer, size);
     return detail::pending<detail::InRequest>(descriptor_);
   }
-  /// The same into an array, a string, a vector, a span.
+  /// The same into an array, a string, a vector or a span.
   template <class Buffer>
     requires requires(Buffer& b) { std::span<char>(b); }
-  [[nodiscard]] auto* read(Buffer&& buffer) noexcept {
+  [[nodiscard("co_await it")]] auto* read(Buffer&& buffer) noexcept {
     return read(std::data(buffer), std::size(buffer));
   }
-  /// What there is, in a buffer of the engine's: whoever waits needs none. Empty at the end of the
-  /// stream.
-  [[nodiscard]] auto* read_lease() noexcept {
+  /// Reads what there is into a buffer of the engine: a connection that waits has no buffer. Empty
+  /// at the end of the stream.
+  [[nodiscard("co_await it")]] auto* read_lease() noexcept {
     Engine::prepare_in(*descriptor_, Op::Code::recv_lent);
     return detail::pending<detail::ReadLeaseRequest>(descriptor_);
   }
-  /// Fills `buffer`. StreamError::ended if the stream ends before; what has come by then is in the
-  /// buffer, as it is after any error: whoever must lose nothing uses a Reader.
-  [[nodiscard]] Task<Result<>> read_exact(std::span<char> buffer);
+  /// Fills `buffer`. StreamError::ended if the stream ends before. What was received by then is in
+  /// the buffer, as after any error, but how much is not returned: a Reader loses nothing.
+  Task<Result<>> read_exact(std::span<char> buffer);
 
-  /// Sends `size` bytes, at most Engine::most_bytes, which stay as they are until it has ended.
-  /// Errors: send(2)'s or write(2)'s; EPIPE and ECONNRESET when the peer is gone. A pipe that
-  /// nobody reads any more raises SIGPIPE too, as write(2) does, unless the program ignores it.
-  [[nodiscard]] auto* write_all(const void* bytes, std::size_t size) noexcept {
+  /// Sends `size` bytes, at most Engine::most_bytes, which must not change until it has ended.
+  /// Errors: as send(2) or write(2); EPIPE and ECONNRESET when the peer is gone. Writing to a pipe
+  /// without a reader also raises SIGPIPE, as write(2) does, unless the program ignores it.
+  [[nodiscard("co_await it")]] auto* write_all(const void* bytes, std::size_t size) noexcept {
     Engine::prepare_send(*descriptor_, bytes, size);
     return detail::pending<detail::WriteRequest>(descriptor_);
   }
-  [[nodiscard]] auto* write_all(std::string_view bytes) noexcept {
+  [[nodiscard("co_await it")]] auto* write_all(std::string_view bytes) noexcept {
     return write_all(bytes.data(), bytes.size());
   }
-  /// Sends several pieces, one after the other, with one system call as long as the peer takes
-  /// them. So pieces that are together at most PIPE_BUF bytes are not torn by other writers of a
-  /// pipe, nor are those to a file that was opened with O_APPEND (pipe(7), write(2)).
+  /// The same for a vector, an array or a span of char, unsigned char or std::byte.
+  template <class Bytes>
+    requires(!std::is_convertible_v<const Bytes&, std::string_view> &&
+             sizeof(*std::data(std::declval<const Bytes&>())) == 1)
+  [[nodiscard("co_await it")]] auto* write_all(const Bytes& bytes) noexcept {
+    return write_all(std::data(bytes), std::size(bytes));
+  }
+  /// Sends several pieces in order, with one system call as long as the peer takes them. So pieces
+  /// of at most PIPE_BUF bytes in all are not mixed with those of other writers of a pipe, nor are
+  /// pieces to a file that was opened with O_APPEND (pipe(7), write(2)).
   template <class... More>
   auto write_all(std::string_view first, std::string_view second, More... more) noexcept {
     return detail::MessageAwaitable<detail::WritePartsRequest<2 + sizeof...(More)>>{
         descriptor_, {{}, {part(first), part(second), part(more)...}, {}}};
   }
-  /// Sends all of `lease`, not empty, and gives its buffer back at once: a peer that does not read
-  /// keeps none of those that are lent, but memory of the same size.
+  /// Sends all of `lease`, which is not empty, and gives its buffer back at once: a peer that does
+  /// not read keeps memory of the same size, and none of the buffers that can be lent.
   // [write]
-  [[nodiscard]] auto* write_all(Lease&& lease) noexcept {
-    DUOLU_CHECK(lease);
+  [[nodiscard("co_await it")]] auto* write_all(Lease&& lease) noexcept {
+    if (!lease) [[unlikely]]
+      check_failed("write_all() of an empty Lease: after the end there is nothing to write");
     Engine::prepare_send_lent(*descriptor_, *lease.release());
     return detail::pending<detail::WriteLeaseRequest>(descriptor_);
   }
   // [/write]
 
-  /// How much of the last write_all() has gone out: while it is awaited, or after it has failed.
+  /// How many bytes of the last write_all() have been sent, while it is awaited or after it failed.
   [[nodiscard]] std::size_t sent() const noexcept {
     return detail::open_one(descriptor_).out.moved;
   }
 
-  /// Half-close: tells the peer that nothing more comes; reading goes on. Errors: shutdown(2)'s;
-  /// ENOTSOCK for what is no socket, whose end is told by close().
+  /// Half-close: the peer reads the end of the stream; reading from it continues. Errors: as
+  /// shutdown(2); ENOTSOCK for anything but a socket, whose stream is ended by close().
   Result<> close_writing() noexcept;
   void close() noexcept {
     if (*this) descriptor_->engine->close(*std::exchange(descriptor_, &detail::no_descriptor));
@@ -208,11 +217,11 @@ class Stream {
     return descriptor_ != &detail::no_descriptor;
   }
 
-  /// Who is at the other end, and where this end is; an Address of family AF_UNSPEC if that cannot
-  /// be told (no socket, or reset).
+  /// The addresses of the other end and of this end; of family AF_UNSPEC if that is not known (no
+  /// socket, or reset).
   [[nodiscard]] Address peer() const noexcept;
   [[nodiscard]] Address address() const noexcept;
-  /// The descriptor's number, for setsockopt(2) and the like; still this stream's.
+  /// The descriptor's number, for setsockopt(2) and the like; this stream still owns it.
   [[nodiscard]] int fd() const noexcept { return detail::open_one(descriptor_).fd; }
   [[nodiscard]] Kernel& kernel() const noexcept {
     return detail::open_one(descriptor_).engine->kernel();

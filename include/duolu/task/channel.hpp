@@ -1,19 +1,19 @@
 // Public. Layer: task. A channel: values from tasks to tasks, with a bound.
 //
-//   CH1  Every value that was sent comes out once, in the order in which they were sent.
-//   CH2  At most `capacity` values wait in the channel: send() waits while it is full. With
-//       capacity 0, it waits for somebody to receive.
-//   CH3  Senders are served in the order in which they came, and so are receivers.
-//   CH4  After close(), receive() gives what is in the channel, and then EPIPE. send() ends with
-//       EPIPE, those that wait too.
+//   CH1  Every value that was sent is received once, in the order of sending.
+//   CH2  The channel holds at most `capacity` values: send() waits while it is full. With capacity
+//       0, it waits for a receiver.
+//   CH3  Senders are served in the order in which they began to wait, and so are receivers.
+//   CH4  After close(), receive() returns the values that are in the channel, and then EPIPE.
+//       send() ends with EPIPE, also one that waits already.
 //   CH5  When the strand is cancelled, both end with ECANCELED, at once if it was cancelled before.
-//       No value is lost: one that a receiver was woken with is given to it, and one that was not
-//       sent, whatever the error, is still where it was.
-//   CH6  Only the constructor takes memory.
-//   CH7  Sending, receiving and closing resume nobody (RQ1).
-//   CH8  try_send() and try_receive() never wait, and overtake nobody.
+//       No value is lost: a receiver that was woken with a value returns it, and a value that was
+//       not sent, whatever the error, has not been moved from.
+//   CH6  Only the constructor allocates memory.
+//   CH7  Sending, receiving and closing resume no task (RQ1).
+//   CH8  try_send() and try_receive() never wait, and never overtake a task that waits.
 //
-// One thread. The channel outlives who waits for it.
+// One thread. The channel outlives the tasks that wait for it.
 #pragma once
 
 #include <cerrno>
@@ -84,7 +84,7 @@ class Channel {
   Channel& operator=(const Channel&) = delete;
 
   /// `Result<> sent = co_await channel.send(std::move(value));`: `value` is moved from only if it
-  /// was sent, and lives until then.
+  /// was sent, and has to live until send() has ended.
   auto send(T&& value) noexcept {
     return detail::Parking<Moved, typename Moved::Of>(typename Moved::Of{this, &value});
   }
@@ -97,7 +97,7 @@ class Channel {
   /// `while (Result<T> value = co_await channel.receive())`: the next value. Errors: EPIPE after
   /// the last one, ECANCELED.
   auto receive() noexcept { return detail::Parking<Receiver, Channel*>(this); }
-  /// Sends `value` if that is possible now. Whether it was sent, and so moved from.
+  /// Sends `value` if that is possible now. Returns whether it was sent, and so moved from.
   [[nodiscard]] bool try_send(T&& value) noexcept {
     Sender sender(this, &value);
     return accept(sender) && !sender.failed;
@@ -109,29 +109,29 @@ class Channel {
     T copy = value;
     return try_send(std::move(copy));
   }
-  /// The next value, if there is one now: nothing also after the last one of a closed channel.
+  /// The next value, if there is one now; nothing, too, when a closed channel is empty.
   [[nodiscard]] std::optional<T> try_receive() noexcept {
     Receiver receiver(this);
     if (!supply(receiver)) return std::nullopt;
     return std::move(receiver.received);
   }
-  /// See CH4. Does nothing the second time.
+  /// See CH4. A second call does nothing.
   void close() noexcept {
     closed_ = true;
-    // Who waits to receive does so because there is nothing in it.
+    // If there are waiting receivers, the channel is empty.
     receivers_.wake_all(errno_code(EPIPE));
     senders_.wake_all(errno_code(EPIPE));
   }
 
-  /// How many values are in it, those of waiting senders not counted.
+  /// How many values are in it, not counting those of waiting senders.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   [[nodiscard]] std::size_t capacity() const noexcept { return slots_.size(); }
   [[nodiscard]] bool closed() const noexcept { return closed_; }
 
  private:
-  // Nobody waits to send unless it is full, or to receive unless it is empty.
+  // Senders wait only while it is full, receivers only while it is empty.
 
-  /// Takes the sender's value. False: it has to wait.
+  /// Takes the sender's value. False: the sender has to wait.
   bool accept(Sender& sender) noexcept {
     if (closed_) {
       sender.fail_with(errno_code(EPIPE));
@@ -147,7 +147,7 @@ class Channel {
     return true;
   }
 
-  /// Gives the receiver a value, or the end. False: it has to wait.
+  /// Passes a value, or EPIPE, to the receiver. False: the receiver has to wait.
   bool supply(Receiver& receiver) noexcept {
     if (size_ > 0) {
       std::optional<T>& slot = slots_[first_];
@@ -167,7 +167,7 @@ class Channel {
     return true;
   }
 
-  /// The one that has waited longest, woken. It goes on later, so its value is still there.
+  /// Wakes the sender that has waited longest. It is resumed later, so its value still exists.
   Sender& next_sender() noexcept {
     auto& sender = static_cast<Sender&>(senders_.front());
     sender.wake();

@@ -1,14 +1,14 @@
 // Public. Layer: task. A flag that tasks wait for.
 //
-//   FL1  wait() ends once the flag is set, at once if it is; with true.
-//   FL2  set() wakes all who wait, and they go on in the order in which they began to wait, even if
-//       reset() is called before they do.
-//   FL3  When the strand is cancelled, wait() gives false: at once if it was cancelled before, also
-//       if the flag is set. One that set() has woken already gives true.
-//   FL4  set() and reset() resume nobody (RQ1).
+//   FL1  wait() returns true once the flag is set, at once if it is set already.
+//   FL2  set() wakes all waiting tasks. They are resumed in the order in which they began to wait,
+//       even if reset() is called before.
+//   FL3  When the strand is cancelled, wait() returns false: at once if it was cancelled before,
+//       even if the flag is set. A wait() that set() has already woken returns true.
+//   FL4  set() and reset() resume no task (RQ1).
 //
-// One thread. A flag that somebody waits for must not be destroyed: that aborts. One that has woken
-// them may be.
+// One thread. Destroying a flag that a task waits for aborts. Once the tasks have been woken, it
+// may be destroyed.
 #pragma once
 
 #include "duolu/task/ready.hpp"

@@ -1,15 +1,15 @@
 // Public. Layer: task. Memory for coroutine frames: free lists of each thread, by size.
 //
-// A server makes and ends the same few coroutines for every connection; malloc would cost a hundred
-// instructions for each and a header in front of it. Here a frame is taken from, and given back to,
-// a list of its size in multiples of 16 bytes; the lists are filled from chunks of 64 KiB. When
-// most of a crowd of frames (1,024 at least) is given back, or there is no memory for another
-// chunk, the chunks of which no frame is in use go back to operator delete. What a thread has when
-// it ends goes to the next ones that run out.
+// A server creates and destroys the same few coroutines for every connection; malloc would cost a
+// hundred instructions for each, and a header in front of it. Here frames are kept in free lists by
+// size, in multiples of 16 bytes, which are filled from chunks of 64 KiB. When most of a large
+// number of frames (at least 1,024) have been freed, or there is no memory for another chunk, the
+// chunks without a frame in use go back to operator delete. The free frames of a thread that ends
+// are taken over by the next threads whose lists are empty.
 //
-// A frame may be given back by another thread than took it: one that gets more than it takes hands
-// them on, 64 at a time. Under AddressSanitizer every frame comes from operator new, so that it
-// sees use after free.
+// A frame may be freed by another thread than allocated it: a thread that frees more than it
+// allocates passes frames on, 64 at a time. Under AddressSanitizer every frame comes from operator
+// new, so that use after free is detected.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -20,13 +20,13 @@ namespace duolu {
 
 /// Memory for `size` bytes, aligned to 16. May throw std::bad_alloc.
 [[nodiscard]] void* take_frame(std::size_t size);
-/// Gives back what take_frame(size) gave.
+/// Gives back what take_frame(size) returned.
 void give_frame(void* frame, std::size_t size) noexcept;
-/// Gives back the chunks of which every frame is free, as far as this thread and those that have
-/// ended have them: for whoever has no memory. Whether there were any.
+/// Frees the chunks of which every frame is free and in the lists of this thread or of threads that
+/// have ended: for callers that have run out of memory. Returns whether there were any.
 bool trim_frames() noexcept;
-/// How many frames this thread has taken and not given back (frames that wandered between threads
-/// count where they are taken and given): 0 when everything has ended.
+/// How many frames this thread has taken, less those it has given back: 0 when all tasks have
+/// ended. (A frame that another thread gives back is counted there.)
 [[nodiscard]] std::ptrdiff_t frames_in_use() noexcept;
 
 }  // namespace duolu

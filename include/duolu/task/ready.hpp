@@ -1,14 +1,13 @@
-// Public. Layer: task. How tasks wait for each other: who waits stands in a line, and who is woken
-// in the queue of those that go on next.
+// Public. Layer: task. How tasks wait for each other: waiting tasks are in a Line, and woken tasks
+// in a ReadyQueue until they are resumed.
 //
-//   RQ1  Waking a task resumes nobody: it is put at the end of the queue of its strand, and goes on
-//       when whoever runs that strand (a Loop) comes to it. So the stack does not grow with tasks
-//       that wake each other (TA6), and who wakes goes on to its next await first.
-//   RQ2  Those that are woken go on in the order in which they were woken.
-//   RQ3  Waiting takes no memory: who waits is part of the frame of the task that does.
+//   RQ1  Waking a task does not resume it: it is put at the end of the queue of its strand, and
+//       resumed when the code that runs that strand (a Loop) reaches it. So the stack does not grow
+//       with tasks that wake each other (TA6), and the waking task first runs to its next await.
+//   RQ2  Tasks are resumed in the order in which they were woken.
+//   RQ3  Waiting allocates no memory: a list node is part of the waiting task's frame.
 //
-// What is in `detail` is for those who write something to wait for, as flag.hpp, semaphore.hpp and
-// channel.hpp do. One thread.
+// `detail` is for authors of awaitables, such as flag.hpp, semaphore.hpp, channel.hpp. One thread.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -34,17 +33,17 @@ namespace detail {
 
 class Line;
 
-/// Strands that run beside the one that has begun them, wherever that is meanwhile: a scope. In the
-/// list of its ReadyQueue, for reports.
+/// Strands that run beside the strand that has begun them, whatever that one waits for: a scope. It
+/// is in a list of its ReadyQueue, for reports.
 class Group {
  public:
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
-  /// Who has begun them.
+  /// The strand that has begun them.
   [[nodiscard]] const Strand& owner() const noexcept { return owner_; }
-  /// Adds them, the one that was begun first first.
+  /// Appends them to `strands` in the order in which they were begun.
   virtual void members(std::vector<const Strand*>& strands) const = 0;
-  /// The one that was opened before it, of any owner.
+  /// The group that was opened before this one, of any owner.
   [[nodiscard]] const Group* next() const noexcept { return next_; }
 
  protected:
@@ -57,75 +56,78 @@ class Group {
   Group* previous_ = nullptr;
 };
 
-/// A task that waits for another one. It stands in a line, or in a ReadyQueue, or in neither.
+/// A task that waits for another one. It is in a Line, or in a ReadyQueue, or in neither.
 struct Parked {
   TaskPromise* task = nullptr;
   Strand* strand = nullptr;
-  Line* line = nullptr;  ///< Where it stands; null once it was woken.
+  Line* line = nullptr;  ///< The one it is in; null once it was woken.
   Parked* next = nullptr;
   Parked* previous = nullptr;
   std::error_code error;  ///< What the wait ended with, if it failed.
   bool failed = false;
-  bool propagates = false;  ///< An error ends the task, instead of going on (try_).
+  bool propagates = false;  ///< An error ends the task instead of resuming it (try_).
 
   Parked() = default;
   Parked(const Parked&) = delete;
   Parked& operator=(const Parked&) = delete;
 
-  /// It ends with an error.
+  /// The wait ends with an error.
   void fail_with(std::error_code with) noexcept {
     error = with;
     failed = true;
   }
   /// Puts it into the queue of its strand.
   inline void wake() noexcept;
-  /// The strand is cancelled: it does not wait any longer.
+  /// The strand is cancelled: ends the wait.
   inline void abandon() noexcept;
 };
 
 }  // namespace detail
 
-/// Those that go on next. Belongs to whoever runs the strands that point to it, and outlives their
-/// tasks. (Aligned for what strands keep in the low bits of its address.)
+/// The tasks that are resumed next. Belongs to the code that runs the strands that point to it, and
+/// outlives their tasks. (Aligned, since strands store bits in the low bits of its address.)
 class alignas(16) ReadyQueue {
  public:
   /// `loop` is the one it belongs to, for awaitables that need their loop (detail::loop_of); null
-  /// if strands are run by hand.
+  /// if strands are run without a loop.
   explicit ReadyQueue(Loop* loop = nullptr) noexcept : loop_(loop) {}
   ReadyQueue(const ReadyQueue&) = delete;
   ReadyQueue& operator=(const ReadyQueue&) = delete;
-  /// Nobody is in it any more, or it aborts.
-  ~ReadyQueue() { DUOLU_CHECK_UNLESS_EXITING(empty()); }
+  /// Aborts unless it is empty.
+  ~ReadyQueue() {
+    if (!empty() && !exiting())
+      check_failed("a Loop is destroyed before its tasks have ended: some were to be resumed");
+  }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
   [[nodiscard]] Loop* loop() const noexcept { return loop_; }
-  /// Who goes on next, if not empty().
+  /// The task that is resumed next, if not empty().
   [[nodiscard]] const detail::Parked& front() const noexcept { return *first_; }
-  /// Has those in it go on, and those who come meanwhile, `most` at the most.
+  /// Resumes at most `most` tasks: those in it, and those that are added meanwhile.
   void run(int most);
-  /// The last group that was opened by a strand that queues here; null if there is none.
+  /// The group that was opened last by a strand of this queue; null if there is none.
   [[nodiscard]] const detail::Group* groups() const noexcept { return groups_; }
-  /// What strands that begin, and those that go on, have noted as their time; whoever runs them
-  /// gives it a meaning.
+  /// The time that is noted in tasks when they begin and when they are resumed; its unit is that of
+  /// the code that runs them.
   std::uint32_t time = 0;
   /// For Parked: puts `one` at the end.
   void push(detail::Parked& one) noexcept {
-    one.strand->resumed();  // nothing can take from it any more what it was woken with
+    one.strand->resumed();  // a cancellation must not take away what it was woken with
     one.next = nullptr;
     (first_ == nullptr ? first_ : last_->next) = &one;
     last_ = &one;
   }
 
-  /// For awaiters that end at once since `strand` is cancelled. A task that awaits again and again
-  /// all the same would hold the loop for ever: it aborts after most_refused times in one turn,
-  /// and says who it was.
+  /// For awaiters that end at once since `strand` is cancelled. A task that keeps awaiting all the
+  /// same would hold the loop for ever: after most_refused calls in one turn this aborts, and names
+  /// the task.
   void refuse(const Strand& strand) noexcept {
     if (++refused_ == most_refused) [[unlikely]]
       spins(strand);
   }
   /// A new turn begins: see refuse().
   void begin_turn() noexcept { refused_ = 0; }
-  /// Some 50 ms, and more than any queue that a task could have to empty.
+  /// Takes about 50 ms, and is more than any queue that a task could have to empty.
   static constexpr std::uint32_t most_refused = 1U << 24;
 
  private:
@@ -155,23 +157,26 @@ Group::~Group() {
     queue->groups_ = next_;
 }
 
-/// Has `task` run on `strand`, of which it is the first one.
+/// Sets `task` up to run on `strand`, as its outermost task.
 inline void enter_first(TaskPromise& task, Strand& strand) noexcept {
   task.enter(&strand);
   if (const ReadyQueue* const queue = strand.ready()) task.note_time(queue->time);
 }
 
-/// Who waits for one thing, in the order in which they came.
+/// The tasks that wait for one thing, in the order in which they began to wait.
 class Line {
  public:
   Line() = default;
   Line(const Line&) = delete;
   Line& operator=(const Line&) = delete;
-  /// Nobody stands in it any more, or it aborts: they would wait for ever.
-  ~Line() { DUOLU_CHECK_UNLESS_EXITING(empty()); }
+  /// Aborts unless it is empty: the tasks in it would wait for ever.
+  ~Line() {
+    if (!empty() && !exiting())
+      check_failed("a Flag, Semaphore or Channel is destroyed that a task waits for");
+  }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
-  /// Who has waited longest, if not empty().
+  /// The task that has waited longest, if not empty().
   [[nodiscard]] Parked& front() const noexcept { return *first_; }
   void push(Parked& one) noexcept {
     one.line = this;
@@ -207,17 +212,17 @@ inline void Parked::wake() noexcept {
 }
 
 inline void Parked::abandon() noexcept {
-  // One that was woken is about to go on, with what it was woken for.
+  // A task that was woken already will be resumed, with the result it was woken with.
   if (line == nullptr) return;
   fail_with(errno_code(ECANCELED));
   wake();
 }
 
-/// "for a flag": `what` it is that `wait` stands in line for.
+/// Fills in `what` it is that `wait` waits for: "for a flag".
 void describe(const Parked& wait, const char* what, Waiting& waiting);
 
-/// Awaits a `Wait`, which is a Parked with begin(): whether it is over at once; park(): stands in
-/// line; value(): what co_await gives; and `what` it waits for, for reports.
+/// Awaits a `Wait`, which is a Parked with begin(): whether it is over at once; park(): enters a
+/// Line; value(): what co_await returns; and `what` it waits for, for reports.
 template <class Wait>
 class ParkAwaiter {
  public:
@@ -247,7 +252,8 @@ class ParkAwaiter {
     return over_;
   }
   void park(TaskPromise& waiter, bool propagates) {
-    DUOLU_CHECK(wait_.strand->ready() != nullptr);  // Strand::run_in()
+    if (wait_.strand->ready() == nullptr) [[unlikely]]
+      check_failed("what is awaited needs a Loop, and the task is not run by one");
     wait_.task = &waiter;
     wait_.propagates = propagates;
     static constexpr WaitKind kind = {
@@ -267,28 +273,29 @@ class ParkAwaiter {
   bool over_ = false;
 };
 
-/// The same for try_, of a wait that gives a Result: gives what is in it, or ends the task.
+/// The same for try_, of a wait that returns a Result: returns its value, or ends the task.
 template <class Wait>
 class TryParkAwaiter : public ParkAwaiter<Wait> {
  public:
   using ParkAwaiter<Wait>::ParkAwaiter;
   bool await_ready() { return this->begin() && !this->failed(); }
-  template <Fallible Promise>
+  template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) {
+    ends_with_error<Promise>();
     if (this->over())
       waiter.promise().end_with(this->error());
     else
       this->park(waiter.promise(), true);
   }
   auto await_resume() {
-    auto result = ParkAwaiter<Wait>::await_resume();  // no error, or nobody would have gone on
+    auto result = ParkAwaiter<Wait>::await_resume();  // no error, or it would not be resumed
     if constexpr (!std::is_same_v<decltype(result), Result<>>) return *std::move(result);
   }
 };
 
-/// What functions return that are awaited by a `Wait`, which is made of an `Of`.
+/// The awaitable that is waited for by a `Wait`, which is made from an `Of`.
 template <class Wait, class Of, template <class> class Awaiter = ParkAwaiter>
-class [[nodiscard]] Parking {
+class [[nodiscard("co_await it")]] Parking {
  public:
   explicit Parking(Of of) noexcept(std::is_nothrow_move_constructible_v<Of>) : of_(std::move(of)) {}
   Awaiter<Wait> on(Strand* strand) && { return Awaiter<Wait>(std::move(of_), strand); }

@@ -1,15 +1,16 @@
-// Public. Layer: task. A semaphore: at most so many tasks at a time.
+// Public. Layer: task. A semaphore: limits how many tasks do something at a time.
 //
-//   SE1  There are as many permits as it was made with. acquire() gives one; while there is none it
-//       waits.
-//   SE2  Nobody overtakes: a permit that is given back belongs from then on to who has waited
-//       longest, even before that task goes on.
+//   SE1  There are as many permits as it was made with. acquire() returns one; while there is none
+//       it waits.
+//   SE2  First come, first served: a permit that is given back belongs at once to the task that has
+//       waited longest, even before that task is resumed.
 //   SE3  A permit is given back when it is destroyed, or by release().
 //   SE4  When the strand is cancelled, acquire() ends with ECANCELED: at once if it was cancelled
-//       before, also if there are permits. One that belongs to it already is given. None is lost.
-//   SE5  Giving back resumes nobody (RQ1).
+//       before, even if there are permits. If a permit belongs to it already, it returns that
+//       permit. No permit is lost.
+//   SE5  Giving back resumes no task (RQ1).
 //
-// One thread. The semaphore outlives its permits and who waits for it.
+// One thread. The semaphore outlives its permits and the tasks that wait for it.
 #pragma once
 
 #include <cstddef>
@@ -38,7 +39,7 @@ class Semaphore {
       return *this;
     }
     ~Permit() { release(); }
-    /// Gives it back now. Does nothing if there is none any more.
+    /// Gives it back now. Does nothing if that has been done, or after a move.
     void release() noexcept {
       if (of_ != nullptr) std::exchange(of_, nullptr)->give_back();
     }
@@ -53,17 +54,20 @@ class Semaphore {
   explicit Semaphore(std::size_t permits) noexcept : permits_(permits), available_(permits) {}
   Semaphore(const Semaphore&) = delete;
   Semaphore& operator=(const Semaphore&) = delete;
-  /// All permits have been given back, or it aborts.
-  ~Semaphore() { DUOLU_CHECK_UNLESS_EXITING(available_ == permits_); }
+  /// Aborts unless all permits have been given back.
+  ~Semaphore() {
+    if (available_ != permits_ && !exiting())
+      check_failed("a Semaphore is destroyed before all of its permits have come back");
+  }
 
   /// `Result<Semaphore::Permit> permit = co_await semaphore.acquire();`
   auto acquire() noexcept { return detail::Parking<Wait, Semaphore*>(this); }
-  /// A permit if there is one now. It overtakes nobody: while somebody waits there is none.
+  /// A permit if there is one now. It never overtakes: while a task waits there is none.
   [[nodiscard]] std::optional<Permit> try_acquire() noexcept {
     if (!take()) return std::nullopt;
     return Permit(this);
   }
-  /// How many permits there are to be had.
+  /// How many permits can be acquired now.
   [[nodiscard]] std::size_t available() const noexcept { return available_; }
 
  private:
@@ -92,7 +96,7 @@ class Semaphore {
   }
 
   const std::size_t permits_;
-  std::size_t available_;  ///< 0 while somebody waits.
+  std::size_t available_;  ///< 0 while a task waits.
   detail::Line line_;
 };
 

@@ -13,26 +13,25 @@ class ReadyQueue;
 class Strand;
 struct Waiting;  // waiting.hpp
 
-/// A kind of thing that a strand waits for: one constant for each. `subject` is the very one.
+/// A kind of thing that a strand waits for: one constant for each kind. `subject` is the object.
 struct WaitKind {
-  /// Has the wait end early, since the strand is cancelled. It resumes nobody.
+  /// Ends the wait early, since the strand is cancelled. It resumes no task.
   void (*abandon)(Strand& strand, void* subject) noexcept;
-  /// Tells a report about it. Nothing, if the strand does not wait for it any more.
+  /// Fills in a report about the wait. Does nothing if the strand does not wait for it any more.
   void (*describe)(const Strand& strand, const void* subject, Waiting& waiting);
 };
 
-/// Who runs on a strand, for reports: a name, or else a place in the source.
+/// What runs on a strand, for reports: a name, or else a place in the source.
 struct Origin {
   const char* name = nullptr;    ///< Null if it has none.
   std::source_location where{};  ///< line() is 0 if it has a name, or nothing is known.
 };
 
-/// One line of execution: a task that is run for itself, with everything it awaits. At any time it
-/// runs, or it waits for one thing. Kept by whoever runs the task, longer than the task.
+/// One line of execution: a task that no other task awaits, with everything it awaits. At any time
+/// it runs, or it waits for one thing. It belongs to the code that runs the task, and outlives it.
 ///
-/// Cancelling is a request, and it stays: what the strand waits for ends early, with ECANCELED, and
-/// so does whatever it begins to wait for from then on. The task goes on from there and ends
-/// itself.
+/// Cancelling is a request that stays: what the strand waits for ends early, with ECANCELED, and so
+/// does whatever it begins to wait for later. The task is resumed there and ends by itself.
 class Strand {
  public:
   Strand() = default;
@@ -47,16 +46,16 @@ class Strand {
     ready_and_bits_ |= cancelled_bit;
     if (!before) abandon();
   }
-  /// For scopes, whose body is cancelled and not what comes after it: cancelled until
-  /// end_interrupt(), and after it only if cancel() was called too, or another interrupt() has not
-  /// been ended.
+  /// For scopes, which cancel their body and not what comes after it: the strand is cancelled until
+  /// end_interrupt(). It stays cancelled if cancel() was called too, or if another interrupt() has
+  /// not been ended.
   void interrupt() noexcept {
     const bool before = cancelled();
     if ((ready_and_bits_ & interrupts_bits) != interrupts_bits) ready_and_bits_ += one_interrupt;
     if (!before) abandon();
   }
-  /// Ends one interrupt(). False if there were more than are counted: then all are ended, and the
-  /// others are to be made again.
+  /// Ends one interrupt(). False if there were more than can be counted: then all are ended, and
+  /// the caller has to repeat the others.
   [[nodiscard]] bool end_interrupt() noexcept {
     const std::uintptr_t interrupts = ready_and_bits_ & interrupts_bits;
     const bool counted = interrupts != interrupts_bits;
@@ -64,8 +63,8 @@ class Strand {
     return counted;
   }
 
-  /// For whoever runs tasks, before the task begins: where it queues when another task wakes it.
-  /// With null, or without this call, it must not wait for other tasks in what ready.hpp carries.
+  /// For code that runs tasks, before the task begins: the queue it enters when another task wakes
+  /// it. With null, or without this call, it must not wait for other tasks by means of ready.hpp.
   void run_in(ReadyQueue* queue) noexcept {
     ready_and_bits_ = reinterpret_cast<std::uintptr_t>(queue) | (ready_and_bits_ & all_bits);
   }
@@ -75,7 +74,7 @@ class Strand {
     return reinterpret_cast<ReadyQueue*>(ready_and_bits_ & ~all_bits);
   }
 
-  /// `origin.name`, if there is one, outlives this; then the place is not kept.
+  /// `origin.name`, if there is one, outlives this; the place is not kept then.
   void set_origin(const Origin& origin) noexcept {
     if (origin.name != nullptr) {
       ready_and_bits_ |= named_bit;
@@ -94,22 +93,22 @@ class Strand {
     return origin;
   }
 
-  /// For awaiters, when they suspend: what it waits for now. `kind.abandon` is called if the strand
-  /// is cancelled: once at most, and not after resumed().
+  /// For awaiters, when they suspend: what the strand waits for now. `kind.abandon` is called if
+  /// the strand is cancelled: at most once, and not after resumed().
   void suspended(const WaitKind& kind, void* subject) noexcept {
     kind_ = &kind;
     subject_ = subject;
   }
-  /// For awaiters, when they go on. One whose kind finds out by itself that the strand no longer
-  /// waits for `subject` may leave it out, if `subject` lives on.
+  /// For awaiters, when they are resumed. May be left out if the functions of `kind` can see that
+  /// the strand no longer waits for `subject`, and `subject` still exists.
   void resumed() noexcept { kind_ = nullptr; }
-  /// Tells a report what it waits for; nothing, if it runs, or is about to.
+  /// Fills in what it waits for; does nothing if it runs, or is about to.
   void describe(Waiting& waiting) const {
     if (kind_ != nullptr) kind_->describe(*this, subject_, waiting);
   }
 
  private:
-  // In the low bits of the address of the queue, since every connection has a strand.
+  // In the low bits of the queue's address, to save memory: every connection has a strand.
   static constexpr std::uintptr_t cancelled_bit = 1;
   static constexpr std::uintptr_t named_bit = 2;
   static constexpr std::uintptr_t one_interrupt = 4;
@@ -144,7 +143,7 @@ class [[nodiscard]] ThisStrand {
   };
   Awaiter on(Strand* strand) const noexcept { return Awaiter(strand); }
 };
-/// `Strand* strand = co_await this_strand();`: the one that the task runs on; it waits for nothing.
+/// `Strand* strand = co_await this_strand();`: the strand of the task. Does not wait.
 inline ThisStrand this_strand() noexcept { return {}; }
 
 }  // namespace duolu

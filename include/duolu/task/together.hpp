@@ -1,24 +1,28 @@
 // Public. Layer: task. Tasks side by side, awaited as one: all of them, or the first; and a task
 // that cancellation does not reach.
 //
-//   TO1  when_all(tasks...) ends when all of them have. It gives a tuple of what they returned, in
-//       their order, with std::monostate for void and std::reference_wrapper for references; of a
-//       vector of tasks a vector, or nothing for tasks of void.
-//   TO2  When a task throws, the others are cancelled, and the first exception comes out when all
-//       have ended. A Result that is an error is a value like any other: it cancels nobody.
+//   TO1  when_all(tasks...) ends when all of them have ended. It returns a tuple of what they
+//       returned, in their order, with std::monostate for void and std::reference_wrapper for
+//       references. Of a vector of tasks it returns a vector, or nothing if T is void.
+//   TO2  When a task throws, the others are cancelled, and the first exception is rethrown when all
+//       have ended. A Result that is an error is a value like any other: it cancels no task.
 //   TO3  first_of(tasks...): the first to end wins, and the others are cancelled. When all have
-//       ended it gives what the winner returned: a variant, whose index() says which one it was; of
-//       a vector of tasks a First. What the others return is dropped, but what any of them throws
-//       comes out, as in TO2.
-//   TO4  The tasks begin in their order, each until it waits. When the outcome is known before all
-//       have begun (TO2, TO3), the rest do not begin.
-//   TO5  When the strand that awaits is cancelled, the tasks are. If it was before, they begin on
-//       strands that are cancelled already.
-//   TO6  shielded(task) gives what the task gives. The task runs on a strand of its own that is not
-//       cancelled with the one that awaits it, before or while; it is waited for to its end.
+//       ended it returns what the winner returned: a variant, whose index() is the winner's; of a
+//       vector of tasks a First. What the others return is dropped, but an exception of any of them
+//       is rethrown, as in TO2.
+//   TO4  The tasks begin in their order, each running until it waits. When the outcome is known
+//       before all have begun (TO2, TO3), the rest do not begin.
+//   TO5  When the awaiting strand is cancelled, so are the tasks. If it was cancelled before, they
+//       begin on cancelled strands.
+//   TO6  shielded(task) returns what the task returns. The task runs on a strand of its own, which
+//       is not cancelled with the awaiting one, whether that was cancelled before or is meanwhile;
+//       shielded() ends when the task has ended.
+//
+// Besides tasks they take anything else that can be awaited, `first_of(stream.read(buffer),
+// sleep(5s))`, and functions and lambdas that return a task, which are kept until it has ended.
 //
 // Each task runs on a strand of its own. One thread. The functions are tasks themselves: lazy,
-// awaited once (TA1, TA2). Vectors take memory for each task, the rest is in the frame.
+// awaited once (TA1, TA2). Vectors allocate memory for each task, the rest is in the frame.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -28,7 +32,6 @@
 #include <cstddef>
 #include <exception>
 #include <functional>
-#include <optional>
 #include <span>
 #include <tuple>
 #include <type_traits>
@@ -42,16 +45,16 @@
 
 namespace duolu {
 
-/// What first_of() gives, of a vector of tasks.
+/// What first_of() returns for a vector of tasks.
 template <class T>
 struct First {
-  std::size_t index;  ///< Which one ended first.
+  std::size_t index;  ///< Of the task that ended first.
   T value;            ///< What it returned; std::monostate for void.
 };
 
 namespace detail {
 
-/// Tasks that run side by side for one that waits for them. Kept in its frame.
+/// Tasks that run side by side, and that one task waits for. Kept in that task's frame.
 class Siblings {
  public:
   struct Member : TaskEnd {
@@ -61,26 +64,26 @@ class Siblings {
   };
   enum class Until : unsigned char { all, first };
 
-  /// For as many tasks as there are `members`, run by whoever runs `parent`.
+  /// For as many tasks as there are `members`; they run where `parent` runs.
   Siblings(std::span<Member> members, Until until, const Strand& parent) noexcept
       : members_(members), until_(until), parent_(parent) {}
   Siblings(const Siblings&) = delete;
   Siblings& operator=(const Siblings&) = delete;
 
-  /// Runs the next task, unless the outcome is known.
+  /// Begins the next task, unless the outcome is known.
   void begin(TaskPromise& task);
-  /// Cancels those that run, and those that begin later.
+  /// Cancels the tasks that have begun, and those that begin later.
   void cancel() noexcept;
-  /// Which one ended first.
+  /// The index of the task that ended first.
   [[nodiscard]] std::size_t winner() const noexcept { return winner_; }
   void rethrow() const {
     if (exception_) std::rethrow_exception(exception_);
   }
 
   class Join;
-  /// Waits for all that have begun, and hands on the cancellation of who waits.
+  /// Waits for all tasks that have begun. When the waiting strand is cancelled, they are.
   Join join() noexcept;
-  /// The same, without handing it on.
+  /// The same, but cancelling the waiting strand does not cancel them.
   Join join_shielded() noexcept;
 
  private:
@@ -167,15 +170,11 @@ Task<std::tuple<Value<T>...>> all_of(std::tuple<Task<T>...> tasks) {
       [](const Task<T>&... each) { return std::tuple<Value<T>...>(value_of(each)...); }, tasks);
 }
 
-template <class Variant, class Tasks, std::size_t... Index>
-Variant value_at(std::size_t winner, const Tasks& tasks, std::index_sequence<Index...>) {
-  std::optional<Variant> value;
-  const auto take = [&]<std::size_t At>() {
-    if (At == winner) value.emplace(std::in_place_index<At>, value_of(std::get<At>(tasks)));
-  };
-  (take.template operator()<Index>(), ...);
-  DUOLU_CHECK(value.has_value());
-  return *std::move(value);
+template <class Variant, std::size_t At = 0, class Tasks>
+Variant value_at(std::size_t winner, const Tasks& tasks) {
+  if constexpr (At + 1 < std::tuple_size_v<Tasks>)
+    if (winner != At) return value_at<Variant, At + 1>(winner, tasks);
+  return Variant(std::in_place_index<At>, value_of(std::get<At>(tasks)));
 }
 
 template <class... T>
@@ -187,23 +186,23 @@ Task<std::variant<Value<T>...>> any_of(std::tuple<Task<T>...> tasks) {
   std::apply([&](const Task<T>&... each) { (siblings.begin(each.promise()), ...); }, tasks);
   co_await siblings.join();
   siblings.rethrow();
-  co_return value_at<std::variant<Value<T>...>>(siblings.winner(), tasks,
-                                                std::index_sequence_for<T...>());
+  co_return value_at<std::variant<Value<T>...>>(siblings.winner(), tasks);
 }
 
 }  // namespace detail
 
 /// `auto [a, b] = co_await when_all(one(), other());` See TO1.
-template <class... T>
-  requires(sizeof...(T) > 0)
-[[nodiscard]] Task<std::tuple<detail::Value<T>...>> when_all(Task<T>... tasks) {
-  return detail::all_of(std::tuple<Task<T>...>(std::move(tasks)...));
+template <detail::Runnable... Each>
+  requires(sizeof...(Each) > 0)
+Task<std::tuple<detail::Value<detail::Gives<Each>>...>> when_all(Each... each) {
+  return detail::all_of(
+      std::tuple<Task<detail::Gives<Each>>...>(detail::to_task(std::move(each))...));
 }
 
-/// The same of a vector of tasks, which may be empty.
+/// The same for a vector of tasks, which may be empty.
 template <class T>
-[[nodiscard]] Task<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::Value<T>>>>
-when_all(std::vector<Task<T>> tasks) {
+Task<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::Value<T>>>> when_all(
+    std::vector<Task<T>> tasks) {
   const Strand* const strand = co_await this_strand();
   std::vector<detail::Siblings::Member> members(tasks.size());
   detail::Siblings siblings(members, detail::Siblings::Until::all, *strand);
@@ -220,16 +219,17 @@ when_all(std::vector<Task<T>> tasks) {
 }
 
 /// `const auto first = co_await first_of(one(), other());` See TO3.
-template <class... T>
-  requires(sizeof...(T) > 0)
-[[nodiscard]] Task<std::variant<detail::Value<T>...>> first_of(Task<T>... tasks) {
-  return detail::any_of(std::tuple<Task<T>...>(std::move(tasks)...));
+template <detail::Runnable... Each>
+  requires(sizeof...(Each) > 0)
+Task<std::variant<detail::Value<detail::Gives<Each>>...>> first_of(Each... each) {
+  return detail::any_of(
+      std::tuple<Task<detail::Gives<Each>>...>(detail::to_task(std::move(each))...));
 }
 
-/// The same of a vector of tasks, one at least.
+/// The same for a vector of at least one task.
 template <class T>
-[[nodiscard]] Task<First<detail::Value<T>>> first_of(std::vector<Task<T>> tasks) {
-  DUOLU_CHECK(!tasks.empty());
+Task<First<detail::Value<T>>> first_of(std::vector<Task<T>> tasks) {
+  if (tasks.empty()) check_failed("first_of() of an empty vector: no task can be the first");
   const Strand* const strand = co_await this_strand();
   std::vector<detail::Siblings::Member> members(tasks.size());
   detail::Siblings siblings(members, detail::Siblings::Until::first, *strand);
@@ -242,15 +242,24 @@ template <class T>
   co_return first;
 }
 
-/// See TO6.
+namespace detail {
+
 template <class T>
-[[nodiscard]] Task<T> shielded(Task<T> task) {
+Task<T> run_shielded(Task<T> task) {
   const Strand* const strand = co_await this_strand();
-  std::array<detail::Siblings::Member, 1> members;
-  detail::Siblings siblings(members, detail::Siblings::Until::all, *strand);
+  std::array<Siblings::Member, 1> members;
+  Siblings siblings(members, Siblings::Until::all, *strand);
   siblings.begin(task.promise());
   co_await siblings.join_shielded();
   co_return task.promise().take();
+}
+
+}  // namespace detail
+
+/// See TO6.
+template <detail::Runnable T>
+Task<detail::Gives<T>> shielded(T work) {
+  return detail::run_shielded(detail::to_task(std::move(work)));
 }
 
 }  // namespace duolu

@@ -1,5 +1,5 @@
-// Public. Layer: task. What a strand waits for, told to a report (Loop::tasks). Only those who
-// write something to wait for need it (WaitKind).
+// Public. Layer: task. What a strand waits for, as reported by Loop::tasks(). Needed only by
+// authors of new awaitables (WaitKind).
 #pragma once
 
 #include <string>
@@ -15,10 +15,10 @@ class TaskPromise;
 }
 
 struct Waiting {
-  /// Who waits. Null: the strand runs, or is about to, or nothing is known.
+  /// The task that waits. Null: the strand runs, or is about to, or it is not known.
   const detail::TaskPromise* task = nullptr;
   std::string what;                     ///< "to read from tcp://127.0.0.1:5000"
-  Instant until = never;                ///< When it ends at the latest.
+  Instant until = never;                ///< When the wait ends at the latest.
   std::vector<const Strand*> children;  ///< Strands that it waits for.
 };
 
