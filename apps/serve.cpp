@@ -9,6 +9,7 @@
 #include "apps/server.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
+#include "duolu/engine/readiness.hpp"
 #include "duolu/poll/backends.hpp"
 
 namespace duolu::apps {

@@ -16,6 +16,7 @@
 #include <variant>
 
 #include "apps/text.hpp"
+#include "duolu/engine/readiness.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/standard.hpp"
 #include "duolu/task/frames.hpp"

@@ -7,6 +7,7 @@
 #include "apps/options.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
+#include "duolu/engine/readiness.hpp"
 
 namespace duolu::apps {
 namespace {

@@ -7,7 +7,6 @@
 #include <cstdio>
 
 #include "duolu/loop/loop.hpp"
-#include "duolu/poll/backends.hpp"
 
 namespace {
 
@@ -66,10 +65,9 @@ Task<> count(Loop* loop) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto poller = make_poller(real_kernel(), argc > 1 ? argv[1] : "auto").value();
-  if (poller->fd() < 0) return std::puts("this backend has no descriptor to watch"), 1;
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
+  const auto made = make_loop({.backend = argc > 1 ? argv[1] : "auto"}).value();
+  Loop& loop = *made;
+  if (loop.fd() < 0) return std::puts("this backend has no descriptor to watch"), 1;
   loop.post([] { std::puts("duolu: posted"); });
   const Guest guest(uv_default_loop(), loop, count(&loop));
   uv_timer_t timer;

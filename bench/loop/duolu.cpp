@@ -1,7 +1,6 @@
 #include "duolu/loop/loop.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/timer_queue.hpp"
-#include "duolu/poll/backends.hpp"
 #include "loop.hpp"
 
 namespace loops {
@@ -10,8 +9,7 @@ namespace {
 using namespace duolu;
 
 struct Loops {
-  std::unique_ptr<Poller> poller = make_poller(real_kernel()).value();
-  std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  std::unique_ptr<Engine> engine = make_engine(real_kernel()).value();
   Loop loop{*engine};
 };
 

@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
+#include "duolu/engine/engines.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/net/listener.hpp"
-#include "duolu/poll/backends.hpp"
 #include "echo.hpp"
 
 namespace {
@@ -48,8 +48,7 @@ Task<> serve(Acceptor* acceptor, Scope* scope, bool lent) {
 
 void bench::serve_coroutine_echo(Kernel& kernel, int port, std::string_view backend,
                                  std::string_view buffer_kind) {
-  const auto poller = make_poller(kernel, backend).value();
-  const auto engine = make_readiness_engine(*poller);
+  const auto engine = make_engine(kernel, backend).value();
   Loop loop(*engine);
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::to_string(port)).value();
   Listener listener = Listener::open(loop, resolve(kernel, endpoint).value().front()).value();

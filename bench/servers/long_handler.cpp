@@ -13,7 +13,6 @@
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/signals.hpp"
 #include "duolu/net/listener.hpp"
-#include "duolu/poll/backends.hpp"
 #include "echo.hpp"
 
 namespace {
@@ -68,9 +67,8 @@ int main(int argc, char** argv) {
     bench::usage(argv[0], "PORT none|here|offload");
   bench::prepare();
   const auto pool = how == "offload" ? OffloadPool::start(real_kernel(), 1).value() : nullptr;
-  const auto poller = make_poller(real_kernel()).value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
+  const auto made = make_loop().value();
+  Loop& loop = *made;
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::string(argv[1])).value();
   Listener listener =
       Listener::open(loop, resolve(real_kernel(), endpoint).value().front()).value();

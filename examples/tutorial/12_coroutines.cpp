@@ -8,7 +8,6 @@
 // that blocks or computes long belongs here.
 #include "duolu/loop/scope.hpp"
 #include "duolu/net/listener.hpp"
-#include "duolu/poll/backends.hpp"
 #include "tutorial.hpp"
 
 using namespace tutorial;
@@ -35,9 +34,8 @@ Task<> serve(duolu::Acceptor* acceptor, duolu::Scope* scope) {
 }  // namespace
 
 int main(int, char** argv) {
-  const auto poller = duolu::make_poller(kernel).value();
-  const auto engine = duolu::make_readiness_engine(*poller);
-  duolu::Loop loop(*engine);
+  const auto made = duolu::make_loop().value();
+  duolu::Loop& loop = *made;
   auto listener = duolu::Listener::open(loop, localhost(number_after(argv, "--port", 8080)));
   if (!listener) fail("cannot listen on localhost", listener.error().value());
   std::printf("starting up on localhost port %d\n", listener->address().port());

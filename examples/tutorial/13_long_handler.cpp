@@ -7,7 +7,6 @@
 // another thread computes, co_await waits for it, and the loop serves the others meanwhile.
 #include "duolu/loop/offload.hpp"
 #include "duolu/net/reader.hpp"
-#include "duolu/poll/backends.hpp"
 #include "server.hpp"
 
 using namespace tutorial;
@@ -55,9 +54,8 @@ Task<Result<>> echo(Stream stream, OffloadPool* pool) {
 
 int main(int, char** argv) {
   const auto pool = given(argv, "--offload") ? OffloadPool::start(kernel, 2).value() : nullptr;
-  const auto poller = duolu::make_poller(kernel).value();
-  const auto engine = duolu::make_readiness_engine(*poller);
-  duolu::Loop loop(*engine);
+  const auto made = duolu::make_loop().value();
+  duolu::Loop& loop = *made;
   // [watch]
   loop.watch_stalls(100ms, [](const duolu::Stall& stall) {
     const char* who = stall.origin.name != nullptr ? stall.origin.name : "something else";

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "duolu/net/reader.hpp"
-#include "duolu/poll/backends.hpp"
 #include "duolu/task/channel.hpp"
 #include "duolu/task/flag.hpp"
 #include "duolu/task/together.hpp"
@@ -68,9 +67,7 @@ Task<> converse(Loop* loop, std::vector<Member*>* room, Stream stream) {
 }  // namespace
 
 int main(int, char** argv) {
-  const auto poller = make_poller(kernel).value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
+  const auto loop = make_loop().value();
   std::vector<Member*> room;
-  serve(loop, argv, "chat", [&](Stream s) { return converse(&loop, &room, std::move(s)); });
+  serve(*loop, argv, "chat", [&](Stream s) { return converse(loop.get(), &room, std::move(s)); });
 }

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "duolu/engine/readiness.hpp"
+
 namespace duolu {
 
 namespace {

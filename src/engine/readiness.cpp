@@ -1,18 +1,19 @@
 // The engine over a Poller: makes a system call if it could succeed, else parks the request until
 // the poller reports that it could.
 //
-// `chance` of a direction: a call could succeed. A report sets it. EAGAIN clears it, and so does a
-// short transfer where it can be trusted, so that no system call is spent on learning that there is
-// no further message. A file that the poller cannot watch (a regular one) has no token, and never
-// returns EAGAIN.
+// `calls` of a direction: the system calls that could succeed now, if any. A report sets it. EAGAIN
+// clears it, and so does a short transfer where it can be trusted, so that no system call is spent
+// on learning that there is no further message. A file that the poller cannot watch (a regular one)
+// has no token, and never returns EAGAIN.
 //
-// A direction without a chance will be reported by the poller. How, depends on the trigger:
-//   edge     Registered once, for everything. `drained` is called for every direction that loses
-//            its chance, or backends that emulate edges would report nothing more. Short transfers
+// A direction whose `calls` are cleared will be reported by the poller. How, depends on the
+// trigger:
+//   edge     Registered once, for everything. `drained` is called for every direction that is
+//            cleared, or backends that emulate edges would report nothing more. Short transfers
 //            are trusted on TCP, but not after an end, an error or urgent data was reported: more
 //            may follow then, without a new edge.
-//   level    `armed` has the watched directions. A direction is added when it loses its chance for
-//            the first time. It stays: by the next report a request usually waits for it again. A
+//   level    `armed` has the watched directions. A direction is added when it is cleared for the
+//            first time. It stays: by the next report a request usually waits for it again. A
 //            report that no request waits for removes it. The rest after a short transfer is
 //            reported again, so that all short transfers can be trusted.
 //   oneshot  The same, but a report removes all, and adding them again costs a change.
@@ -30,16 +31,30 @@
 #include <cstdio>
 #include <deque>
 #include <memory>
-#include <new>
 #include <type_traits>
 #include <utility>
 
 #include "duolu/base/check.hpp"
 #include "duolu/engine/engine.hpp"
+#include "duolu/engine/readiness.hpp"
 #include "duolu/poll/poller.hpp"
+#include "lease_pool.hpp"
 
 namespace duolu {
 namespace {
+
+// Op::calls
+constexpr std::uint8_t no_calls = 0;
+constexpr std::uint8_t socket_calls = 1;
+constexpr std::uint8_t file_calls = 2;  // read and write
+
+/// A descriptor, and how its poller watches it.
+struct Watched : Descriptor {
+  bool trusts_short = false;  ///< A short transfer means that there is no more for now.
+  std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
+  std::uint8_t error = 0;     ///< The errno that the kernel has reported already (EN12).
+  std::uint64_t token = 0;
+};
 
 class ReadinessEngine final : public Engine {
  public:
@@ -55,21 +70,18 @@ class ReadinessEngine final : public Engine {
                                                        : Ready::none),
         budget_(options.budget),
         left_(options.budget),
-        buffers_(options.buffers) {
-    DUOLU_CHECK(options.buffer_size > 0 && options.buffer_size <= most_bytes);
-    DUOLU_CHECK(options.buffers > 0);
+        leases_(*this, spare_, options.buffers) {
+    DUOLU_CHECK(options.budget >= 0);
   }
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
   ~ReadinessEngine() override {
     if (open_ != 0 && !exiting()) check_failed("a Stream, Listener or Datagram outlives its loop");
-    while (spare_ != nullptr) drop_spare();
-    if (made_ != 0 && !exiting()) check_failed("a Lease outlives its loop");
   }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
     if (free_ == nullptr) push_free(descriptors_.emplace_back());
-    Descriptor& descriptor = of_in(*free_);
+    Watched& descriptor = of_in(*free_);
     // Priority, to learn of urgent data in the stream: recv(2) stops in front of it.
     const Interest first = trigger_ == Trigger::edge
                                ? Interest::readable | Interest::priority | Interest::writable
@@ -81,11 +93,11 @@ class ReadinessEngine final : public Engine {
       return fail(token.error());
     free_ = free_->next;
     ++open_;
-    descriptor = Descriptor{};
+    descriptor = Watched{};
     descriptor.engine = this;
     descriptor.fd = fd;
     descriptor.kind = kind;
-    descriptor.in.chance = descriptor.out.chance = chance(descriptor);
+    descriptor.in.calls = descriptor.out.calls = calls_of(descriptor);
     descriptor.trusts_short =
         kind == DescriptorKind::tcp || (kind != DescriptorKind::file && trigger_ != Trigger::edge);
     descriptor.armed = static_cast<std::uint8_t>(first);
@@ -93,7 +105,8 @@ class ReadinessEngine final : public Engine {
     return &descriptor;
   }
 
-  void close(Descriptor& descriptor) noexcept override {
+  void close(Descriptor& opened) noexcept override {
+    auto& descriptor = static_cast<Watched&>(opened);
     if ((descriptor.in.state != Op::State::idle || descriptor.out.state != Op::State::idle) &&
         !exiting())
       check_failed("a Stream, Listener or Datagram is closed while a task waits for it");
@@ -102,13 +115,13 @@ class ReadinessEngine final : public Engine {
     kernel().close(std::exchange(descriptor.fd, -1));
     push_free(descriptor);
     --open_;
-    // The remaining descriptors need at most one buffer each.
-    while (made_ > open_ && spare_ != nullptr) drop_spare();
+    leases_.shrink(open_);  // each descriptor needs at most one
   }
 
-  bool start_send(Descriptor& descriptor) override {
+  bool start_send(Descriptor& opened) override {
+    auto& descriptor = static_cast<Watched&>(opened);
     Op& op = descriptor.out;
-    if (op.chance != Op::Chance::socket || --left_ < 0) [[unlikely]]
+    if (op.calls != socket_calls || --left_ < 0) [[unlikely]]
       return go_on_sending(descriptor, 0);
     const ssize_t took = kernel().send(descriptor.fd, op.data, op.size, MSG_NOSIGNAL);
     if (took != static_cast<ssize_t>(op.size)) [[unlikely]]
@@ -118,9 +131,10 @@ class ReadinessEngine final : public Engine {
   }
 
   // [send]
-  bool start_send_lent(Descriptor& descriptor) override {
+  bool start_send_lent(Descriptor& opened) override {
+    auto& descriptor = static_cast<Watched&>(opened);
     Op& op = descriptor.out;
-    if (op.chance != Op::Chance::socket || --left_ < 0) [[unlikely]]
+    if (op.calls != socket_calls || --left_ < 0) [[unlikely]]
       return keep_rest(descriptor, 0);
     const ssize_t took = kernel().send(descriptor.fd, op.data, op.size, MSG_NOSIGNAL);
     if (took != static_cast<ssize_t>(op.size)) [[unlikely]]
@@ -131,7 +145,8 @@ class ReadinessEngine final : public Engine {
   }
   // [/send]
 
-  bool start_out(Descriptor& descriptor) override {
+  bool start_out(Descriptor& opened) override {
+    auto& descriptor = static_cast<Watched&>(opened);
     Op& op = descriptor.out;
     if (op.code == Op::Code::connect) return start_connect(descriptor);
     op.moved = 0;
@@ -139,18 +154,18 @@ class ReadinessEngine final : public Engine {
   }
 
   void cancel(Op& op) noexcept override {
-    if (op.state == Op::State::starved) forget_starved(op);
+    if (op.state == Op::State::starved) leases_.forget(op);
     if (op.state == Op::State::parked) end_later(op, -ECANCELED);
   }
 
   Result<bool> wait(Instant deadline) override {
     left_ = budget_;
     changed_ = false;
-    if (starved_ != nullptr) feed();
+    if (leases_.first_starved() != nullptr) feed();
     const Result<Poller::Batch> batch = poller_.wait(has_finished() ? immediately : deadline);
     if (!batch) return fail(batch.error());
     for (const Event event : *batch) {
-      Descriptor& descriptor = *reinterpret_cast<Descriptor*>(event.data);
+      Watched& descriptor = *reinterpret_cast<Watched*>(event.data);
       if (!receive_message(descriptor, event.ready)) look_at(descriptor, event);
     }
     return batch->woken();
@@ -159,28 +174,32 @@ class ReadinessEngine final : public Engine {
   void wake() noexcept override { poller_.wake(); }
   int fd() const noexcept override { return poller_.fd(); }
   bool due() const noexcept override {
-    return has_finished() || changed_ || (starved_ != nullptr && can_lend());
+    return has_finished() || changed_ || (leases_.first_starved() != nullptr && leases_.can_lend());
   }
 
  private:
   static constexpr std::uint64_t no_token = 0;
 
-  static Token token_of(const Descriptor& descriptor) noexcept {
+  static Token token_of(const Watched& descriptor) noexcept {
     return static_cast<Token>(descriptor.token);
   }
 
-  static Op::Chance chance(const Descriptor& descriptor) noexcept {
-    return descriptor.kind == DescriptorKind::file ? Op::Chance::file : Op::Chance::socket;
+  static std::uint8_t calls_of(const Watched& descriptor) noexcept {
+    return descriptor.kind == DescriptorKind::file ? file_calls : socket_calls;
   }
 
   // --- requests
 
-  bool try_in(Descriptor& descriptor) override { return attempt(descriptor, descriptor.in); }
+  bool try_in(Descriptor& opened) override {
+    auto& descriptor = static_cast<Watched&>(opened);
+    return attempt(descriptor, descriptor.in);
+  }
 
-  /// Tries the request if it has a chance; parks it unless it ends. True if it ended at once.
-  bool attempt(Descriptor& descriptor, Op& op) {
+  /// Tries the request if its call could succeed; parks it unless it ends. True if it ended at
+  /// once.
+  bool attempt(Watched& descriptor, Op& op) {
     op.state = Op::State::parked;
-    if (op.chance == Op::Chance::none || !advance(descriptor, op)) return false;
+    if (op.calls == no_calls || !advance(descriptor, op)) return false;
     return end_now(op);
   }
 
@@ -199,7 +218,7 @@ class ReadinessEngine final : public Engine {
     finish(op, result);
   }
 
-  bool start_connect(Descriptor& descriptor) {
+  bool start_connect(Watched& descriptor) {
     Op& op = descriptor.out;
     const int result = kernel().connect(descriptor.fd, reinterpret_cast<const sockaddr*>(op.data),
                                         static_cast<socklen_t>(op.size));
@@ -210,7 +229,7 @@ class ReadinessEngine final : public Engine {
   }
 
   /// Continues a send that the first attempt did not complete; `took` is the result of that.
-  [[gnu::noinline, gnu::cold]] bool go_on_sending(Descriptor& descriptor, ssize_t took) {
+  [[gnu::noinline, gnu::cold]] bool go_on_sending(Watched& descriptor, ssize_t took) {
     Op& op = descriptor.out;
     took = after_error(descriptor, took,
                        [&] { return transmit(descriptor, op.data, std::size_t{op.size}); });
@@ -226,105 +245,50 @@ class ReadinessEngine final : public Engine {
 
   // --- lent buffers
 
-  /// EN10: a buffer that was not sent completely stays with its request, and is not counted any
-  /// more: another one may be made in its place. A buffer of another engine stays lent.
-  [[gnu::noinline, gnu::cold]] bool keep_rest(Descriptor& descriptor, ssize_t took) {
+  /// EN10: the buffer stays with its request.
+  [[gnu::noinline, gnu::cold]] bool keep_rest(Watched& descriptor, ssize_t took) {
     Op& op = descriptor.out;
-    if (LentBuffer::of(op.data).engine == this) --made_;
+    leases_.take_out(LentBuffer::of(op.data));
     if (!go_on_sending(descriptor, took)) return false;
     drop_rest(op);
     return true;
   }
   void drop_rest(Op& op) noexcept {
-    LentBuffer& buffer = LentBuffer::of(std::exchange(op.data, nullptr));
-    if (buffer.engine == this) {
-      if (made_ == buffers_) return ::operator delete(&buffer);
-      ++made_;
-    }
-    give_back(buffer);
-  }
-
-  [[nodiscard]] bool can_lend() const noexcept {
-    return spare_ != nullptr || made_ == 0 || (made_ < buffers_ && !no_memory_);
-  }
-  /// Returns a buffer to lend; null if all are lent, or there is no memory for one more.
-  LentBuffer* lend() noexcept {
-    if (spare_ == nullptr) [[unlikely]]
-      return make_buffer();
-    return std::exchange(spare_, spare_->next);
-  }
-  /// Gives `op` a buffer to receive into; false if there is none.
-  bool borrow(Op& op) noexcept {
-    LentBuffer* const buffer = lend();
-    if (buffer == nullptr) return false;
-    op.data = buffer->bytes();
-    op.size = static_cast<std::uint32_t>(buffer_size());
-    return true;
-  }
-  [[gnu::noinline, gnu::cold]] LentBuffer* make_buffer() noexcept {
-    if (made_ == buffers_) return nullptr;
-    // Any but the first can be waited for, so it must not use up what a new handler has reserved.
-    const bool may_wait = made_ > 0;
-    const std::new_handler handler = may_wait ? std::set_new_handler(nullptr) : nullptr;
-    void* const memory = ::operator new(sizeof(LentBuffer) + buffer_size(), std::nothrow);
-    if (may_wait) std::set_new_handler(handler);
-    no_memory_ = memory == nullptr;
-    if (no_memory_) return nullptr;
-    static_assert(alignof(LentBuffer) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
-    ++made_;
-    return new (memory) LentBuffer{.engine = this, .next = nullptr, .size = 0};
-  }
-
-  void drop_spare() noexcept {
-    ::operator delete(std::exchange(spare_, spare_->next));
-    --made_;
+    leases_.put_back(LentBuffer::of(std::exchange(op.data, nullptr)));
   }
 
   /// Continues requests that wait for a buffer, as long as there are buffers.
   [[gnu::noinline, gnu::cold]] void feed() {
-    no_memory_ = false;
-    while (starved_ != nullptr && can_lend()) {
-      Op& op = *starved_;
-      forget_starved(op);
+    leases_.try_memory_again();
+    while (leases_.first_starved() != nullptr && leases_.can_lend()) {
+      Op& op = *leases_.first_starved();
+      leases_.forget(op);
       if (receive_lent(of_in(op), op)) finish(op, op.result);
     }
   }
-  bool starve(Op& op) noexcept {
-    op.state = Op::State::starved;
-    op.next = nullptr;
-    op.previous = last_starved_;
-    (last_starved_ == nullptr ? starved_ : last_starved_->next) = &op;
-    last_starved_ = &op;
-    return false;
-  }
-  void forget_starved(Op& op) noexcept {
-    (op.previous == nullptr ? starved_ : op.previous->next) = op.next;
-    (op.next == nullptr ? last_starved_ : op.next->previous) = op.previous;
-    op.state = Op::State::parked;
-  }
-  void push_free(Descriptor& descriptor) noexcept {
+  void push_free(Watched& descriptor) noexcept {
     descriptor.in.next = free_;
     free_ = &descriptor.in;
   }
-  static Descriptor& of_in(Op& op) noexcept {
+  static Watched& of_in(Op& op) noexcept {
     static_assert(offsetof(Descriptor, in) == 0);
-    return reinterpret_cast<Descriptor&>(op);
+    return static_cast<Watched&>(reinterpret_cast<Descriptor&>(op));
   }
 
   // --- events
 
   /// Handles the most frequent event: a whole message that a request waits for, and nothing else.
   /// False if it is another event; then nothing was received.
-  bool receive_message(Descriptor& descriptor, Ready ready) {
+  bool receive_message(Watched& descriptor, Ready ready) {
     Op& op = descriptor.in;
     if ((ready - beside_message_) != Ready::readable || !descriptor.trusts_short ||
         descriptor.out.state == Op::State::parked)
       return false;
     if (op.state != Op::State::parked ||
-        !(op.code == Op::Code::recv_lent ? borrow(op) : op.code == Op::Code::recv))
+        !(op.code == Op::Code::recv_lent ? leases_.borrow(op) : op.code == Op::Code::recv))
       return false;
-    if (descriptor.out.chance == Op::Chance::none && any(ready, Ready::writable)) [[unlikely]]
-      descriptor.out.chance = Op::Chance::socket;
+    if (descriptor.out.calls == no_calls && any(ready, Ready::writable)) [[unlikely]]
+      descriptor.out.calls = socket_calls;
     // [receive]
     const ssize_t got = kernel().recv(descriptor.fd, op.data, op.size, 0);
     if (got <= 0 || got == static_cast<ssize_t>(op.size)) [[unlikely]]
@@ -338,13 +302,13 @@ class ReadinessEngine final : public Engine {
   [[gnu::noinline, gnu::cold]] bool take_rest(Op& op, ssize_t got) {
     if (op.code == Op::Code::recv_lent && got <= 0) give_back(LentBuffer::of(op.data));
     if (got == -EINTR || got == -EAGAIN) return false;
-    op.chance = Op::Chance::socket;
+    op.calls = socket_calls;
     finish(op, static_cast<std::int32_t>(got > 0 ? got : end_of(of_in(op), got)));
     return true;
   }
 
   /// P7: the poller reports nothing about it any more, so no request may wait for that (drained()).
-  [[gnu::noinline, gnu::cold]] void lose(Descriptor& descriptor) {
+  [[gnu::noinline, gnu::cold]] void lose(Watched& descriptor) {
     (void)poller_.remove(token_of(descriptor));
     descriptor.token = no_token;
     Op& out = descriptor.out;  // trying a connect in progress would not return "not yet"
@@ -353,7 +317,7 @@ class ReadinessEngine final : public Engine {
     revive(descriptor, descriptor.out);
   }
 
-  void look_at(Descriptor& descriptor, const Event& event) {
+  void look_at(Watched& descriptor, const Event& event) {
     if (event.invalid()) [[unlikely]]
       return lose(descriptor);
     const bool in = any(event.ready, Ready::readable | Ready::priority | Ready::read_closed);
@@ -368,19 +332,19 @@ class ReadinessEngine final : public Engine {
     if (out) revive(descriptor, descriptor.out);
   }
 
-  void revive(Descriptor& descriptor, Op& op) {
-    op.chance = chance(descriptor);
+  void revive(Watched& descriptor, Op& op) {
+    op.calls = calls_of(descriptor);
     if (op.state == Op::State::parked && advance(descriptor, op)) end_later(op, op.result);
   }
 
   // --- what will be reported. A change that is undone before the next wait costs no system call.
 
-  void arm(Descriptor& descriptor, Interest direction) noexcept {
+  void arm(Watched& descriptor, Interest direction) noexcept {
     if (any(armed(descriptor), direction)) return;
     set_armed(descriptor, armed(descriptor) | direction);
   }
   /// `reported` was reported: with level, stays armed only if a request waits; with oneshot, never.
-  void disarm(Descriptor& descriptor, Interest reported) noexcept {
+  void disarm(Watched& descriptor, Interest reported) noexcept {
     if (trigger_ == Trigger::level) {
       if (descriptor.in.state == Op::State::parked) reported = reported - Interest::readable;
       if (descriptor.out.state == Op::State::parked) reported = reported - Interest::writable;
@@ -388,10 +352,10 @@ class ReadinessEngine final : public Engine {
     }
     set_armed(descriptor, armed(descriptor) - reported);
   }
-  static Interest armed(const Descriptor& descriptor) noexcept {
+  static Interest armed(const Watched& descriptor) noexcept {
     return static_cast<Interest>(descriptor.armed);
   }
-  void set_armed(Descriptor& descriptor, Interest interest) noexcept {
+  void set_armed(Watched& descriptor, Interest interest) noexcept {
     descriptor.armed = static_cast<std::uint8_t>(interest);
     changed_ = true;
     // Fails where there is nothing to watch (a file, or a descriptor that other code has closed):
@@ -402,7 +366,7 @@ class ReadinessEngine final : public Engine {
   // --- attempts. Each does what can be done at once, and returns whether the request has ended.
   // Its result is in `op.result`.
 
-  bool advance(Descriptor& descriptor, Op& op) {
+  bool advance(Watched& descriptor, Op& op) {
     switch (op.code) {
       case Op::Code::recv: return advance_recv(descriptor, op);
       case Op::Code::recv_lent: return advance_recv_lent(descriptor, op);
@@ -418,7 +382,7 @@ class ReadinessEngine final : public Engine {
     return false;
   }
 
-  bool advance_recv(Descriptor& descriptor, Op& op) {
+  bool advance_recv(Watched& descriptor, Op& op) {
     const ssize_t got = again([&] { return receive(descriptor, op.data, op.size); });
     if (got == -EAGAIN) return nothing_there(descriptor, op);
     if (got <= 0) [[unlikely]]
@@ -430,19 +394,18 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
-  bool advance_recv_lent(Descriptor& descriptor, Op& op) {
+  bool advance_recv_lent(Watched& descriptor, Op& op) {
     // wait() serves starved requests first; here they would be overtaken.
-    if (starved_ != nullptr || !can_lend()) return starve(op);
+    if (leases_.first_starved() != nullptr || !leases_.can_lend()) {
+      leases_.starve(op);
+      return false;
+    }
     return receive_lent(descriptor, op);
   }
-  bool receive_lent(Descriptor& descriptor, Op& op) {
-    if (!borrow(op)) {
-      if (made_ == 0) return ended_with(op, -ENOMEM);
-      op.state = Op::State::starved;  // until a buffer comes back; it stays the first in the list
-      op.previous = nullptr;
-      op.next = starved_;
-      (starved_ == nullptr ? last_starved_ : starved_->previous) = &op;
-      starved_ = &op;
+  bool receive_lent(Watched& descriptor, Op& op) {
+    if (!leases_.borrow(op)) {
+      if (leases_.nothing_lent()) return ended_with(op, -ENOMEM);
+      leases_.starve_again(op);
       return false;
     }
     const bool ended = advance_recv(descriptor, op);
@@ -450,7 +413,7 @@ class ReadinessEngine final : public Engine {
     return ended;
   }
 
-  bool advance_recvmsg(Descriptor& descriptor, Op& op) {
+  bool advance_recvmsg(Watched& descriptor, Op& op) {
     auto* const message = reinterpret_cast<msghdr*>(op.data);
     const ssize_t got = again([&] { return kernel().recvmsg(descriptor.fd, message, MSG_TRUNC); });
     if (got == -EAGAIN) return nothing_there(descriptor, op);
@@ -458,14 +421,14 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
-  bool advance_accept(Descriptor& descriptor, Op& op) {
+  bool advance_accept(Watched& descriptor, Op& op) {
     const int got = again([&] { return kernel().accept(descriptor.fd, nullptr, nullptr); });
     if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
     op.result = got;
     return true;
   }
 
-  bool advance_send(Descriptor& descriptor, Op& op) {
+  bool advance_send(Watched& descriptor, Op& op) {
     while (op.moved < op.size) {
       const std::size_t left = op.size - op.moved;
       const auto call = [&] { return transmit(descriptor, op.data + op.moved, left); };
@@ -479,7 +442,7 @@ class ReadinessEngine final : public Engine {
     return ended_with(op, 0);
   }
 
-  bool advance_sendmsg(Descriptor& descriptor, Op& op) {
+  bool advance_sendmsg(Watched& descriptor, Op& op) {
     auto& message = *reinterpret_cast<msghdr*>(op.data);
     op.result = 0;
     for (bool tried_again = false;;) {
@@ -500,7 +463,7 @@ class ReadinessEngine final : public Engine {
   /// After EAGAIN: whether waiting would be spinning. A Unix datagram socket counts as writable
   /// while its own buffer and the queue of a connected peer have room; the queue of a peer that
   /// `message` names is not considered (unix_dgram_poll in Linux).
-  bool cannot_wait(Descriptor& descriptor, const msghdr& message) {
+  bool cannot_wait(Watched& descriptor, const msghdr& message) {
     if (message.msg_name == nullptr || descriptor.kind == DescriptorKind::tcp) return false;
     pollfd one{.fd = descriptor.fd, .events = POLLOUT, .revents = 0};
     const timespec at_once{};
@@ -522,7 +485,7 @@ class ReadinessEngine final : public Engine {
     return true;
   }
 
-  bool advance_connect(Descriptor& descriptor, Op& op) {
+  bool advance_connect(Watched& descriptor, Op& op) {
     int error = 0;
     socklen_t size = sizeof error;
     const int result = kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_ERROR, &error, &size);
@@ -558,11 +521,11 @@ class ReadinessEngine final : public Engine {
       default: return false;
     }
   }
-  static void note_error(Descriptor& descriptor, ssize_t result) noexcept {
+  static void note_error(Watched& descriptor, ssize_t result) noexcept {
     if (is_told_once(result) && descriptor.kind != DescriptorKind::datagram)
       set_error(descriptor, result);
   }
-  static void set_error(Descriptor& descriptor, ssize_t result) noexcept {
+  static void set_error(Watched& descriptor, ssize_t result) noexcept {
     // Those of is_told_once(), and EMSGSIZE, which after_error() also reports to the receiver.
     static_assert(std::max({ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH,
                             ENETDOWN, ENETRESET, ENETUNREACH, ENONET, ENOPROTOOPT, EPROTO,
@@ -570,7 +533,7 @@ class ReadinessEngine final : public Engine {
     descriptor.error = static_cast<std::uint8_t>(-result);
   }
   /// What a read ends with whose call returned `got`: 0 or an error.
-  static ssize_t end_of(Descriptor& descriptor, ssize_t got) noexcept {
+  static ssize_t end_of(Watched& descriptor, ssize_t got) noexcept {
     note_error(descriptor, got);
     const bool broken = descriptor.error != 0 && descriptor.kind != DescriptorKind::datagram;
     return got == 0 && broken ? -descriptor.error : got;
@@ -580,7 +543,7 @@ class ReadinessEngine final : public Engine {
   /// does return the message's own error again, or another one in its place: ENOTCONN if a Unix
   /// peer has gone.
   template <class Call>
-  ssize_t after_error(Descriptor& descriptor, ssize_t took, Call call) {
+  ssize_t after_error(Watched& descriptor, ssize_t took, Call call) {
     if (took >= 0 || took == -EAGAIN) return took;
     note_error(descriptor, took);
     const bool earlier =
@@ -591,14 +554,14 @@ class ReadinessEngine final : public Engine {
     tell_receiver(descriptor, took);
     return next;
   }
-  void tell_receiver(Descriptor& descriptor, ssize_t result) noexcept {
+  void tell_receiver(Watched& descriptor, ssize_t result) noexcept {
     Op& op = descriptor.in;
     if (op.state == Op::State::parked) return finish(op, static_cast<std::int32_t>(result));
     set_error(descriptor, result);
-    op.chance = chance(descriptor);
+    op.calls = calls_of(descriptor);
   }
   /// After EAGAIN: ends the request if there is an error to report of a message sent before.
-  bool nothing_there(Descriptor& descriptor, Op& op) noexcept {
+  bool nothing_there(Watched& descriptor, Op& op) noexcept {
     const bool lost = drained(descriptor, op, Interest::readable);
     if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return lost;
     return ended_with(op, -std::exchange(descriptor.error, std::uint8_t{}));
@@ -613,17 +576,17 @@ class ReadinessEngine final : public Engine {
     while (result == -EINTR) result = call();
     return result;
   }
-  ssize_t receive(Descriptor& descriptor, void* data, std::size_t size) {
+  ssize_t receive(Watched& descriptor, void* data, std::size_t size) {
     if (descriptor.kind == DescriptorKind::file) [[unlikely]]
       return kernel().read(descriptor.fd, data, size);
     return kernel().recv(descriptor.fd, data, size, 0);
   }
-  ssize_t transmit(Descriptor& descriptor, const void* data, std::size_t size) {
+  ssize_t transmit(Watched& descriptor, const void* data, std::size_t size) {
     if (descriptor.kind == DescriptorKind::file) [[unlikely]]
       return kernel().write(descriptor.fd, data, size);
     return kernel().send(descriptor.fd, data, size, MSG_NOSIGNAL);
   }
-  ssize_t transmit(Descriptor& descriptor, const msghdr& message) {
+  ssize_t transmit(Watched& descriptor, const msghdr& message) {
     if (descriptor.kind == DescriptorKind::file)
       return kernel().writev(descriptor.fd, message.msg_iov,
                              static_cast<int>(std::min<std::size_t>(message.msg_iovlen, IOV_MAX)));
@@ -634,7 +597,7 @@ class ReadinessEngine final : public Engine {
     }
     return kernel().sendmsg(descriptor.fd, &message, MSG_NOSIGNAL);
   }
-  bool is_stream(const Descriptor& descriptor) noexcept {
+  bool is_stream(const Watched& descriptor) noexcept {
     int type = 0;
     socklen_t size = sizeof type;
     return kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
@@ -653,20 +616,20 @@ class ReadinessEngine final : public Engine {
     (void)kernel().setsockopt(fd, SOL_SOCKET, SO_LINGER, &set, sizeof set);
   }
 
-  /// Clears the chance of `op`. False: the request waits for a report. True: the request has ended
+  /// Clears the calls of `op`. False: the request waits for a report. True: the request has ended
   /// with an error, since the poller has lost the descriptor and would report nothing.
-  bool drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
+  bool drained(Watched& descriptor, Op& op, Interest direction) noexcept {
     if (descriptor.token == no_token) [[unlikely]]
       return ended_with(op, -EBADF);
     note_drained(descriptor, op, direction);
     return false;
   }
   /// The same for requests that have a result already: they do not end with an error. If the poller
-  /// has lost the descriptor, the chance stays.
-  void note_drained(Descriptor& descriptor, Op& op, Interest direction) noexcept {
+  /// has lost the descriptor, the calls stay.
+  void note_drained(Watched& descriptor, Op& op, Interest direction) noexcept {
     if (descriptor.token == no_token) [[unlikely]]
       return;
-    op.chance = Op::Chance::none;
+    op.calls = no_calls;
     if (trigger_ == Trigger::edge)
       poller_.drained(token_of(descriptor), direction);
     else
@@ -682,14 +645,10 @@ class ReadinessEngine final : public Engine {
   const int budget_;
   int left_;
   // Never moved, and never freed: a strand may look at one it has waited for (Strand).
-  std::deque<Descriptor> descriptors_;
-  Op* free_ = nullptr;         ///< List of the closed ones.
-  std::size_t open_ = 0;       ///< How many are open.
-  const std::size_t buffers_;  ///< Upper bound of made_.
-  std::size_t made_ = 0;       ///< Buffers that exist, except those kept for stalled peers.
-  bool no_memory_ = false;     ///< There was none for one more buffer since the last wait.
-  Op* starved_ = nullptr;      ///< List of requests that wait for a buffer, in order.
-  Op* last_starved_ = nullptr;
+  std::deque<Watched> descriptors_;
+  Op* free_ = nullptr;    ///< List of the closed ones.
+  std::size_t open_ = 0;  ///< How many are open.
+  LeasePool leases_;
 };
 
 }  // namespace

@@ -29,6 +29,7 @@
 
 #include "client.hpp"
 #include "duolu/base/check.hpp"
+#include "duolu/engine/readiness.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/connect.hpp"
 #include "payload.hpp"

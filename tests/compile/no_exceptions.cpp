@@ -5,7 +5,6 @@
 #include "duolu/loop/offload.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/within.hpp"
-#include "duolu/poll/backends.hpp"
 #include "duolu/task/together.hpp"
 
 using namespace duolu;
@@ -34,9 +33,8 @@ Task<> all(Loop* loop, OffloadPool* pool, int* sum) {
 }  // namespace
 
 int main() {
-  const auto poller = make_poller(real_kernel()).value();
-  const auto engine = make_readiness_engine(*poller);
-  Loop loop(*engine);
+  const auto made = make_loop().value();
+  Loop& loop = *made;
   const auto pool = OffloadPool::start(real_kernel(), 1).value();
   int sum = 0;
   loop.run(all(&loop, pool.get(), &sum));

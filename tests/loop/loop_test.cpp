@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "duolu/engine/readiness.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/task/channel.hpp"
 #include "duolu/task/flag.hpp"

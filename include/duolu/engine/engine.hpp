@@ -54,12 +54,10 @@
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/kernel/kernel.hpp"
-#include "duolu/poll/event.hpp"
 
 namespace duolu {
 
 class Engine;
-class Poller;
 
 /// One direction of a descriptor, and the request outstanding in it.
 struct Op {
@@ -80,13 +78,6 @@ struct Op {
     starved,   ///< Outstanding: there is no buffer to lend.
     finished,  ///< Ended, to be handed out by take_finished().
   };
-  /// For the engine: whether a system call could succeed now, and which calls to use, so that one
-  /// test decides both.
-  enum class Chance : std::uint8_t {
-    none,
-    socket,  ///< The calls of sockets.
-    file,    ///< read and write.
-  };
 
   // Every connection has two: members that are not needed at the same time share memory.
   void* waiter = nullptr;  ///< For the caller: what to resume.
@@ -103,7 +94,7 @@ struct Op {
   Code code = Code::none;
   State state = State::idle;
   bool propagates = false;  ///< For the caller: an error ends the waiter instead of resuming it.
-  Chance chance = Chance::socket;
+  std::uint8_t calls = 1;   ///< For the engine; 0: start_in() parks the request and does no more.
 
   [[nodiscard]] bool outstanding() const noexcept {
     return state == State::parked || state == State::starved;
@@ -125,11 +116,7 @@ struct Descriptor {
   Engine* engine = nullptr;
   int fd = -1;
   DescriptorKind kind = DescriptorKind::socket;
-  // The rest is for the readiness engine:
-  bool trusts_short = false;  ///< A short transfer means that there is no more for now.
-  std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
-  std::uint8_t error = 0;     ///< The errno that the kernel has reported already (EN12).
-  std::uint64_t token = 0;
+  // Behind these, an engine has members of its own.
 };
 
 namespace detail {
@@ -277,7 +264,7 @@ class Engine {
   /// Of recv, recv_lent, recvmsg, accept. Usually the previous request has read everything, so that
   /// this one only parks.
   bool start_in(Descriptor& descriptor) {
-    if (descriptor.in.chance != Op::Chance::none) [[unlikely]]
+    if (descriptor.in.calls != 0) [[unlikely]]
       return try_in(descriptor);
     descriptor.in.state = Op::State::parked;
     return false;
@@ -345,31 +332,5 @@ class Engine {
   Op* first_ = nullptr;
   Op** last_ = &first_;
 };
-
-/// What make_readiness_engine() takes.
-struct EngineOptions {
-  /// How many requests may end at once between two waits (EN6).
-  int budget = 256;
-  /// Bytes of a lent buffer, at least 1. A message that fills it costs one more system call, to see
-  /// whether there is more: so choose it larger than most messages.
-  std::size_t buffer_size = std::size_t{32} * 1024;
-  /// Most buffers lent at a time (EN9). Each is allocated when it is first needed.
-  std::size_t buffers = 256;
-  /// How descriptors are registered. Empty: cheapest_trigger(). It changes the costs and not the
-  /// results, with one exception: an error that stays, since no read removes it, such as a socket's
-  /// error queue (IP_RECVERR), keeps wait() from sleeping while a request reads there, except with
-  /// the edges of epoll.
-  std::optional<Trigger> trigger{};
-};
-
-/// Edge where the kernel has edge-triggered reports (epoll), level elsewhere.
-[[nodiscard]] Trigger cheapest_trigger(const Poller& poller) noexcept;
-
-/// An engine over any Poller, which has no other user from then on, and outlives the engine.
-[[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(Poller& poller,
-                                                            EngineOptions options = {});
-/// The same, and the engine owns the poller (not null).
-[[nodiscard]] std::unique_ptr<Engine> make_readiness_engine(std::unique_ptr<Poller> poller,
-                                                            EngineOptions options = {});
 
 }  // namespace duolu

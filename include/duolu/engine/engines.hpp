@@ -8,6 +8,7 @@
 
 #include "duolu/base/result.hpp"
 #include "duolu/engine/engine.hpp"
+#include "duolu/engine/options.hpp"
 #include "duolu/poll/backends.hpp"
 
 namespace duolu {

@@ -61,6 +61,7 @@
 #include "duolu/base/function.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/engine/engine.hpp"
+#include "duolu/engine/options.hpp"
 #include "duolu/loop/timer_queue.hpp"
 #include "duolu/task/ready.hpp"
 #include "duolu/task/task.hpp"
