@@ -107,15 +107,17 @@ class ReadinessEngine final : public Engine {
 
   void close(Descriptor& opened) noexcept override {
     auto& descriptor = static_cast<Watched&>(opened);
-    if ((descriptor.in.state != Op::State::idle || descriptor.out.state != Op::State::idle) &&
-        !exiting())
-      check_failed("a Stream, Listener or Datagram is closed while a task waits for it");
-    (void)poller_.remove(token_of(descriptor));
+    check_idle(descriptor);
     if (descriptor.kind == DescriptorKind::tcp) do_not_linger(descriptor.fd);
-    kernel().close(std::exchange(descriptor.fd, -1));
-    push_free(descriptor);
-    --open_;
-    leases_.shrink(open_);  // each descriptor needs at most one
+    kernel().close(forget(descriptor));
+  }
+
+  Result<Fd> release(Descriptor& opened) noexcept override {
+    auto& descriptor = static_cast<Watched&>(opened);
+    check_idle(descriptor);
+    if (descriptor.error != 0 && descriptor.kind != DescriptorKind::datagram)
+      return fail(descriptor.error);
+    return Fd(kernel(), forget(descriptor));
   }
 
   bool start_send(Descriptor& opened) override {
@@ -179,6 +181,21 @@ class ReadinessEngine final : public Engine {
 
  private:
   static constexpr std::uint64_t no_token = 0;
+
+  static void check_idle(const Watched& descriptor) noexcept {
+    if ((descriptor.in.state != Op::State::idle || descriptor.out.state != Op::State::idle) &&
+        !exiting())
+      check_failed("a Stream, Listener or Datagram is closed while a task waits for it");
+  }
+  /// Returns its number.
+  int forget(Watched& descriptor) noexcept {
+    (void)poller_.remove(token_of(descriptor));
+    const int fd = std::exchange(descriptor.fd, -1);
+    push_free(descriptor);
+    --open_;
+    leases_.shrink(open_);  // each descriptor needs at most one
+    return fd;
+  }
 
   static Token token_of(const Watched& descriptor) noexcept {
     return static_cast<Token>(descriptor.token);
@@ -376,6 +393,8 @@ class ReadinessEngine final : public Engine {
       case Op::Code::send_lent: return advance_send(descriptor, op);
       case Op::Code::sendmsg: return advance_sendmsg(descriptor, op);
       case Op::Code::connect: return advance_connect(descriptor, op);
+      case Op::Code::poll_in: return advance_poll(descriptor, op, POLLIN, Interest::readable);
+      case Op::Code::poll_out: return advance_poll(descriptor, op, POLLOUT, Interest::writable);
       case Op::Code::none: break;
     }
     DUOLU_CHECK(op.code != Op::Code::none);
@@ -492,6 +511,16 @@ class ReadinessEngine final : public Engine {
     op.result = result < 0 ? result : -error;
     note_error(descriptor, op.result);
     return true;
+  }
+
+  /// A report may be out of date: other code reads and writes. So the kernel is asked.
+  bool advance_poll(Watched& descriptor, Op& op, short events, Interest direction) {
+    pollfd one{.fd = descriptor.fd, .events = events, .revents = 0};
+    const timespec at_once{};
+    const int found = again([&] { return kernel().ppoll(&one, 1, &at_once); });
+    if (found == 0) return drained(descriptor, op, direction);
+    if ((one.revents & POLLNVAL) != 0) return ended_with(op, -EBADF);
+    return ended_with(op, std::min(found, 0));
   }
 
   static bool ended_with(Op& op, ssize_t result) noexcept {
@@ -665,6 +694,7 @@ void detail::not_idle(const Op& op) noexcept {
     case Op::Code::send_lent:
     case Op::Code::sendmsg:
     case Op::Code::connect:
+    case Op::Code::poll_out:
       descriptor = reinterpret_cast<const Descriptor*>(reinterpret_cast<const char*>(&op) -
                                                        offsetof(Descriptor, out));
       does = op.code == Op::Code::connect ? "connect" : "write to";

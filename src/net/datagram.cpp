@@ -50,6 +50,18 @@ Result<Datagram> Datagram::open(Loop& loop, const Address& address) {
   Fd fd(kernel, made);
   const int bound = kernel.bind(made, address.data(), address.size());
   if (bound < 0) return fail(-bound);
+  return open(loop, std::move(fd));
+}
+
+Result<Datagram> Datagram::open(Loop& loop, Fd fd) {
+  Kernel& kernel = loop.kernel();
+  int type = 0;
+  socklen_t size = sizeof type;
+  const int asked = kernel.getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size);
+  if (asked < 0) return fail(-asked);
+  if (type != SOCK_DGRAM) return fail(EINVAL);
+  const Result<> set = make_non_blocking(kernel, fd.get());
+  if (!set) return fail(set.error());
   const Result<Descriptor*> descriptor =
       open_descriptor(loop.engine(), std::move(fd), DescriptorKind::datagram);
   if (!descriptor) return fail(descriptor.error());

@@ -1,6 +1,7 @@
 // Private. Layer: net. Opens sockets in an engine.
 #pragma once
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -18,8 +19,8 @@ inline DescriptorKind kind_of(const Address& address) noexcept {
   return address.family() == AF_UNIX ? DescriptorKind::socket : DescriptorKind::tcp;
 }
 
-/// Opens `fd` in the engine; closes it on failure.
-inline Result<Descriptor*> open_descriptor(Engine& engine, Fd fd, DescriptorKind kind) noexcept {
+/// Opens `fd` in the engine; its owner keeps it on failure.
+inline Result<Descriptor*> open_descriptor(Engine& engine, Fd& fd, DescriptorKind kind) noexcept {
   try {
     Result<Descriptor*> descriptor = engine.open(fd.get(), kind);
     if (descriptor) (void)fd.release();
@@ -27,6 +28,21 @@ inline Result<Descriptor*> open_descriptor(Engine& engine, Fd fd, DescriptorKind
   } catch (const std::bad_alloc&) {
     return fail(ENOMEM);
   }
+}
+
+/// The same; closes it on failure.
+inline Result<Descriptor*> open_descriptor(Engine& engine, Fd&& fd, DescriptorKind kind) noexcept {
+  Fd owned = std::move(fd);
+  return open_descriptor(engine, owned, kind);
+}
+
+/// Sets O_NONBLOCK.
+inline Result<> make_non_blocking(Kernel& kernel, int fd) noexcept {
+  const int flags = kernel.fcntl(fd, F_GETFL, 0);
+  if (flags < 0) return fail(-flags);
+  const int result = kernel.fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  if (result < 0) return fail(-result);
+  return {};
 }
 
 }  // namespace duolu

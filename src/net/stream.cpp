@@ -62,10 +62,8 @@ std::error_code make_error_code(StreamError error) noexcept {
 
 Result<Stream> Stream::open(Loop& loop, Fd fd) {
   Kernel& kernel = loop.kernel();
-  const int flags = kernel.fcntl(fd.get(), F_GETFL, 0);
-  if (flags < 0) return fail(-flags);
-  const int result = kernel.fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK);
-  if (result < 0) return fail(-result);
+  const Result<> set = make_non_blocking(kernel, fd.get());
+  if (!set) return fail(set.error());
   const DescriptorKind kind = kind_of_descriptor(kernel, fd.get());
   const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(fd), kind);
   if (!descriptor) return fail(descriptor.error());

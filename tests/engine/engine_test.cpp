@@ -684,6 +684,60 @@ TEST_P(EngineTest, EN2_pipes_and_terminals_and_files_are_read_and_written) {
   EXPECT_EQ(receive(descriptor, got), 0);
 }
 
+TEST_P(EngineTest, EN13_a_released_descriptor_is_open_and_has_what_had_arrived) {
+  Pair pair = tcp_pair();
+  Descriptor& first = open(std::move(pair.a));
+  std::string got;
+  put(pair.b.get(), "one");
+  EXPECT_EQ(receive(first, got), 3);
+  put(pair.b.get(), "two");
+  std::erase(open_, &first);
+  Result<Fd> given = engine->release(first);
+  ASSERT_TRUE(given);
+  ASSERT_TRUE(settled(given->get(), POLLIN));
+  Descriptor& again = open(std::move(*given));
+  EXPECT_EQ(receive(again, got), 3);
+  EXPECT_EQ(got, "two");
+}
+
+TEST_P(EngineTest, EN13_a_broken_connection_is_not_released) {
+  Pair pair = tcp_pair();
+  Descriptor& broken = open(std::move(pair.a));
+  close_with_reset(pair.b);
+  ASSERT_TRUE(settled(broken.fd, POLLERR));
+  EXPECT_EQ(transmit(broken, "the reset is reported here"), -ECONNRESET);
+  const Result<Fd> given = engine->release(broken);
+  ASSERT_FALSE(given);
+  EXPECT_EQ(given.error(), std::errc::connection_reset);
+  std::string got;
+  EXPECT_EQ(receive(broken, got), -ECONNRESET);
+}
+
+TEST_P(EngineTest, EN14_polling_ends_when_a_call_would_not_block_and_makes_none) {
+  Pair pair = tcp_pair();
+  Descriptor& descriptor = open(std::move(pair.a), DescriptorKind::file);
+  for (int round = 0; round < 3; ++round) {
+    const bool at_once = engine->poll_in(descriptor);
+    ASSERT_FALSE(at_once);
+    ASSERT_TRUE(engine->wait(immediately));
+    EXPECT_EQ(take(), nullptr);
+    EXPECT_EQ(ended(engine->poll_out(descriptor), descriptor.out), 0);
+    put(pair.b.get(), "one");
+    EXPECT_EQ(result_of(descriptor.in), 0);
+    EXPECT_EQ(ended(engine->poll_in(descriptor), descriptor.in), 0);  // it still is
+    char bytes[8];
+    ASSERT_EQ(::recv(descriptor.fd, bytes, sizeof bytes, 0), 3);
+  }
+  fill_up(descriptor.fd, 100ms);
+  ASSERT_FALSE(engine->poll_out(descriptor));
+  engine->cancel(descriptor.out);
+  EXPECT_EQ(result_of(descriptor.out), -ECANCELED);
+  ASSERT_FALSE(engine->poll_out(descriptor));
+  pair.b.reset();
+  EXPECT_EQ(result_of(descriptor.out), 0);
+  EXPECT_EQ(ended(engine->poll_in(descriptor), descriptor.in), 0);
+}
+
 // Random sizes in both directions over many connections, with a kernel that transfers in parts,
 // says EAGAIN, interrupts, and reports late: every byte arrives, in order.
 TEST_P(EngineTest, EN1_EN2_EN7_every_byte_arrives_under_random_faults) {

@@ -2,6 +2,7 @@
 #include "duolu/net/listener.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -267,6 +268,44 @@ TEST_P(StreamTest, ST2_a_cancelled_read_takes_no_byte) {
     EXPECT_EQ(kept.value(), "kept");
     EXPECT_EQ(outer.size(), 0U);
   }));
+}
+
+TEST_P(StreamTest, ST6_a_released_descriptor_continues_in_another_loop) {
+  auto [a, b] = pair();
+  loop.run([&]() -> Task<> { EXPECT_TRUE(co_await b.write_all("unread")); });
+  Result<Fd> fd = a.release();
+  ASSERT_TRUE(fd);
+  EXPECT_FALSE(a);
+  const auto others = GetParam().make(real_kernel()).value();
+  Loop other(*others);
+  Stream there = Stream::open(other, *std::move(fd)).value();
+  std::string got(6, ' ');
+  other.run([&]() -> Task<> { EXPECT_TRUE(co_await there.read_exact(got)); });
+  EXPECT_EQ(got, "unread");
+}
+
+TEST_P(StreamTest, ST6_a_broken_stream_is_not_released) {
+  Pair fds = tcp_pair();
+  Stream stream = adopt(fds.a);
+  close_with_reset(fds.b);
+  ASSERT_TRUE(settled(stream.fd(), POLLERR));
+  loop.run([&]() -> Task<> { EXPECT_FALSE(co_await stream.write_all("x")); });
+  const Result<Fd> fd = stream.release();
+  ASSERT_FALSE(fd);
+  EXPECT_EQ(fd.error(), std::errc::connection_reset);
+  EXPECT_TRUE(stream);
+}
+
+TEST_P(StreamTest, a_listener_is_adopted) {
+  test::Listener socket = tcp_listener();
+  const Address where(reinterpret_cast<const sockaddr*>(&socket.address), sizeof socket.address);
+  duolu::Listener listener = duolu::Listener::open(loop, std::move(socket.fd)).value();
+  EXPECT_EQ(listener.address().to_string(), where.to_string());
+  const Attempt connecting = begin_connect(socket.address);
+  loop.run([&]() -> Task<> { EXPECT_TRUE(co_await listener.accept()); });
+  const auto wrong = duolu::Listener::open(loop, tcp_pair().a);
+  ASSERT_FALSE(wrong);
+  EXPECT_EQ(wrong.error(), std::errc::invalid_argument);
 }
 
 // What is cancelled after any number of turns, wherever everybody is by then, ends, leaves no task

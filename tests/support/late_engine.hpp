@@ -37,10 +37,15 @@ class LateEngine final : public Engine {
     return &late.outer;
   }
   void close(Descriptor& descriptor) noexcept override {
-    const bool waits = descriptor.in.outstanding() || descriptor.out.outstanding();
-    if (waits && !exiting()) check_failed("closed while a task waits for it");
+    check_idle(descriptor);
     inner_->close(*late(descriptor).inner);
     descriptor.fd = -1;
+  }
+  Result<Fd> release(Descriptor& descriptor) noexcept override {
+    check_idle(descriptor);
+    Result<Fd> given = inner_->release(*late(descriptor).inner);
+    if (given) descriptor.fd = -1;
+    return given;
   }
 
   bool start_send(Descriptor& descriptor) override { return start_any_out(descriptor); }
@@ -77,6 +82,10 @@ class LateEngine final : public Engine {
     std::string received;  ///< By a recv() that has ended in the inner engine only.
   };
 
+  static void check_idle(const Descriptor& descriptor) noexcept {
+    const bool waits = descriptor.in.outstanding() || descriptor.out.outstanding();
+    if (waits && !exiting()) check_failed("closed while a task waits for it");
+  }
   static Late& late(Descriptor& descriptor) noexcept {
     return reinterpret_cast<Late&>(descriptor);  // its first member
   }

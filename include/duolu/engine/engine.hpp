@@ -40,6 +40,10 @@
 //        peer ended the stream. The kernel reports an error of an earlier datagram to the next
 //        request of its socket. Here it keeps no other datagram from being sent: recvmsg() ends
 //        with it.
+//   EN13 release() gives a descriptor up: it stays open, and another engine or process can use it.
+//        Where the kernel has reported already that the connection is broken (EN12), release()
+//        fails with that error: the next owner would not learn of it.
+//   EN14 poll_in() and poll_out() end when reading, or writing, would not block, and do neither.
 #pragma once
 
 #include <sys/socket.h>
@@ -53,6 +57,7 @@
 #include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
+#include "duolu/kernel/fd.hpp"
 #include "duolu/kernel/kernel.hpp"
 
 namespace duolu {
@@ -70,7 +75,9 @@ struct Op {
     send,
     send_lent,
     sendmsg,
-    connect
+    connect,
+    poll_in,
+    poll_out
   };
   enum class State : std::uint8_t {
     idle,      ///< No request, or one that has ended and was handed out.
@@ -111,8 +118,8 @@ enum class DescriptorKind : std::uint8_t {
 
 /// One file descriptor, opened in an Engine. Its address stays the same until it is closed.
 struct Descriptor {
-  Op in;   ///< recv, recv_lent, recvmsg, accept.
-  Op out;  ///< send, send_lent, sendmsg, connect.
+  Op in;   ///< recv, recv_lent, recvmsg, accept, poll_in.
+  Op out;  ///< send, send_lent, sendmsg, connect, poll_out.
   Engine* engine = nullptr;
   int fd = -1;
   DescriptorKind kind = DescriptorKind::socket;
@@ -169,6 +176,9 @@ class Engine {
   virtual Result<Descriptor*> open(int fd, DescriptorKind kind) = 0;
   /// Closes it. No request may be outstanding in it: cancel, and take what has finished, first.
   virtual void close(Descriptor& descriptor) noexcept = 0;
+  /// See EN13. Like close(), but returns the descriptor, which is still non-blocking. Errors: that
+  /// of a broken connection; then it stays open here.
+  virtual Result<Fd> release(Descriptor& descriptor) noexcept = 0;
 
   /// Receives up to `size` bytes (at least 1), but at most most_bytes. Result: as recv(2).
   bool recv(Descriptor& descriptor, void* data, std::size_t size) {
@@ -221,6 +231,15 @@ class Engine {
     prepare_out(descriptor, Op::Code::connect, address, size);
     return start_out(descriptor);
   }
+  /// See EN14. Result: 0, also for an end and an error of the descriptor; -EBADF if it is closed.
+  bool poll_in(Descriptor& descriptor) {
+    prepare_in(descriptor, Op::Code::poll_in);
+    return start_in(descriptor);
+  }
+  bool poll_out(Descriptor& descriptor) {
+    prepare_out(descriptor, Op::Code::poll_out, nullptr, 0);
+    return start_out(descriptor);
+  }
   /// See EN5. Does nothing if nothing is outstanding.
   virtual void cancel(Op& op) noexcept = 0;
 
@@ -261,8 +280,8 @@ class Engine {
   static void prepare_send_lent(Descriptor& descriptor, LentBuffer& buffer) noexcept {
     prepare_out(descriptor, Op::Code::send_lent, buffer.bytes(), buffer.size);
   }
-  /// Of recv, recv_lent, recvmsg, accept. Usually the previous request has read everything, so that
-  /// this one only parks.
+  /// Of recv, recv_lent, recvmsg, accept, poll_in. Usually the previous request has read
+  /// everything, so that this one only parks.
   bool start_in(Descriptor& descriptor) {
     if (descriptor.in.calls != 0) [[unlikely]]
       return try_in(descriptor);
@@ -272,7 +291,7 @@ class Engine {
   /// Of send.
   virtual bool start_send(Descriptor& descriptor) = 0;
   virtual bool start_send_lent(Descriptor& descriptor) = 0;
-  /// Of sendmsg, connect.
+  /// Of sendmsg, connect, poll_out.
   virtual bool start_out(Descriptor& descriptor) = 0;
   /// Ends a request that was prepared, or would have been, with -ECANCELED, without making it.
   void refuse(Op& op) noexcept {

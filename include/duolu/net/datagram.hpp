@@ -8,6 +8,7 @@
 #include <string_view>
 #include <utility>
 
+#include "duolu/kernel/fd.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/net/address.hpp"
 #include "duolu/net/request.hpp"
@@ -47,6 +48,9 @@ class Datagram {
   /// A socket bound to `address`: port 0, or an unnamed Unix address, lets the system choose.
   /// Errors: as socket(2), bind(2) and Engine::open().
   [[nodiscard]] static Result<Datagram> open(Loop& loop, const Address& address);
+  /// Takes ownership of a datagram socket, and makes it non-blocking. `fd` is closed on failure.
+  /// Errors: EINVAL if it is of another type; as getsockopt(2), fcntl(2) and Engine::open().
+  [[nodiscard]] static Result<Datagram> open(Loop& loop, Fd fd);
   Datagram(Datagram&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
   Datagram& operator=(Datagram&&) = delete;

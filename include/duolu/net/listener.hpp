@@ -54,6 +54,10 @@ class Listener {
   /// The same on the first address of an endpoint that works: "127.0.0.1:0". Errors: EINVAL if it
   /// is no endpoint (see parse_endpoint()), and those of resolve().
   [[nodiscard]] static Result<Listener> open(Loop& loop, std::string_view endpoint);
+  /// Takes ownership of a socket that listens already, such as one that systemd hands over
+  /// (sd_listen_fds(3)), and makes it non-blocking. `fd` is closed on failure. Errors: EINVAL if it
+  /// does not listen; as getsockopt(2), fcntl(2) and Engine::open().
+  [[nodiscard]] static Result<Listener> open(Loop& loop, Fd fd);
   Listener(Listener&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
   Listener& operator=(Listener&&) = delete;

@@ -12,6 +12,9 @@
 //   ST5  0, or an empty Lease, means that the peer ended the stream. If the connection broke
 //        instead (a reset, a timeout), reads return the data that had arrived and then the error,
 //        every time, even if a write has reported the error before.
+//   ST6  release() gives the descriptor up, so that another loop or process can have it. Nothing
+//        that has arrived is lost. A stream that is known to be broken is not released: the next
+//        owner would read 0, as if it had ended. It aborts if an operation is awaited.
 #pragma once
 
 #include <sys/socket.h>
@@ -212,6 +215,14 @@ class Stream {
   Result<> close_writing() noexcept;
   void close() noexcept {
     if (*this) descriptor_->engine->close(*std::exchange(descriptor_, &detail::no_descriptor));
+  }
+  /// Gives up the descriptor, which stays non-blocking, and is like closed then; see ST6. To
+  /// continue in the loop of another thread: `other.post()`, and there `Stream::open(other,
+  /// std::move(fd))`. Errors: that of a broken connection; then the stream stays open.
+  [[nodiscard]] Result<Fd> release() noexcept {
+    Result<Fd> fd = detail::open_one(descriptor_).engine->release(*descriptor_);
+    if (fd) descriptor_ = &detail::no_descriptor;
+    return fd;
   }
   [[nodiscard]] explicit operator bool() const noexcept {
     return descriptor_ != &detail::no_descriptor;
