@@ -276,7 +276,7 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
       [this] { return reserve_.fill() || count() == 0 ? std::error_code() : errno_code(ENOMEM); });
   std::optional<Task<Result<Stream>>> next(acceptor.next());
   for (;;) {
-    Result<Stream> stream = co_await *std::move(next);
+    Result<Stream> stream = co_await std::move(*next);
     if (!stream) co_return;
     next.reset();
     next.emplace(acceptor.next());  // in the same memory, so that waiting for memory takes none

@@ -43,8 +43,8 @@ Task<Result<Stream>> attempt(Loop* loop, Address address) {
       open_descriptor(loop->engine(), std::move(fd), kind_of(address));
   if (!opened) co_return fail(opened.error());
   Stream stream(**opened);
-  detail::MessageAwaitable<ConnectRequest> connecting{*opened, {{}, address}};
-  co_await try_(std::move(connecting));
+  const detail::MessageAwaitable<ConnectRequest, true> connecting{*opened, {{}, address}};
+  co_await connecting;  // an error ends this, as with try_
   if (is_connected_to_itself(kernel, made, address)) {
     // Closed by a reset: otherwise the port would be in use for a while (TIME_WAIT), and the server
     // could not bind it.

@@ -155,6 +155,7 @@ class TaskPromise {
   auto await_transform(Awaitable* awaitable,
                        decltype(__builtin_source_location()) where = __builtin_source_location()) {
     where_ = where;
+    // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): as above
     return await_on(awaitable, strand_);
   }
   /// The co_await at which it is suspended, or was last.
