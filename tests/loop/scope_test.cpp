@@ -1,5 +1,5 @@
-// Clauses SC7 to SC9: what a scope gives, and how one task of it is cancelled. SC1 to SC6 are in
-// loop_test.cpp.
+// Clauses SC7 to SC9: what a scope gives, and how one task of it is cancelled. SC1 to SC6 are for
+// the most part in loop_test.cpp.
 #include <cerrno>
 #include <chrono>
 #include <memory>
@@ -21,6 +21,11 @@ using namespace std::chrono_literals;
 
 class ScopeTest : public LoopFixture {};
 DUOLU_EVERY_ENGINE(ScopeTest);
+
+Task<> wait_and_throw(Duration span) {
+  co_await sleep(span);
+  throw std::runtime_error("after a while");
+}
 
 /// Waits until it is cancelled, and counts that.
 Task<Result<>> wait_for_cancel(int* cancelled) {
@@ -167,6 +172,20 @@ TEST_P(ScopeTest, SC8_an_exception_comes_before_an_error) {
                                            co_return Result<>();
                                          })),
                std::runtime_error);
+}
+
+TEST_P(ScopeTest, SC1_SC3_what_takes_an_exception_may_spawn_another_task) {
+  int reports = 0;
+  loop.run(with_scope([&](Scope& scope) -> Task<> {
+    scope.on_error([&](const std::exception_ptr&) {
+      ++reports;
+      scope.spawn([]() -> Task<> { co_return; });  // ends at once, as the last one
+      if (reports == 1) scope.spawn(wait_and_throw(1ms));
+    });
+    scope.spawn(wait_and_throw(1ms));
+    co_return;
+  }));
+  EXPECT_EQ(reports, 2);
 }
 
 TEST_P(ScopeTest, SC9_a_handle_cancels_one_task) {

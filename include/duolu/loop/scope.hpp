@@ -32,17 +32,14 @@
 #include <system_error>
 #include <type_traits>
 #include <utility>
-#include <vector>
 
 #include "duolu/base/function.hpp"
-#include "duolu/task/ready.hpp"
+#include "duolu/loop/task_set.hpp"
 #include "duolu/task/strand.hpp"
 #include "duolu/task/task.hpp"
 #include "duolu/task/together.hpp"
 
 namespace duolu {
-
-class Spawned;
 
 /// Selects that the first error ends a scope: `with_scope(fail_fast, body)`, see SC8.
 struct FailFast {
@@ -50,16 +47,13 @@ struct FailFast {
 };
 inline constexpr FailFast fail_fast{};
 
-/// Where tasks are spawned. Made by with_scope().
-class Scope final : private detail::Group {
+/// Where tasks are spawned. Made by with_scope(). Aborts if it is destroyed before its tasks have
+/// ended.
+class Scope final : private TaskSet {
  public:
   /// For a task that runs on `owner`; spawned tasks run where `owner` does: see Strand::run_in().
   explicit Scope(Strand& owner, bool fails_fast = false) noexcept
-      : Group(owner), cancelled_(owner.cancelled()), fails_fast_(fails_fast), body_(&owner) {}
-  Scope(const Scope&) = delete;
-  Scope& operator=(const Scope&) = delete;
-  /// Aborts if a spawned task has not ended.
-  ~Scope();
+      : TaskSet(owner), cancelled_(owner.cancelled()), fails_fast_(fails_fast), body_(&owner) {}
 
   /// Runs a task beside the caller. It ends before the scope does. Reports (Loop::watch_stalls)
   /// show `name`, which must outlive the turn in which the task ends, or else the caller.
@@ -87,7 +81,7 @@ class Scope final : private detail::Group {
   /// See SC3. `report` is called with each exception, and must not throw.
   void on_error(Function<void(std::exception_ptr)> report) { report_ = std::move(report); }
   /// How many spawned tasks have not ended.
-  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  using TaskSet::size;
 
   /// For with_scope(): waits until size() is 0; cancels the scope with the strand (SC4).
   class [[nodiscard]] Join;
@@ -104,20 +98,13 @@ class Scope final : private detail::Group {
   [[nodiscard]] const std::optional<std::error_code>& error() const noexcept { return error_; }
 
  private:
-  friend Spawned;
-  /// A spawned task; allocated by frames.hpp.
-  struct Child;
   static const WaitKind joined;
 
   template <class T>
   Spawned adopt(Task<T> task, const Origin& origin);
-  /// Returns whether it has ended.
-  bool start(Child& child, detail::TaskPromise& task, const Origin& origin);
-  void ended(Child& child, detail::TaskPromise& task) noexcept;
-  void members(std::vector<const Strand*>& strands) const override;
+  void ended(Member& member, Result<> returned, std::exception_ptr exception) noexcept override;
+  [[nodiscard]] bool interrupts_owner() const noexcept override { return interrupts_; }
 
-  Child* first_ = nullptr;
-  std::size_t size_ = 0;
   bool cancelled_;
   const bool fails_fast_;
   bool interrupts_ = false;  ///< The strand of the body was interrupted by cancel().
@@ -138,7 +125,7 @@ class Scope::Join {
   }
   bool await_ready() const noexcept {
     if (strand_->cancelled()) scope_.cancel();
-    return scope_.size_ == 0;
+    return scope_.size() == 0;
   }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) const noexcept {
@@ -153,36 +140,6 @@ class Scope::Join {
 };
 
 inline Scope::Join Scope::join() noexcept { return Join(*this); }
-
-/// A handle to a spawned task, to cancel it: see SC9. Move-only; allocates no memory. In the thread
-/// of the loop.
-class Spawned {
- public:
-  /// Of no task.
-  Spawned() noexcept = default;
-  Spawned(Spawned&& other) noexcept { attach(std::exchange(other.child_, nullptr)); }
-  Spawned& operator=(Spawned&& other) noexcept {
-    if (this == &other) return *this;
-    detach();
-    attach(std::exchange(other.child_, nullptr));
-    return *this;
-  }
-  ~Spawned() { detach(); }
-
-  /// Cancels the task (Strand): what it waits for ends at once. Resumes no task.
-  void cancel() noexcept;
-  /// Whether there is a task that has not ended.
-  [[nodiscard]] bool running() const noexcept { return child_ != nullptr; }
-
- private:
-  friend Scope;
-  explicit Spawned(Scope::Child* child) noexcept { attach(child); }
-  void attach(Scope::Child* child) noexcept;
-  void detach() noexcept;
-
-  Scope::Child* child_ = nullptr;
-  Scope* scope_ = nullptr;  ///< The child's scope; a child with a handle points to that instead.
-};
 
 inline Spawned Scope::spawn(Task<> task, const char* name, std::source_location where) {
   return adopt(std::move(task), {name, where});

@@ -33,8 +33,8 @@ namespace detail {
 
 class Line;
 
-/// Strands that run beside the strand that has begun them, whatever that one waits for: a scope. It
-/// is in a list of its ReadyQueue, for reports.
+/// Strands that run beside the strand that has begun them, whatever that one waits for: a TaskSet.
+/// It is in a list of its ReadyQueue, for reports.
 class Group {
  public:
   Group(const Group&) = delete;
@@ -43,6 +43,8 @@ class Group {
   [[nodiscard]] const Strand& owner() const noexcept { return owner_; }
   /// Appends them to `strands` in the order in which they were begun.
   virtual void members(std::vector<const Strand*>& strands) const = 0;
+  /// Whether it has interrupted its owner, and not ended that yet (Strand::interrupt()).
+  [[nodiscard]] virtual bool interrupts_owner() const noexcept { return false; }
   /// The group that was opened before this one, of any owner.
   [[nodiscard]] const Group* next() const noexcept { return next_; }
 
