@@ -44,6 +44,7 @@ TEST_P(ClosedDeathTest, a_stream_says_so) {
     EXPECT_DEATH((void)stream->address(), named);
     EXPECT_DEATH((void)stream->fd(), named);
     EXPECT_DEATH((void)stream->sent(), named);
+    EXPECT_DEATH((void)stream->sent_all(), named);
     EXPECT_DEATH((void)stream->kernel(), named);
   }
 }

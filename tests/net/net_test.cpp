@@ -455,6 +455,21 @@ TEST_P(NetTest, accept_errors_are_told_apart) {
   EXPECT_EQ(accept_error(StreamError::refused), AcceptError::connection);
 }
 
+TEST_P(NetTest, ST3_whether_all_was_sent_can_be_asked) {
+  auto [a, b] = pair(tcp_pair());
+  const std::string large(8'000'000, 'x');  // more than the sockets hold
+  loop.run([](Stream& from, Stream& to, const std::string* text) -> Task<> {
+    EXPECT_TRUE(from.sent_all());
+    co_await with_scope([&](Scope& scope) -> Task<> {
+      scope.spawn([&]() -> Task<> { EXPECT_TRUE(co_await from.write_all(*text)); });
+      EXPECT_FALSE(from.sent_all());
+      std::string all(text->size(), '\0');
+      EXPECT_TRUE(co_await to.read_exact(all));
+    });
+    EXPECT_TRUE(from.sent_all());
+  }(a, b, &large));
+}
+
 TEST_P(NetTest, ST2_how_much_was_sent_can_be_asked) {
   auto [a, b] = pair(tcp_pair());
   const std::string large(8'000'000, 'x');  // more than the sockets hold
@@ -463,6 +478,7 @@ TEST_P(NetTest, ST2_how_much_was_sent_can_be_asked) {
     const std::size_t sent = from.sent();
     EXPECT_GT(sent, 0U);
     EXPECT_LT(sent, text->size());
+    EXPECT_FALSE(from.sent_all());
     EXPECT_TRUE(from.close_writing());
     std::size_t received = 0;
     for (;;) {

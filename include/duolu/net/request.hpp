@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <coroutine>
 #include <cstddef>
-#include <cstdint>
 #include <utility>
 
 #include "duolu/base/result.hpp"
@@ -56,36 +55,30 @@ template <class Request, bool ends_task>
 class OpAwaiter {
  public:
   // [await]
-  OpAwaiter(Descriptor& descriptor, const Strand& strand)
-      : descriptor_and_ended_(reinterpret_cast<std::uintptr_t>(&descriptor) |
-                              (start(descriptor, strand) ? 1 : 0)) {}
-  bool await_ready() const noexcept { return (descriptor_and_ended_ & 1) != 0; }
+  explicit OpAwaiter(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
+  bool await_ready() const noexcept { return false; }
+  /// Makes the request. Returns whether the task has to wait for its end.
   template <class Waiter>
-  void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
+  bool await_suspend(std::coroutine_handle<Waiter> waiter) const {
     if constexpr (ends_task) ends_with_error<Waiter>();
-    park<Request>(descriptor(), waiter.promise(), ends_task);
+    TaskPromise& task = waiter.promise();
+    if (task.strand()->cancelled()) [[unlikely]]
+      Request::refuse(*descriptor_);
+    else if (Request::start(*descriptor_))
+      return false;
+    park<Request>(*descriptor_, task, ends_task);
+    return true;
   }
   auto await_resume() const noexcept {
     if constexpr (ends_task)
-      return Request::value(descriptor());
+      return Request::value(*descriptor_);
     else
-      return Request::result(descriptor());
+      return Request::result(*descriptor_);
   }
   // [/await]
 
  private:
-  static bool start(Descriptor& descriptor, const Strand& strand) {
-    if (!strand.cancelled()) [[likely]]
-      return Request::start(descriptor);
-    Request::refuse(descriptor);
-    return false;
-  }
-  [[nodiscard]] Descriptor& descriptor() const noexcept {
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer
-    return *reinterpret_cast<Descriptor*>(descriptor_and_ended_ & ~std::uintptr_t{1});
-  }
-
-  std::uintptr_t descriptor_and_ended_;  ///< One word in the frame of every task that waits.
+  Descriptor* descriptor_;
 };
 
 /// A descriptor in which a `Request` was prepared, to be passed to co_await next. Never an object,
@@ -99,8 +92,8 @@ template <class Request, bool ends_task = false>
   return reinterpret_cast<Pending<Request, ends_task>*>(descriptor);
 }
 template <class Request, bool ends_task>
-OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, const Strand* strand) {
-  return {*reinterpret_cast<Descriptor*>(pending), *strand};
+OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, const Strand*) {
+  return OpAwaiter<Request, ends_task>(*reinterpret_cast<Descriptor*>(pending));
 }
 
 /// The same for requests that do not fit into a descriptor: `Request` is kept in the frame, and is

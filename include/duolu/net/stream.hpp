@@ -209,6 +209,12 @@ class Stream {
   [[nodiscard]] std::size_t sent() const noexcept {
     return detail::open_one(descriptor_).out.moved;
   }
+  /// Whether the last write_all() has ended with success: false while it is awaited, true before
+  /// the first one.
+  [[nodiscard]] bool sent_all() const noexcept {
+    const Op& out = detail::open_one(descriptor_).out;
+    return !out.outstanding() && out.result >= 0;
+  }
 
   /// Half-close: the peer reads the end of the stream; reading from it continues. Errors: as
   /// shutdown(2); ENOTSOCK for anything but a socket, whose stream is ended by close().
