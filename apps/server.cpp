@@ -39,6 +39,16 @@ bool was_cancelled(const Result<>& result) {
   return !result && result.error() == std::errc::operation_canceled;
 }
 
+std::string text_of(const std::exception_ptr& thrown) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const std::exception& known) {
+    return known.what();
+  } catch (...) {
+    return "something that is no std::exception";
+  }
+}
+
 // Enough to begin a connection (frames come in chunks of 64 KiB), and to end with what there is.
 // Atomic, since any thread may run out of memory.
 constexpr std::size_t reserve_block = std::size_t{72} * 1024;
@@ -50,6 +60,20 @@ void use_reserve() {
   for (std::size_t i = reserve_for_all ? 0 : 1; i < reserve.size(); ++i)
     if (void* const memory = reserve[i].exchange(nullptr)) return ::operator delete(memory);
   throw std::bad_alloc();
+}
+
+/// Why the server ended a connection; none if the peer did.
+enum class Reason : std::uint8_t { none, idle, cut, closed_by_both, did_not_close };
+
+const char* to_string(Reason reason) {
+  switch (reason) {
+    case Reason::none: return "closed by the peer";
+    case Reason::idle: return "idle";
+    case Reason::cut: return "cut after the grace time";
+    case Reason::closed_by_both: return "closed by both";
+    case Reason::did_not_close: return "did not close in time";
+  }
+  return "unknown";
 }
 
 }  // namespace
@@ -104,40 +128,44 @@ struct Server::Door {
   SocketFile file;
 };
 
-struct Server::Connection {
-  Connection(Server& of, Stream socket, Semaphore::Permit of_room, Strand* own)
-      : server(of), stream(std::move(socket)), permit(std::move(of_room)), strand(own) {
-    place = server.active_.insert(server.active_.end(), this);
-    server.came_.set();
-  }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  ~Connection() {
-    (ending ? server.ending_ : server.active_).erase(place);
-    if (server.count() < server.trim_below_) server.trim();
-    server.left_.set();
-    stream.close();  // first, so that there is a descriptor
-    for (Door& door : server.doors_)
-      if (door.acceptor != nullptr) door.acceptor->freed();
+/// What is stored for a connection, also for an idle one, so every byte counts. Its task is that of
+/// talk(), and then that of linger().
+struct Server::Connection final : TaskSet::Member {
+  /// What only some services and options need.
+  struct Extras {
+    std::unique_ptr<Service::State> state{};
+    std::string tail{};  ///< The last bytes of the input, for close_after.
+    std::string peer{};  ///< For the journal, where it is verbose.
+  };
+
+  explicit Connection(Stream socket) : stream(std::move(socket)) {}
+
+  [[nodiscard]] Service::State* state() const {
+    return extras == nullptr ? nullptr : extras->state.get();
   }
 
-  Server& server;
   Stream stream;
-  Semaphore::Permit permit;
-  Strand* strand;  ///< To be cancelled to end what it is doing.
-  Connections::iterator place;
-  std::unique_ptr<Service::State> state;
-  Instant last{};                ///< Of the last byte.
-  std::size_t seen_sent = 0;     ///< How far sending had come at the last look.
-  std::string tail{};            ///< The last bytes of the input, for close_after.
-  std::string peer{};            ///< For the journal, where it is verbose.
-  const char* reason = nullptr;  ///< Why it was told to end at once.
-  bool sending = false;
-  bool finishing = false;    ///< Once all is sent, close.
-  bool input_ended = false;  ///< The peer sends nothing more.
-  bool ending = false;       ///< On the list of that name.
-  bool told_to_end = false;  ///< Its strand was interrupted.
-  bool in_vain = false;      ///< It waited for the peer's end for too long.
+  Instant last{};  ///< Of the last byte.
+  std::unique_ptr<Extras> extras{};
+  std::uint32_t sending = 0;    ///< Size of what is being sent; in echo(), of what was sent last.
+  std::uint16_t seen_sent = 0;  ///< Of that, sent at the last look_at_quiet(): under 64 KiB.
+  Reason reason = Reason::none;
+  bool finishing : 1 = false;    ///< Once all is sent, close.
+  bool input_ended : 1 = false;  ///< The peer sends nothing more.
+  bool interrupted : 1 = false;  ///< Its strand is, by look_at_quiet().
+  bool lingering : 1 = false;    ///< Its task is linger().
+};
+
+class Server::Connections final : public TaskSet {
+ public:
+  Connections(Server& server, Strand& owner) : TaskSet(owner), server_(server) {}
+  [[nodiscard]] Connection* first() const { return static_cast<Connection*>(TaskSet::first()); }
+
+ private:
+  void ended(Member& member, Result<> result, std::exception_ptr thrown) noexcept override {
+    server_.ended(static_cast<Connection&>(member), result, thrown);
+  }
+  Server& server_;
 };
 
 Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions options,
@@ -150,9 +178,9 @@ Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions 
           make_readiness_engine(poller, {.buffer_size = service.read_size(), .trigger = trigger})),
       loop_(*engine_),
       asked_(loop_, {SIGUSR1}),
-      quiet_limit_(options_.idle_timeout) {
-  if (options_.max_connections != 0) room_.emplace(options_.max_connections);
-}
+      quiet_limit_(options_.idle_timeout),
+      only_echoes_(service.echoes() && quiet_limit_ == Duration::zero() &&
+                   options_.close_after.empty() && !journal_.wants(Verbosity::verbose)) {}
 
 Server::~Server() = default;
 
@@ -183,8 +211,8 @@ Result<Totals> Server::run() {
   return totals_;
 }
 
-/// stop() cancels the strand of this: first the doors close; connections have the grace time; with
-/// the end of their scope those that are left are cancelled.
+/// stop() cancels its strand: first the doors close; connections have the grace time; then those
+/// that are left are cancelled.
 Task<> Server::serve(Stream* input) {
   // SIGUSR1 is to be answered until the end, whatever hangs.
   co_await with_scope([this, input](Scope& signals) { return serve_beside(&signals, input); });
@@ -194,34 +222,46 @@ Task<> Server::serve_beside(Scope* signals, Stream* input) {
   signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
   signals->spawn(write_the_rest_of_the_log(), "log");
   signals->spawn(end_the_lingering(), "lingering");
-  co_await with_scope([this, input](Scope& all) {
-    all.on_error([this](const std::exception_ptr&) { tell_not_begun(); });
-    return serve_in(&all, input);
-  });
+  Strand* const strand = co_await this_strand();
+  active_ = std::make_unique<Connections>(*this, *strand);
+  ending_ = std::make_unique<Connections>(*this, *strand);
+  std::exception_ptr thrown;
+  try {
+    co_await serve_in(input);
+  } catch (...) {
+    thrown = std::current_exception();
+  }
+  cut_the_rest();
+  (void)co_await shielded(everybody_left());
+  active_.reset();
+  ending_.reset();
   signals->cancel();
+  if (thrown) std::rethrow_exception(thrown);
 }
 
-Task<> Server::serve_in(Scope* connections, Stream* input) {
-  co_await with_scope(
-      [this, connections, input](Scope& doors) { return let_in(&doors, connections, input); });
+Task<> Server::serve_in(Stream* input) {
+  co_await with_scope([this, input](Scope& doors) { return let_in(&doors, input); });
   reserve_.end();
   for (Door& door : doors_) door.close();
   stopping_ = true;
   quiet_limit_ = quiet_when_stopping;
-  for (Connection* each : active_) each->last = time_of_turn();
+  for (TaskSet::Member* each = active_->first(); each != nullptr; each = each->next()) {
+    auto& c = static_cast<Connection&>(*each);
+    c.last = time_of_turn();
+    if (c.stream.sent_all()) c.sending = 0;
+  }
   say(Verbosity::normal, "stopping",
       fmt::format("stopping: {} to finish within {}", counted(count(), "connection"),
                   to_text(options_.grace)),
       {{"connections", count()}});
   co_await shielded(give_grace());
-  cut_the_rest();
 }
 
 /// Starts what goes on until stop().
-Task<> Server::let_in(Scope* doors, Scope* connections, Stream* input) {
+Task<> Server::let_in(Scope* doors, Stream* input) {
   if (quiet_limit_ != Duration::zero()) doors->spawn(end_the_quiet(), "idle timeout");
   if (input != nullptr) doors->spawn(stop_on_input(input), "standard input");
-  for (Door& door : doors_) doors->spawn(accept_from(&door, connections), door.task.c_str());
+  for (Door& door : doors_) doors->spawn(accept_from(&door), door.task.c_str());
   co_return;
 }
 
@@ -252,17 +292,19 @@ Task<Result<>> Server::everybody_left() {
 }
 
 void Server::cut_the_rest() {
-  for (Connections* list : {&active_, &ending_})
-    for (Connection* each : *list) {
+  for (const auto* set : {active_.get(), ending_.get()})
+    for (TaskSet::Member* each = set->first(); each != nullptr; each = each->next()) {
       ++totals_.cut;
-      each->reason = "cut after the grace time";
-      each->strand->cancel();
+      static_cast<Connection*>(each)->reason = Reason::cut;
+      each->strand.cancel();
     }
 }
 
+std::size_t Server::count() const { return active_->size() + ending_->size(); }
+
 // --- accepting
 
-Task<> Server::accept_from(Door* door, Scope* connections) {
+Task<> Server::accept_from(Door* door) {
   Acceptor& acceptor = *door->acceptor;
   acceptor.on_error([this](std::error_code error) {
     try {
@@ -280,17 +322,12 @@ Task<> Server::accept_from(Door* door, Scope* connections) {
     if (!stream) co_return;
     next.reset();
     next.emplace(acceptor.next());  // in the same memory, so that waiting for memory takes none
-    Semaphore::Permit permit;
-    if (room_) {
-      Result<Semaphore::Permit> room = co_await room_->acquire();
-      if (!room) co_return;
-      permit = std::move(*room);
+    while (options_.max_connections != 0 && count() >= options_.max_connections) {
+      left_.reset();
+      const bool left = co_await left_.wait();
+      if (!left) co_return;
     }
-    try {
-      connections->spawn(handle(std::move(*stream), std::move(permit)), "connection");
-    } catch (const std::bad_alloc&) {
-      tell_not_begun();
-    }
+    begin(std::move(*stream));
   }
 }
 
@@ -332,59 +369,92 @@ void Server::tell_accept_error(std::error_code error) {
 
 // --- one connection
 
-/// A connection, from its first byte to its last.
-Task<> Server::handle(Stream stream, Semaphore::Permit permit) {
-  Strand* const strand = co_await this_strand();
-  Connection c(*this, std::move(stream), std::move(permit), strand);
+inline void Server::count_input(std::size_t size) {
+  ++totals_.messages;
+  totals_.bytes_in += size;
+}
+
+/// Counts what is going to be sent; ended() subtracts what was not.
+inline void Server::note_sending(Connection& c, std::size_t size) {
+  c.sending = static_cast<std::uint32_t>(size);
+  totals_.bytes_out += size;
+}
+
+void Server::note_sent(Connection& c) {
+  c.sending = 0;
+  touch(c);
+}
+
+/// Serves a connection until its end.
+void Server::begin(Stream stream) {
+  std::unique_ptr<Connection> c;
+  std::optional<Task<Result<>>> task;
   try {
-    admit(c);
-    c.state = service_.open();
-    Result<> ended = co_await talk(&c);
-    // Unless the peer has closed, or there is no time.
-    if (!c.input_ended && c.reason == nullptr && (ended || was_cancelled(ended))) {
-      begin_to_linger(c);
-      ended = {};
-      for (bool more = true; more;) {
-        const Result<Lease> unwanted = co_await c.stream.read_lease();
-        more = unwanted && *unwanted;
-        if (!unwanted) ended = fail(unwanted.error());
-      }
-      ended = lingered(c, ended);
-    }
-    tell_end(c, ended);
-  } catch (const std::exception& exception) {
-    tell_thrown(c, exception.what());
-  } catch (...) {
-    tell_thrown(c, "something that is no std::exception");
+    c.reset(new Connection(std::move(stream)));
+    task = talk(c.get());
+  } catch (const std::bad_alloc&) {
+    return tell_not_begun();
   }
+  try {
+    admit(*c);
+  } catch (...) {
+    tell_thrown(*c, std::current_exception());
+    return leave(*c.release());
+  }
+  active_->start(*c.release(), *std::move(task), {"connection", {}});
+  came_.set();
 }
 
 void Server::admit(Connection& c) {
   if (quiet_limit_ != Duration::zero()) c.last = time_of_turn();
+  const std::size_t now = count() + 1;
   ++totals_.accepted;
-  totals_.peak = std::max(totals_.peak, count());
-  if (count() >= crowd) trim_below_ = std::max(trim_below_, count() / 4);
-  if (!journal_.wants(Verbosity::verbose)) return;
-  c.peer = escape(c.stream.peer().to_string());
-  say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", c.peer),
-      {{"peer", c.peer}});
+  totals_.peak = std::max(totals_.peak, now);
+  if (now >= crowd) trim_below_ = std::max(trim_below_, now / 4);
+  std::unique_ptr<Service::State> state = service_.open();
+  const bool verbose = journal_.wants(Verbosity::verbose);
+  if (state == nullptr && !verbose && options_.close_after.empty()) return;
+  c.extras = std::make_unique<Connection::Extras>();
+  c.extras->state = std::move(state);
+  if (!verbose) return;
+  c.extras->peer = escape(c.stream.peer().to_string());
+  say(Verbosity::verbose, "accepted", fmt::format("new connection from {}", c.extras->peer),
+      {{"peer", c.extras->peer}});
 }
 
+/// The task of a connection, until it lingers.
 Task<Result<>> Server::talk(Connection* c) {
-  return service_.produces() ? converse_and_produce(c) : converse(c);
+  if (service_.produces()) return converse_and_produce(c);
+  return only_echoes_ ? echo(c) : converse(c);
+}
+
+/// Does the same as converse(), if only_echoes_. The test bench_cost counts what a message costs
+/// here: so the lease is in no local variable, whose destructor would test it once more.
+Task<Result<>> Server::echo(Connection* c) {
+  while (const auto answer = echo_of(*c, co_await try_(c->stream.read_lease())))
+    co_await try_(answer);
+  c->input_ended = true;
+  co_return Result<>();
+}
+
+/// The request that sends `input`, to be awaited next; null at the end of the input.
+inline Server::Sending Server::echo_of(Connection& c, Lease input) noexcept {
+  if (!input) return nullptr;
+  count_input(input.bytes().size());
+  note_sending(c, input.bytes().size());
+  return c.stream.write_all(std::move(input));
 }
 
 /// Input in, answers out, until the input ends or an answer was the last one.
 Task<Result<>> Server::converse(Connection* c) {
   while (Lease input = co_await try_(c->stream.read_lease())) {
     note_input(*c, input.text());
-    const Reply reply = service_.answer(c->state.get(), input.bytes(), scratch_);
+    const Reply reply = service_.answer(c->state(), input.bytes(), scratch_);
     c->finishing = c->finishing || reply.last;
     if (reply.bytes.data() == input.bytes().data()) {
-      c->sending = true;
-      const Result<> sent = co_await c->stream.write_all(std::move(input));
-      note_output(*c, reply.bytes.size(), sent);
-      if (!sent) co_return sent;
+      note_sending(*c, reply.bytes.size());
+      co_await try_(c->stream.write_all(std::move(input)));
+      note_sent(*c);
     } else if (!reply.bytes.empty()) {
       input.reset();
       co_await try_(send_composed(c, reply.bytes));
@@ -395,13 +465,13 @@ Task<Result<>> Server::converse(Connection* c) {
   co_return Result<>();
 }
 
-/// Sends `bytes`, which were composed in scratch_: that is this task's until they are sent. Who
-/// composes meanwhile makes another one.
+/// Sends `bytes`, which were composed in scratch_. The task owns that memory until they are sent; a
+/// task that composes meanwhile allocates its own.
 Task<Result<>> Server::send_composed(Connection* c, std::span<const char> bytes) {
   std::vector<char> composed = std::exchange(scratch_, {});
-  c->sending = true;
+  note_sending(*c, bytes.size());
   const Result<> sent = co_await c->stream.write_all(bytes.data(), bytes.size());
-  note_output(*c, bytes.size(), sent);
+  if (sent) note_sent(*c);
   if (scratch_.capacity() < composed.capacity()) scratch_.swap(composed);
   co_return sent;
 }
@@ -413,7 +483,7 @@ Task<Result<>> Server::converse_and_produce(Connection* c) {
 
 Task<Result<>> Server::produce(Connection* c) {
   while (!stopping_ && !c->input_ended && !c->finishing)
-    co_await try_(send_composed(c, service_.produce(c->state.get(), scratch_)));
+    co_await try_(send_composed(c, service_.produce(c->state(), scratch_)));
   co_return Result<>();
 }
 
@@ -424,18 +494,55 @@ Task<Result<>> Server::read_beside(Connection* c) {
   co_return fail(ECANCELED);
 }
 
-/// Everything was sent, and the peer may still be sending: closing with unread input would make TCP
-/// reset the connection and lose what is on its way. So our side is shut down first. Takes no
-/// memory: when the server stops, all connections may come here at once.
-void Server::begin_to_linger(Connection& c) {
-  if (std::exchange(c.told_to_end, false)) (void)c.strand->end_interrupt();
-  put_among_the_ending(c);
-  (void)c.stream.close_writing();  // ENOTCONN: the peer is gone, reading will tell
+/// The task of `c` has ended, and `c` is in no set now.
+void Server::ended(Connection& c, Result<> result, const std::exception_ptr& thrown) noexcept {
+  if (!c.lingering && !c.stream.sent_all()) totals_.bytes_out -= c.sending - c.stream.sent();
+  if (thrown) {
+    tell_thrown(c, thrown);
+    return leave(c);
+  }
+  try {
+    // Not if the peer has closed its side, or the server ended the connection for a reason.
+    if (!c.lingering && !c.input_ended && c.reason == Reason::none &&
+        (result || was_cancelled(result)))
+      return begin_to_linger(c);
+    if (c.lingering && c.reason == Reason::none) c.reason = Reason::closed_by_both;
+    tell_end(c, c.reason == Reason::did_not_close ? Result<>() : result);
+  } catch (...) {
+    tell_thrown(c, std::current_exception());
+  }
+  leave(c);
 }
 
-Result<> Server::lingered(Connection& c, Result<> ended) {
-  if (c.reason == nullptr) c.reason = "closed by both";
-  return c.in_vain ? Result<>() : ended;
+/// Everything was sent, and the peer may still be sending: closing with unread input would make TCP
+/// reset the connection and lose what is on its way. So our side is shut down first. The new task
+/// is smaller than the one that has ended, so that its frame can always be allocated: when the
+/// server stops, all connections may come here at once.
+void Server::begin_to_linger(Connection& c) {
+  Task<Result<>> task = linger(&c);
+  if (c.interrupted) (void)c.strand.end_interrupt();
+  c.interrupted = false;
+  c.lingering = true;
+  c.last = time_of_turn();
+  (void)c.stream.close_writing();  // ENOTCONN: the peer is gone, reading will tell
+  lingers_.set();
+  ending_->start(c, std::move(task), {"connection", {}});
+}
+
+/// Discards input until the peer's end.
+Task<Result<>> Server::linger(Connection* c) {
+  while (const Lease unwanted = co_await try_(c->stream.read_lease())) {
+  }
+  co_return Result<>();
+}
+
+/// Ends a connection, which is in no set.
+void Server::leave(Connection& c) noexcept {
+  delete &c;
+  if (count() < trim_below_) trim();
+  left_.set();
+  for (Door& door : doors_)
+    if (door.acceptor != nullptr) door.acceptor->freed();
 }
 
 /// Ends those who have waited for the peer's end for too long, until it is cancelled.
@@ -443,65 +550,57 @@ Task<> Server::end_the_lingering() {
   for (;;) {
     const bool woken = co_await lingers_.wait();
     if (!woken) co_return;
-    while (!ending_.empty()) {
-      const bool slept = co_await loop_.sleep_until(after(ending_.front()->last, linger_time));
+    while (ending_->size() > 0) {
+      const bool slept = co_await loop_.sleep_until(after(ending_->first()->last, linger_time));
       if (!slept) co_return;
-      while (!ending_.empty() && after(ending_.front()->last, linger_time) <= time_of_turn()) {
-        Connection& c = *ending_.front();
-        if (c.reason == nullptr) {
-          c.reason = "did not close in time";
-          c.in_vain = true;
-        }
-        c.strand->cancel();
+      while (ending_->size() > 0 && after(ending_->first()->last, linger_time) <= time_of_turn()) {
+        Connection& c = *ending_->first();
+        if (c.reason == Reason::none) c.reason = Reason::did_not_close;
+        c.strand.cancel();
         // It goes later in this turn, or in one of the next.
         c.last = time_of_turn();
-        ending_.splice(ending_.end(), ending_, c.place);
+        ending_->move_here(c);
       }
     }
     lingers_.reset();
   }
 }
 
-/// Counts a piece of input, tells of it, and looks whether it ends the connection.
+/// Counts a piece of input, reports it, and tests whether it ends the connection.
 void Server::note_input(Connection& c, std::string_view input) {
-  ++totals_.messages;
-  totals_.bytes_in += input.size();
-  // What has begun has its time from its beginning; when stopping, whoever sends is let finish.
-  if (stopping_ || c.state == nullptr || !service_.incomplete(c.state.get())) touch(c);
+  count_input(input.size());
+  // The time of incomplete input counts from its beginning; when stopping, that does not matter.
+  if (stopping_ || c.state() == nullptr || !service_.incomplete(c.state())) touch(c);
   if (journal_.wants(Verbosity::verbose)) {
+    const std::string& peer = c.extras->peer;
     const std::string shown = escape(input, shown_of_a_message);
     say(Verbosity::verbose, "received",
-        fmt::format("received {} from {}: \"{}\"", counted(input.size(), "byte"), c.peer, shown),
-        {{"peer", c.peer}, {"bytes", input.size()}, {"text", shown}});
+        fmt::format("received {} from {}: \"{}\"", counted(input.size(), "byte"), peer, shown),
+        {{"peer", peer}, {"bytes", input.size()}, {"text", shown}});
   }
   const std::string& wanted = options_.close_after;
   if (wanted.empty()) return;
-  c.tail.append(input.substr(input.size() - std::min(input.size(), wanted.size())));
-  c.tail.erase(0, c.tail.size() - std::min(c.tail.size(), wanted.size()));
-  if (c.tail == wanted) c.finishing = true;
+  std::string& tail = c.extras->tail;
+  tail.append(input.substr(input.size() - std::min(input.size(), wanted.size())));
+  tail.erase(0, tail.size() - std::min(tail.size(), wanted.size()));
+  if (tail == wanted) c.finishing = true;
 }
 
-void Server::note_output(Connection& c, std::size_t size, const Result<>& sent) {
-  c.sending = false;
-  totals_.bytes_out += sent ? size : c.stream.sent();
-  touch(c);
-}
-
-void Server::tell_end(const Connection& c, const Result<>& ended) {
-  const bool failed = !ended && !was_cancelled(ended);
+void Server::tell_end(const Connection& c, const Result<>& result) {
+  const bool failed = !result && !was_cancelled(result);
   if (failed) ++totals_.failed;
   if (!journal_.wants(Verbosity::verbose)) return;
-  std::string reason = c.reason != nullptr ? c.reason : "closed by the peer";
-  if (failed) reason = ended.error().message();
-  say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", c.peer, reason),
-      {{"peer", c.peer}, {"reason", reason}});
+  const std::string& peer = c.extras->peer;
+  const std::string reason = failed ? result.error().message() : to_string(c.reason);
+  say(Verbosity::verbose, "closed", fmt::format("closed {}: {}", peer, reason),
+      {{"peer", peer}, {"reason", reason}});
 }
 
-void Server::tell_thrown(const Connection& c, const char* what) {
+void Server::tell_thrown(const Connection& c, const std::exception_ptr& thrown) noexcept {
   ++totals_.failed;
   try {
     const std::string peer = escape(c.stream.peer().to_string());
-    const std::string shown = escape(what);
+    const std::string shown = escape(text_of(thrown));
     say(Verbosity::quiet, "handler_failed",
         fmt::format("closed {}: its handler threw: {}", peer, shown),
         {{"peer", peer}, {"error", shown}});
@@ -610,49 +709,48 @@ void Server::tell_tasks() {
 Task<Result<>> Server::end_the_quiet() {
   Instant looked = immediately;
   for (;;) {
-    while (active_.empty()) {
+    while (active_->size() == 0) {
       came_.reset();
       const bool came = co_await came_.wait();  // no timer runs for nobody
       if (!came) co_return fail(ECANCELED);
     }
     (void)co_await loop_.sleep_until(
-        std::max(after(active_.front()->last, quiet_limit_), after(looked, quiet_tick)));
+        std::max(after(active_->first()->last, quiet_limit_), after(looked, quiet_tick)));
     looked = loop_.kernel().now();
     // A turn more: what came in time goes first, however late this is.
     const bool slept = co_await loop_.sleep_until(immediately);
     if (!slept) co_return fail(ECANCELED);
-    while (!active_.empty() && after(active_.front()->last, quiet_limit_) <= time_of_turn())
-      look_at_quiet(*active_.front());
+    while (active_->size() > 0 && after(active_->first()->last, quiet_limit_) <= time_of_turn())
+      look_at_quiet(*active_->first());
   }
 }
 
 /// Takes it off the front of active_.
 void Server::look_at_quiet(Connection& c) {
+  const bool sending = !c.stream.sent_all();
+  // echo() records what it has sent, but not when.
+  if (!sending && std::exchange(c.sending, 0) != 0) return touch(c);
   const std::size_t sent = c.stream.sent();
-  const bool moves = c.sending && sent != std::exchange(c.seen_sent, sent);
+  const bool moves =
+      sending && sent != std::exchange(c.seen_sent, static_cast<std::uint16_t>(sent));
   // When stopping, peers that do not read have until the grace time is over.
-  if (moves || (stopping_ && c.sending)) return touch(c);
-  if (!stopping_) c.reason = "idle";
-  put_among_the_ending(c);
-  c.told_to_end = true;
-  c.strand->interrupt();
+  if (moves || (stopping_ && sending)) return touch(c);
+  if (!stopping_) c.reason = Reason::idle;
+  c.last = time_of_turn();
+  ending_->move_here(c);
+  lingers_.set();
+  c.interrupted = true;
+  c.strand.interrupt();
 }
 
 /// Moves it behind all that have been quiet for longer.
 void Server::touch(Connection& c) {
-  if (quiet_limit_ == Duration::zero() || c.ending) return;
+  if (quiet_limit_ == Duration::zero() || c.set() != active_.get()) return;
   c.last = time_of_turn();
-  active_.splice(active_.end(), active_, c.place);
+  active_->move_here(c);
 }
 
-void Server::put_among_the_ending(Connection& c) {
-  if (std::exchange(c.ending, true)) return;
-  c.last = time_of_turn();
-  ending_.splice(ending_.end(), active_, c.place);
-  lingers_.set();
-}
-
-/// The clock, read once a turn: so that noting who was active costs a message next to nothing.
+/// The clock, read once a turn: so that recording activity costs a message next to nothing.
 Instant Server::time_of_turn() {
   if (std::exchange(turn_, loop_.statistics().turns) != loop_.statistics().turns)
     turn_began_ = loop_.kernel().now();

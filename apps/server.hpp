@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <list>
 #include <memory>
 #include <new>
@@ -25,12 +26,12 @@
 #include "duolu/loop/loop.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/signals.hpp"
+#include "duolu/loop/task_set.hpp"
 #include "duolu/net/address.hpp"
 #include "duolu/net/listener.hpp"
 #include "duolu/net/stream.hpp"
 #include "duolu/poll/poller.hpp"
 #include "duolu/task/flag.hpp"
-#include "duolu/task/semaphore.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu::apps {
@@ -104,42 +105,49 @@ class Server {
  private:
   struct Door;
   struct Connection;
-  using Connections = std::list<Connection*>;
+  class Connections;
+  using Sending = decltype(std::declval<Stream&>().write_all(std::declval<Lease>()));
 
   // The whole.
   Task<> serve(Stream* input);
   Task<> serve_beside(Scope* signals, Stream* input);
-  Task<> serve_in(Scope* connections, Stream* input);
-  Task<> let_in(Scope* doors, Scope* connections, Stream* input);
+  Task<> serve_in(Stream* input);
+  Task<> let_in(Scope* doors, Stream* input);
   Task<> stop_on_input(Stream* input);
   Task<> give_grace();
   Task<Result<>> let_finish();
   Task<Result<>> everybody_left();
   void cut_the_rest();
-  [[nodiscard]] std::size_t count() const { return active_.size() + ending_.size(); }
+  [[nodiscard]] std::size_t count() const;
 
   // Accepting.
-  Task<> accept_from(Door* door, Scope* connections);
+  Task<> accept_from(Door* door);
   void tell_accept_error(std::error_code error);
   void tell_not_begun();
   void trim();
 
   // One connection.
-  Task<> handle(Stream stream, Semaphore::Permit permit);
+  void begin(Stream stream);
   void admit(Connection& connection);
   Task<Result<>> talk(Connection* connection);
+  Task<Result<>> echo(Connection* connection);
+  Sending echo_of(Connection& connection, Lease input) noexcept;
   Task<Result<>> converse(Connection* connection);
   Task<Result<>> send_composed(Connection* connection, std::span<const char> bytes);
   Task<Result<>> converse_and_produce(Connection* connection);
   Task<Result<>> produce(Connection* connection);
   Task<Result<>> read_beside(Connection* connection);
+  void ended(Connection& connection, Result<> result, const std::exception_ptr& thrown) noexcept;
   void begin_to_linger(Connection& connection);
-  static Result<> lingered(Connection& connection, Result<> ended);
+  static Task<Result<>> linger(Connection* connection);
+  void leave(Connection& connection) noexcept;
   Task<> end_the_lingering();
   void note_input(Connection& connection, std::string_view input);
-  void note_output(Connection& connection, std::size_t size, const Result<>& sent);
-  void tell_end(const Connection& connection, const Result<>& ended);
-  void tell_thrown(const Connection& connection, const char* what);
+  void count_input(std::size_t size);
+  void note_sending(Connection& connection, std::size_t size);
+  void note_sent(Connection& connection);
+  void tell_end(const Connection& connection, const Result<>& result);
+  void tell_thrown(const Connection& connection, const std::exception_ptr& thrown) noexcept;
 
   // What somebody wants to know.
   void say(Verbosity importance, std::string_view event, const std::string& text,
@@ -155,7 +163,6 @@ class Server {
   Task<Result<>> end_the_quiet();
   void look_at_quiet(Connection& connection);
   void touch(Connection& connection);
-  void put_among_the_ending(Connection& connection);
   Instant time_of_turn();
 
   Reserve reserve_;
@@ -166,22 +173,24 @@ class Server {
   Loop loop_;
   Signals asked_;  ///< SIGUSR1, which asks for the tasks.
   std::list<Door> doors_;
-  std::optional<Semaphore> room_;  ///< For --max-connections.
-  Flag left_;                      ///< A connection has ended; to be reset by who waits for it.
-  Flag came_;                      ///< A connection has come; to be reset by who waits for it.
-  Connections active_;             ///< The least recently active first, if anybody asks.
-  Connections ending_;             ///< They were asked to end, or wait for the peer's end; those
-                                   ///< that have for longest first.
-  Flag lingers_;                   ///< Somebody is in ending_.
-  std::size_t trim_below_ = 0;     ///< With fewer connections, memory goes back to the system.
-  Flag behind_;                    ///< Somebody reads the log slowly: some of it waits.
-  std::vector<char> scratch_;      ///< Services compose here.
+  Flag left_;  ///< A connection has ended; reset by the task that waits for it.
+  Flag came_;  ///< A connection was accepted; reset by the task that waits for it.
+  /// Not null while it runs. If there is a quiet_limit_, the least recently active first.
+  std::unique_ptr<Connections> active_;
+  /// Those that are to end, or wait for the peer's end; the one that has been here longest first.
+  std::unique_ptr<Connections> ending_;
+  Flag lingers_;                ///< A connection is in ending_.
+  std::size_t trim_below_ = 0;  ///< With fewer connections, memory goes back to the system.
+  Flag behind_;                 ///< A slow reader of the log has left some of it unread.
+  std::vector<char> scratch_;   ///< Services compose here.
   Totals totals_;
-  Duration quiet_limit_;             ///< How long one may be without a byte; zero: for ever.
+  Duration quiet_limit_;             ///< How long one may be without a byte; zero: no limit.
   Instant turn_began_{};             ///< See time_of_turn().
   std::uint64_t turn_ = UINT64_MAX;  ///< Whose time that is.
   Instant accept_tell_again_ = immediately;  ///< Not to fill the log with the same line.
   bool stopping_ = false;
+  /// Nothing has to be done for a message but to echo and count it: see echo().
+  const bool only_echoes_;
 };
 
 }  // namespace duolu::apps

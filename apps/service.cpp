@@ -12,6 +12,7 @@ class Echo final : public Service {
   Reply answer(State*, std::span<char> input, std::vector<char>&) override {
     return {.bytes = input};
   }
+  bool echoes() const override { return true; }
 };
 
 /// ASCII letters only, whatever the locale: bytes of UTF-8 sequences pass unchanged.

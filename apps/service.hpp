@@ -30,6 +30,8 @@ class Service {
   /// The answer to `input`, which may be changed in place and returned. `scratch` is the server's
   /// and keeps its capacity between calls, so that a message allocates nothing.
   virtual Reply answer(State* state, std::span<char> input, std::vector<char>& scratch) = 0;
+  /// Whether the answer is always the input, unchanged: then answer() need not be called.
+  virtual bool echoes() const { return false; }
   /// Whether it sends without input, as long as the peer takes it.
   virtual bool produces() const { return false; }
   /// The next piece to send without input.

@@ -417,6 +417,47 @@ TEST_P(ServerTest, who_sends_is_not_idle_and_who_does_not_is) {
   EXPECT_EQ(stop().failed, 0U);
 }
 
+/// While it stops, whoever is quiet for 200 ms is closed.
+TEST_P(ServerTest, who_sends_while_it_stops_is_not_quiet) {
+  for (const char* const name : {"echo", "upper"}) {
+    start({.grace = 60s}, make_service(name));
+    Client busy(address);
+    Client idle(address);
+    for (const Client* const each : {&busy, &idle}) {
+      each->send("0");
+      ASSERT_EQ(each->receive(1), "0");
+    }
+    server->stop();
+    const Instant begin = real_kernel().now();
+    std::uint64_t bytes = 2;
+    for (; real_kernel().now() < after(begin, 500ms); ++bytes) {
+      busy.send("1");
+      ASSERT_EQ(busy.receive(1), "1") << name;
+    }
+    EXPECT_TRUE(idle.is_closed());
+    EXPECT_TRUE(busy.is_closed());
+    busy.close();
+    idle.close();
+    const Totals at_end = stop();
+    EXPECT_EQ(at_end.cut, 0U);
+    EXPECT_EQ(at_end.bytes_out, bytes);
+  }
+}
+
+TEST_P(ServerTest, what_a_peer_did_not_take_was_not_sent) {
+  start({.grace = 0s});
+  const Client client(address);
+  const std::string piece(1'000'000, 'x');
+  pollfd writable{.fd = client.fd(), .events = POLLOUT, .revents = 0};
+  while (::poll(&writable, 1, 500) == 1)  // until nothing moves any more
+    (void)::send(client.fd(), piece.data(), piece.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  const Totals at_end = stop();
+  EXPECT_EQ(at_end.cut, 1U);
+  EXPECT_GT(at_end.bytes_out, 0U);
+  EXPECT_LT(at_end.bytes_out, at_end.bytes_in);
+  EXPECT_LE(at_end.bytes_in - at_end.bytes_out, 64U * 1024);  // one answer
+}
+
 TEST_P(ServerTest, idle_connections_do_not_wake_it) {
   start();
   std::vector<Client> clients;
