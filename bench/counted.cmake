@@ -12,11 +12,14 @@ set(folder ${CMAKE_CURRENT_LIST_DIR})
 bench_program(coroutine_echo ${folder}/servers/coroutine_echo_main.cpp duolu::duolu)
 target_sources(coroutine_echo PRIVATE ${folder}/servers/coroutine_echo.cpp)
 
+# The client, which sends each server the same work.
+bench_program(lockstep ${folder}/client/lockstep.cpp)
+
 # The same servers on a scripted kernel, which works in memory alone.
 bench_program(scripted_cost ${folder}/scripted_cost.cpp duolu::testing)
 target_sources(scripted_cost PRIVATE ${folder}/servers/poller_echo.cpp
                                      ${folder}/servers/coroutine_echo.cpp)
 target_include_directories(scripted_cost PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 
-set_target_properties(coroutine_echo scripted_cost PROPERTIES
+set_target_properties(coroutine_echo lockstep scripted_cost PROPERTIES
                       RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bench)
