@@ -332,7 +332,7 @@ TEST_P(ServerTest, a_message_allocates_nothing) {
     for (const Client& client : clients) ASSERT_EQ(client.receive(message.size()), message);
   };
   ping_pong();  // by the end of it every client was accepted, which does allocate
-  ASSERT_GT(test::allocations(), connections) << "nothing is counted";
+  ASSERT_GT(test::allocations(), 0U) << "nothing is counted";
   // Lists in the poller grow to what a turn may hold; when the first such turn comes is chance. An
   // allocation a message, or one in a thousand, would be in every stretch of 10,000 messages.
   std::uint64_t made = 1;
