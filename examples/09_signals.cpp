@@ -19,6 +19,7 @@ Task<> work(int* done) {
   std::printf("the work has stopped\n");
 }
 
+// [obey]
 Task<Result<>> obey(Signals* signals, const int* done) {
   for (int settings = 1;;) {
     switch (const int number = co_await try_(signals->next())) {
@@ -29,6 +30,7 @@ Task<Result<>> obey(Signals* signals, const int* done) {
     std::fflush(stdout);
   }
 }
+// [/obey]
 
 Task<> until_told(Signals* signals, const int* done, Scope* scope) {
   (void)co_await obey(signals, done);

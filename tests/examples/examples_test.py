@@ -37,7 +37,7 @@ class Examples(unittest.TestCase):
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
                     "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
                     "15_testing", "16_lines",
-                    "17_proxy", "readme"}
+                    "17_proxy", "18_loops", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -422,12 +422,12 @@ the loop went on meanwhile: yes
         self.assertEqual(run("14_commands").returncode, 0)
 
     @contextlib.contextmanager
-    def server_on_a_socket(self, name, *arguments):
+    def server_on_a_socket(self, name, *arguments, **more):
         """An example that listens on a Unix socket, and a function that connects to it."""
         with tempfile.TemporaryDirectory() as folder, \
                 subprocess.Popen([PROGRAMS / name, f"unix://{folder}/s", *arguments],
                                  stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                 text=True) as program:
+                                 text=True, **more) as program:
             def connect():
                 client = socket.socket(socket.AF_UNIX)
                 client.settimeout(HANG)
@@ -506,6 +506,21 @@ the loop went on meanwhile: yes
         with self.server_on_a_socket("17_proxy", "127.0.0.1:1") as (_, connect), \
                 connect() as client:
             self.assertEqual(client.recv(1), b"")
+
+    def test_18_loops_hands_connections_to_its_threads_in_turn(self):
+        with self.server_on_a_socket("18_loops", "3", stdout=subprocess.PIPE) as (program, connect):
+            clients = [connect() for _ in range(6)]
+            for i, client in enumerate(clients):
+                client.sendall(b"client %d" % i)
+                self.assertEqual(client.recv(8, socket.MSG_WAITALL), b"client %d" % i)
+            program.send_signal(signal.SIGTERM)
+            for client in clients:
+                self.assertEqual(client.recv(1), b"")
+                client.close()
+            self.assertEqual(program.wait(HANG), 0)
+            self.assertEqual(sorted(program.stdout.read().splitlines()),
+                             [f"a connection for thread {n}" for n in (1, 1, 2, 2, 3, 3)])
+            self.assertEqual(program.stderr.read(), "")
 
     @contextlib.contextmanager
     def readme_server(self, **more):
