@@ -1,3 +1,4 @@
+#include "duolu/engine/engines.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/timer_queue.hpp"
