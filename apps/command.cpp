@@ -87,7 +87,7 @@ int run_command(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 ok, 1 failed, 2 usage, 3 not available here, 4 cannot bind or connect,\n"
-      "130/143 ended by Ctrl-C or SIGTERM (serve: by a second one).");
+      "130/143/129 ended by Ctrl-C, SIGTERM or SIGHUP (serve: by a second one).");
   Action action;
   add_serve(app, action);
   add_talk(app, action);

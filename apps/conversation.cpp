@@ -49,6 +49,12 @@ std::string advice(std::error_code error, Duration timeout) {
     return "ask whoever owns it, or a firewall, to let you";
   if (error == std::errc::network_unreachable || error == std::errc::host_unreachable)
     return "there is no way to it from here; `ip route` shows the ways";
+  if (error == std::errc::too_many_files_open)
+    return "`ulimit -n` shows how many descriptors this may have; the call that started it may "
+           "have "
+           "left some open";
+  if (error == std::errc::too_many_files_open_in_system)
+    return "no program gets a descriptor now; `sysctl fs.file-nr` shows how many are open";
   return "is the address right?";
 }
 

@@ -195,9 +195,12 @@ Run measure(const LoadArguments& arguments, int& signal) {
   if (!report)
     throw Failure(
         exit_no_connection,
-        fmt::format("cannot connect to {}: {}; is the server there?",
+        fmt::format("cannot connect to {}: {}; {}",
                     escape(targets.size() == 1 ? targets.front().to_string() : arguments.address),
-                    report.error().message()));
+                    report.error().message(),
+                    report.error() == std::errc::too_many_files_open
+                        ? "`ulimit -n` shows how many descriptors this may have"
+                        : "is the server there?"));
   signal = signals.received();
   return {command_words(arguments), options, std::string(chosen.poller->name()),
           *std::move(report)};

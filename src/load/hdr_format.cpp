@@ -19,8 +19,8 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <new>
 
-#include "duolu/base/check.hpp"
 #include "duolu/load/histogram.hpp"
 #include "places.hpp"
 
@@ -115,7 +115,7 @@ std::string deflated(const std::string& bytes) {
   std::string out(size, '\0');
   const int result = compress(reinterpret_cast<Bytef*>(out.data()), &size,
                               reinterpret_cast<const Bytef*>(bytes.data()), bytes.size());
-  DUOLU_CHECK(result == Z_OK);  // the buffer is large enough, so only memory can run out
+  if (result != Z_OK) throw std::bad_alloc();  // the buffer is large enough
   out.resize(size);
   return out;
 }

@@ -1,12 +1,17 @@
 #include "duolu/loop/run.hpp"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <exception>
 #include <initializer_list>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string>
 
@@ -30,15 +35,34 @@ Task<> cancel_on_signal(std::unique_ptr<Signals>* signals, Strand* task, int* re
   task->cancel();
 }
 
+std::string line_of(const std::string& why) {
+  return std::string(program_invocation_short_name) + ": " + why + '\n';
+}
+
+/// For the end of the program.
 int say(const std::string& why) noexcept {
   // In one call, so that output of other processes does not come between.
-  const std::string line = std::string(program_invocation_short_name) + ": " + why + '\n';
-  (void)std::fputs(line.c_str(), stderr);
+  (void)std::fputs(line_of(why).c_str(), stderr);
   return 1;
 }
 
+/// See RN4. poll(2) reports a pipe as writable when it has room for PIPE_BUF bytes.
+void say_at_once(Kernel& kernel, const std::string& why) {
+  pollfd out{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+  const timespec at_once{};
+  if (kernel.ppoll(&out, 1, &at_once) <= 0) return;
+  std::string line = line_of(why);
+  if (line.size() > PIPE_BUF) line.replace(PIPE_BUF - 1, std::string::npos, "\n");
+  (void)kernel.write(STDERR_FILENO, line.data(), line.size());
+}
+
 int run_on(Loop& loop, Task<Result<int>> task, std::source_location where) {
-  loop.report_to([](const std::string& line) { (void)say(line); });
+  loop.report_to([&loop](const std::string& line) {
+    try {
+      say_at_once(loop.kernel(), line);
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): none for the line either
+    }
+  });
   const bool interrupt = !is_ignored(loop.kernel(), SIGINT);
   const bool terminate = !is_ignored(loop.kernel(), SIGTERM);
   std::unique_ptr<Signals> signals;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <new>
 
+#include "duolu/kernel/fork.hpp"
 #include "duolu/task/flag.hpp"
 #include "open_descriptor.hpp"
 
@@ -129,6 +130,7 @@ SocketFile::SocketFile(Kernel& kernel, const Address& bound) : path_(bound.path(
   struct stat status{};
   if (path_.empty() || kernel.lstat(path_.c_str(), &status) < 0) return;
   kernel_ = &kernel;
+  forks_ = fork_count();
   device_ = status.st_dev;
   inode_ = status.st_ino;
 }
@@ -136,7 +138,8 @@ SocketFile::SocketFile(Kernel& kernel, const Address& bound) : path_(bound.path(
 void SocketFile::remove() noexcept {
   Kernel* const kernel = std::exchange(kernel_, nullptr);
   struct stat status{};
-  if (kernel == nullptr || kernel->lstat(path_.c_str(), &status) < 0) return;
+  if (kernel == nullptr || forks_ != fork_count()) return;
+  if (kernel->lstat(path_.c_str(), &status) < 0) return;
   if (status.st_dev == device_ && status.st_ino == inode_) (void)kernel->unlink(path_.c_str());
 }
 

@@ -125,8 +125,12 @@ class Server {
 
   void report(const ServeEvent& event) {
     if (options_.report) return options_.report(event);
-    if (event.kind == Kind::threw || event.kind == Kind::paused || event.kind == Kind::refused)
+    if (event.kind != Kind::threw && event.kind != Kind::paused && event.kind != Kind::refused)
+      return;
+    try {
       loop_.report(to_string(event));
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): none for the line either
+    }
   }
 
   Loop& loop_;

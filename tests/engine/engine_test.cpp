@@ -738,6 +738,29 @@ TEST_P(EngineTest, EN14_polling_ends_when_a_call_would_not_block_and_makes_none)
   EXPECT_EQ(ended(engine->poll_in(descriptor), descriptor.in), 0);
 }
 
+TEST_P(EngineTest, EN15_bytes_that_are_not_requested_stay_in_the_kernel) {
+  constexpr std::size_t buffer_size = 4096;
+  start(real_kernel(), {.buffer_size = buffer_size, .buffers = 4});
+  const auto fill_in_pieces = [](const Fd& fd) {
+    const std::string piece(1000, 'p');
+    std::size_t sent = 0;
+    while (::send(fd.get(), piece.data(), piece.size(), MSG_DONTWAIT) > 0) sent += piece.size();
+    return sent;
+  };
+  const Pair unread = unix_pair();
+  const std::size_t room = fill_in_pieces(unread.b);
+  Pair pair = unix_pair();
+  Descriptor& descriptor = open(std::move(pair.a), DescriptorKind::socket);
+  engine->give_back(lend(descriptor, pair.b.get(), "the engine has begun to receive"));
+  std::size_t sent = 0;
+  for (int round = 0; round < 10; ++round) {
+    sent += fill_in_pieces(pair.b);
+    ASSERT_TRUE(engine->wait(immediately));
+  }
+  EXPECT_GE(sent, room);
+  EXPECT_LE(sent, room + buffer_size);
+}
+
 // Random sizes in both directions over many connections, with a kernel that transfers in parts,
 // says EAGAIN, interrupts, and reports late: every byte arrives, in order.
 TEST_P(EngineTest, EN1_EN2_EN7_every_byte_arrives_under_random_faults) {

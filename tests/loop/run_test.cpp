@@ -2,7 +2,9 @@
 // tests/examples, which runs programs.
 #include "duolu/loop/run.hpp"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -59,6 +61,23 @@ std::string said(auto code) {
   line.pop_back();
   EXPECT_EQ(line.find('\n'), std::string::npos);
   return line.substr(line.find(": ") + 2);
+}
+
+TEST(Run, RN4_a_standard_error_that_is_full_does_not_hold_the_loop) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+  while (::write(ends[1], "full", 4) > 0) {
+  }
+  ASSERT_EQ(::fcntl(ends[1], F_SETFL, 0), 0);  // blocking, as it usually is
+  const int before = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+  ASSERT_EQ(::dup2(ends[1], STDERR_FILENO), STDERR_FILENO);
+  const int code = run([]() -> Task<int> {
+    (co_await this_loop()).report("dropped");
+    co_return 7;
+  });
+  ASSERT_EQ(::dup2(before, STDERR_FILENO), STDERR_FILENO);
+  for (const int fd : {before, ends[0], ends[1]}) ::close(fd);
+  EXPECT_EQ(code, 7);
 }
 
 TEST(Run, RN1_RN3_the_exit_code_is_what_the_task_gives) {

@@ -29,9 +29,9 @@
 //        request that needs one more waits for it, in order. A request also waits when there is no
 //        memory for a buffer within the limit, and ends with -ENOMEM if no buffer is lent that
 //        could come back.
-//   EN10 send_lent() takes the buffer back at once, even when the peer does not read: the unsent
-//        rest waits in memory of its own, of the size of a buffer. So peers that stall keep no
-//        buffer from others.
+//   EN10 The buffer given to send_lent() can be lent again by the end of the next wait(), even when
+//        the peer does not read: the unsent rest waits in memory of its own, of the size of a
+//        buffer. So peers that stall keep no buffer from others.
 //   EN11 A condition that no request is waiting for wakes wait() at most once. Unread bytes, free
 //        send space, end of stream and errors do not keep it from sleeping.
 //   EN12 The kernel reports an error that broke a connection (ECONNRESET, ETIMEDOUT and the like)
@@ -44,6 +44,10 @@
 //        Where the kernel has reported already that the connection is broken (EN12), release()
 //        fails with that error: the next owner would not learn of it.
 //   EN14 poll_in() and poll_out() end when reading, or writing, would not block, and do neither.
+//   EN15 An engine may receive bytes before they are requested, but at most buffer_size() of each
+//        descriptor, and none while a request of another one waits for a buffer (EN9). The rest
+//        stays in the kernel, where it holds back the peer. The next requests return these bytes
+//        first, in order.
 #pragma once
 
 #include <sys/socket.h>

@@ -287,7 +287,7 @@ class Loop {
 
   /// Sets where unsolicited messages go, such as an exception of a handler of serve(). `sink` is
   /// called in the loop's thread. Without a sink they are dropped; run() sets one that writes to
-  /// standard error.
+  /// standard error (RN4).
   void report_to(Function<void(const std::string& line)> sink) { sink_ = std::move(sink); }
   void report(const std::string& line) const {
     if (sink_) sink_(line);

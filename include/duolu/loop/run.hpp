@@ -13,6 +13,9 @@
 //        exit code is 128 plus the signal's number, as in shells. A Task<> that a cancelled sleep()
 //        ended (TA7) has ended with ECANCELED too. (Any other Task<>, or a Task<int>, does not
 //        report that it was cancelled: its exit code is that of a normal end.)
+//   RN4  What is reported while the loop runs (Loop::report()), such as an exception of a handler
+//        of serve(), is written to standard error; or dropped, if that would block: a reader that
+//        is slow does not hold the loop.
 #pragma once
 
 #include <source_location>

@@ -100,7 +100,7 @@ struct ListenError {
     Loop& loop, const Endpoint& endpoint);
 
 /// The socket file that listening on a Unix address creates. The destructor removes it, unless it
-/// has been replaced meanwhile, by that of another server. Move-only.
+/// has been replaced meanwhile, by that of another server, and never in a forked child. Move-only.
 class SocketFile {
  public:
   /// No file.
@@ -110,6 +110,7 @@ class SocketFile {
   SocketFile(SocketFile&& other) noexcept
       : kernel_(std::exchange(other.kernel_, nullptr)),
         path_(std::move(other.path_)),
+        forks_(other.forks_),
         device_(other.device_),
         inode_(other.inode_) {}
   SocketFile& operator=(SocketFile&&) = delete;
@@ -120,6 +121,7 @@ class SocketFile {
  private:
   Kernel* kernel_ = nullptr;  ///< Null: no file.
   std::string path_;
+  std::uint32_t forks_ = 0;  ///< fork_count() in the process that listens.
   std::uint64_t device_ = 0;
   std::uint64_t inode_ = 0;
 };
