@@ -55,11 +55,7 @@ Result<Datagram> Datagram::open(Loop& loop, const Address& address) {
 
 Result<Datagram> Datagram::open(Loop& loop, Fd fd) {
   Kernel& kernel = loop.kernel();
-  int type = 0;
-  socklen_t size = sizeof type;
-  const int asked = kernel.getsockopt(fd.get(), SOL_SOCKET, SO_TYPE, &type, &size);
-  if (asked < 0) return fail(-asked);
-  if (type != SOCK_DGRAM) return fail(EINVAL);
+  if (option_of(kernel, fd.get(), SO_TYPE) != SOCK_DGRAM) return fail(EINVAL);
   const Result<> set = make_non_blocking(kernel, fd.get());
   if (!set) return fail(set.error());
   const Result<Descriptor*> descriptor =

@@ -39,18 +39,11 @@ Result<Listener> Listener::open(Loop& loop, const Address& address) {
 
 Result<Listener> Listener::open(Loop& loop, Fd fd) {
   Kernel& kernel = loop.kernel();
-  int listens = 0;
-  socklen_t size = sizeof listens;
-  const int asked = kernel.getsockopt(fd.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size);
-  if (asked < 0) return fail(-asked);
-  if (listens == 0) return fail(EINVAL);
+  if (option_of(kernel, fd.get(), SO_ACCEPTCONN) != 1) return fail(EINVAL);
   const Result<> set = make_non_blocking(kernel, fd.get());
   if (!set) return fail(set.error());
-  Address bound;
-  const int named = kernel.getsockname(fd.get(), bound.data(), bound.size_slot());
-  if (named < 0) return fail(-named);
-  const Result<Descriptor*> descriptor =
-      open_descriptor(loop.engine(), std::move(fd), kind_of(bound));
+  const DescriptorKind kind = kind_of_descriptor(kernel, fd.get());
+  const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(fd), kind);
   if (!descriptor) return fail(descriptor.error());
   return Listener(**descriptor);
 }

@@ -19,6 +19,11 @@ inline DescriptorKind kind_of(const Address& address) noexcept {
   return address.family() == AF_UNIX ? DescriptorKind::socket : DescriptorKind::tcp;
 }
 
+/// The value of a socket option; -1 if the socket does not have it.
+int option_of(Kernel& kernel, int fd, int name) noexcept;
+/// The kind of `fd`. Short transfers of TCP are always trusted, so nothing else may count as TCP.
+DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept;
+
 /// Opens `fd` in the engine; its owner keeps it on failure.
 inline Result<Descriptor*> open_descriptor(Engine& engine, Fd& fd, DescriptorKind kind) noexcept {
   try {

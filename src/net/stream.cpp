@@ -1,9 +1,6 @@
 #include "duolu/net/stream.hpp"
 
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <string>
 
@@ -24,34 +21,6 @@ class StreamCategory final : public std::error_category {
     return "unknown";
   }
 };
-
-/// The value of a socket option; -1 if the socket does not have it.
-int option_of(Kernel& kernel, int fd, int name) noexcept {
-  int value = -1;
-  socklen_t size = sizeof value;
-  return kernel.getsockopt(fd, SOL_SOCKET, name, &value, &size) < 0 ? -1 : value;
-}
-
-/// Whether `fd`, a stream socket, is TCP, and not SCTP or MPTCP, which behave differently.
-bool is_tcp(Kernel& kernel, int fd) noexcept {
-#ifdef SO_PROTOCOL
-  if (option_of(kernel, fd, SO_PROTOCOL) != IPPROTO_TCP) return false;
-#endif
-  Address bound;
-  if (kernel.getsockname(fd, bound.data(), bound.size_slot()) < 0) return false;
-  return bound.family() == AF_INET || bound.family() == AF_INET6;
-}
-
-/// The kind of `fd`. Short transfers of TCP are always trusted, so nothing else may count as TCP.
-DescriptorKind kind_of_descriptor(Kernel& kernel, int fd) noexcept {
-  struct stat status{};
-  if (kernel.fstat(fd, &status) < 0 || !S_ISSOCK(status.st_mode)) return DescriptorKind::file;
-  switch (option_of(kernel, fd, SO_TYPE)) {
-    case SOCK_STREAM: return is_tcp(kernel, fd) ? DescriptorKind::tcp : DescriptorKind::socket;
-    case SOCK_DGRAM: return DescriptorKind::datagram;
-    default: return DescriptorKind::socket;
-  }
-}
 
 }  // namespace
 

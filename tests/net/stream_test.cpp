@@ -15,7 +15,9 @@
 #include <vector>
 
 #include "duolu/base/prng.hpp"
+#include "duolu/loop/within.hpp"
 #include "duolu/task/together.hpp"
+#include "duolu/testing/fault.hpp"
 #include "support/endpoints.hpp"
 #include "support/loop_fixture.hpp"
 
@@ -306,6 +308,39 @@ TEST_P(StreamTest, a_listener_is_adopted) {
   const auto wrong = duolu::Listener::open(loop, tcp_pair().a);
   ASSERT_FALSE(wrong);
   EXPECT_EQ(wrong.error(), std::errc::invalid_argument);
+}
+
+// Only TCP's short transfers mean that there is no more: of MPTCP another call has to say so.
+TEST_P(StreamTest, an_adopted_listener_knows_what_its_connections_are) {
+  const EngineCell& cell = GetParam();
+  if (cell.trigger.value_or(
+          cell.kind->poller->traits.native_edge ? Trigger::edge : Trigger::level) != Trigger::edge)
+    return;                   // levels are reported again: every short transfer is trusted
+  constexpr int mptcp = 262;  // IPPROTO_MPTCP
+  Fd socket(real_kernel(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, mptcp));
+  if (!socket) GTEST_SKIP() << "no MPTCP here";
+  const Address any = resolve(real_kernel(), parse_endpoint("127.0.0.1:0").value()).value()[0];
+  ASSERT_EQ(::bind(socket.get(), any.data(), any.size()), 0);
+  ASSERT_EQ(::listen(socket.get(), 1), 0);
+  FaultKernel kernel(real_kernel());
+  const auto engine_of_it = cell.make(kernel).value();
+  Loop counted(*engine_of_it);
+  duolu::Listener listener = duolu::Listener::open(counted, std::move(socket)).value();
+  const Address where = listener.address();
+  const Fd client(real_kernel(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, mptcp));
+  ASSERT_EQ(::connect(client.get(), where.data(), where.size()), 0);
+  put(client.get(), "abc");
+  counted.run([&]() -> Task<> {
+    Result<Stream> stream = co_await listener.accept();
+    EXPECT_TRUE(stream);
+    EXPECT_TRUE(settled(stream->fd(), POLLIN));
+    char buffer[10];
+    EXPECT_EQ(co_await stream->read(buffer), 3U);
+    const std::uint64_t calls = kernel.calls(Call::recv);
+    const Result<std::size_t> none = co_await within(1ms, stream->read(buffer));
+    EXPECT_EQ(none.error(), std::errc::timed_out);
+    EXPECT_GT(kernel.calls(Call::recv), calls);
+  });
 }
 
 // What is cancelled after any number of turns, wherever everybody is by then, ends, leaves no task

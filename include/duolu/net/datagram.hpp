@@ -49,7 +49,7 @@ class Datagram {
   /// Errors: as socket(2), bind(2) and Engine::open().
   [[nodiscard]] static Result<Datagram> open(Loop& loop, const Address& address);
   /// Takes ownership of a datagram socket, and makes it non-blocking. `fd` is closed on failure.
-  /// Errors: EINVAL if it is of another type; as getsockopt(2), fcntl(2) and Engine::open().
+  /// Errors: EINVAL if it is anything else; as fcntl(2) and Engine::open().
   [[nodiscard]] static Result<Datagram> open(Loop& loop, Fd fd);
   Datagram(Datagram&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}

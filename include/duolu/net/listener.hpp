@@ -56,7 +56,7 @@ class Listener {
   [[nodiscard]] static Result<Listener> open(Loop& loop, std::string_view endpoint);
   /// Takes ownership of a socket that listens already, such as one that systemd hands over
   /// (sd_listen_fds(3)), and makes it non-blocking. `fd` is closed on failure. Errors: EINVAL if it
-  /// does not listen; as getsockopt(2), fcntl(2) and Engine::open().
+  /// is no socket that listens; as fcntl(2) and Engine::open().
   [[nodiscard]] static Result<Listener> open(Loop& loop, Fd fd);
   Listener(Listener&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
