@@ -290,8 +290,8 @@ Task<> Conversation::receive(Connection* connection) {
     connection->expectation.add(lease->text());
     std::string text = connection->transcript.add(lease->text());
     lease->reset();  // writing may take long
-    const bool goes_on = co_await show(std::move(text));
-    if (!goes_on) co_return;
+    const bool begin_running = co_await show(std::move(text));
+    if (!begin_running) co_return;
     look();
   }
   (void)co_await show(connection->transcript.end());

@@ -152,13 +152,13 @@ struct Server::Connection final : TaskSet::Member {
   Reason reason = Reason::none;
   bool finishing : 1 = false;    ///< Once all is sent, close.
   bool input_ended : 1 = false;  ///< The peer sends nothing more.
-  bool interrupted : 1 = false;  ///< Its strand is, by look_at_quiet().
+  bool interrupted : 1 = false;  ///< Its chain is, by look_at_quiet().
   bool lingering : 1 = false;    ///< Its task is linger().
 };
 
 class Server::Connections final : public TaskSet {
  public:
-  Connections(Server& server, Strand& owner) : TaskSet(owner), server_(server) {}
+  Connections(Server& server, Chain& owner) : TaskSet(owner), server_(server) {}
   [[nodiscard]] Connection* first() const { return static_cast<Connection*>(TaskSet::first()); }
 
  private:
@@ -205,13 +205,13 @@ Result<Totals> Server::run() {
     input.emplace(std::move(*opened));
   }
   watch();
-  Strand serving;
+  Chain serving;
   serving.set_origin({"serve", {}});
   loop_.run(serve(input ? &**input : nullptr), serving);
   return totals_;
 }
 
-/// stop() cancels its strand: first the doors close; connections have the grace time; then those
+/// stop() cancels its chain: first the doors close; connections have the grace time; then those
 /// that are left are cancelled.
 Task<> Server::serve(Stream* input) {
   // SIGUSR1 is to be answered until the end, whatever hangs.
@@ -222,9 +222,9 @@ Task<> Server::serve_beside(Scope* signals, Stream* input) {
   signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
   signals->spawn(write_the_rest_of_the_log(), "log");
   signals->spawn(end_the_lingering(), "lingering");
-  Strand* const strand = co_await this_strand();
-  active_ = std::make_unique<Connections>(*this, *strand);
-  ending_ = std::make_unique<Connections>(*this, *strand);
+  Chain* const chain = co_await this_chain();
+  active_ = std::make_unique<Connections>(*this, *chain);
+  ending_ = std::make_unique<Connections>(*this, *chain);
   std::exception_ptr thrown;
   try {
     co_await serve_in(input);
@@ -296,7 +296,7 @@ void Server::cut_the_rest() {
     for (TaskSet::Member* each = set->first(); each != nullptr; each = each->next()) {
       ++totals_.cut;
       static_cast<Connection*>(each)->reason = Reason::cut;
-      each->strand.cancel();
+      each->chain.cancel();
     }
 }
 
@@ -520,7 +520,7 @@ void Server::ended(Connection& c, Result<> result, const std::exception_ptr& thr
 /// server stops, all connections may come here at once.
 void Server::begin_to_linger(Connection& c) {
   Task<Result<>> task = linger(&c);
-  if (c.interrupted) (void)c.strand.end_interrupt();
+  if (c.interrupted) (void)c.chain.end_interrupt();
   c.interrupted = false;
   c.lingering = true;
   c.last = time_of_turn();
@@ -556,7 +556,7 @@ Task<> Server::end_the_lingering() {
       while (ending_->size() > 0 && after(ending_->first()->last, linger_time) <= time_of_turn()) {
         Connection& c = *ending_->first();
         if (c.reason == Reason::none) c.reason = Reason::did_not_close;
-        c.strand.cancel();
+        c.chain.cancel();
         // It goes later in this turn, or in one of the next.
         c.last = time_of_turn();
         ending_->move_here(c);
@@ -740,7 +740,7 @@ void Server::look_at_quiet(Connection& c) {
   ending_->move_here(c);
   lingers_.set();
   c.interrupted = true;
-  c.strand.interrupt();
+  c.chain.interrupt();
 }
 
 /// Moves it behind all that have been quiet for longer.

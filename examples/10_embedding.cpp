@@ -21,7 +21,7 @@ class Guest {
     readable_.data = deadline_.data = this;
     uv_poll_start(&readable_, UV_READABLE,
                   [](uv_poll_t* handle, int, int) { static_cast<Guest*>(handle->data)->turn(); });
-    loop.start(task_, strand_);
+    loop.start(task_, chain_);
     set_deadline();
   }
 
@@ -48,7 +48,7 @@ class Guest {
   }
 
   Loop& loop_;
-  Strand strand_;
+  Chain chain_;
   Task<> task_;
   uv_poll_t readable_{};
   uv_timer_t deadline_{};

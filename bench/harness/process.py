@@ -57,11 +57,11 @@ def cores():
     more. Only one number if there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     first = allowed[0]
-    others = [core for core in allowed if core not in siblings(first)] or allowed[1:]
+    others = [core for core in allowed if core not in group(first)] or allowed[1:]
     return [first, *others[:1]]
 
 
-def siblings(core):
+def group(core):
     try:
         text = Path(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()
     except OSError:

@@ -557,12 +557,12 @@ class LoadRun {
       for (; may_start(c) && is_due(now); take_due()) start(index, schedule_.next(), now);
       set_free(index, now);
     } else {
-      while (may_start(c) && closed_loop_goes_on()) start(index, now, now);
+      while (may_start(c) && closed_loop_continues()) start(index, now, now);
     }
     if (c.sent < c.owed) push(index);
   }
 
-  bool closed_loop_goes_on() noexcept {
+  bool closed_loop_continues() noexcept {
     if (phase_ == Phase::warmup) return true;
     if (phase_ != Phase::measuring) return false;
     if (options_.messages == 0) return true;
@@ -795,13 +795,13 @@ Result<Winner> find_winner(Poller& poller, const std::vector<Address>& targets, 
   Kernel& kernel = poller.kernel();
   const std::unique_ptr<Engine> engine = make_readiness_engine(poller);
   Loop loop(*engine);
-  Strand strand;
+  Chain chain;
   Task<Result<Stream>> connecting = connect_by(&loop, &targets, deadline);
   const Instant begun = kernel.now();
-  loop.start(connecting, strand);
+  loop.start(connecting, chain);
   while (!connecting.promise().done()) {
-    if (const Result<> turned = loop.turn(after(kernel.now(), tick)); !turned) strand.cancel();
-    if (watch && !watch({.elapsed = kernel.now() - begun})) strand.cancel();
+    if (const Result<> turned = loop.turn(after(kernel.now(), tick)); !turned) chain.cancel();
+    if (watch && !watch({.elapsed = kernel.now() - begun})) chain.cancel();
   }
   Result<Stream> stream = connecting.promise().take();
   if (!stream) return fail(stream.error());

@@ -80,28 +80,28 @@ Loop::~Loop() {
   }
 }
 
-void Loop::run_until_done(detail::TaskPromise& task, Strand& strand) {
+void Loop::run_until_done(detail::TaskPromise& task, Chain& chain) {
   if (running_ != nullptr) check_failed("Loop::run() is called in a task of the same Loop");
   prepare_for_exit();
-  running_ = &strand;
+  running_ = &chain;
   std::exception_ptr thrown;
-  if (stop_.load(std::memory_order_acquire)) strand.cancel();
-  strand.run_in(&ready_);
+  if (stop_.load(std::memory_order_acquire)) chain.cancel();
+  chain.run_in(&ready_);
   if (watch_ != nullptr) {
     watch_->since = kernel().now();
     note_time();
   }
-  detail::enter_first(task, strand);
+  detail::enter_first(task, chain);
   ready_.begin_turn();
-  goes_on(Stall::Cause::start, &task);
+  begin_running(Stall::Cause::start, &task);
   task.run();
-  let_go();
+  end_running();
   while (!task.done()) {
     try {
       if (const Result<> turned = turn(never); !turned) ride_out(turned.error());
     } catch (...) {  // from posted work: the task must end before it may be destroyed
       if (!thrown) thrown = std::current_exception();
-      strand.cancel();
+      chain.cancel();
     }
   }
   running_ = nullptr;
@@ -164,9 +164,9 @@ std::uint64_t Loop::run_timers() {
   statistics_.timers += due;
   while (first != nullptr) {
     Alarm& alarm = *std::exchange(first, first->next);
-    if constexpr (watched) goes_on(Stall::Cause::deadline, alarm.task);
+    if constexpr (watched) begin_running(Stall::Cause::deadline, alarm.task);
     alarm.ring(alarm);
-    if constexpr (watched) let_go();
+    if constexpr (watched) end_running();
   }
   return due;
 }
@@ -179,12 +179,12 @@ void Loop::run_finished(Op* finished) {
     Op& op = *std::exchange(finished, finished->next);
     op.state = Op::State::idle;
     auto& task = *static_cast<detail::TaskPromise*>(op.waiter);
-    if constexpr (watched) goes_on(Stall::Cause::request, &task);
+    if constexpr (watched) begin_running(Stall::Cause::request, &task);
     if (op.result < 0 && op.propagates) [[unlikely]]
       task.end_with(errno_code(-op.result));
     else
       task.resume();
-    if constexpr (watched) let_go();
+    if constexpr (watched) end_running();
   }
   // [/finished]
   statistics_.finished += count;
@@ -214,15 +214,15 @@ void Loop::run_wake_waiters() {
   }
   while (ready != nullptr) {
     const detail::WakeWaiter& one = *std::exchange(ready, ready->next);
-    if constexpr (watched) goes_on(Stall::Cause::wakeup, one.task);
+    if constexpr (watched) begin_running(Stall::Cause::wakeup, one.task);
     one.task->resume();
-    if constexpr (watched) let_go();
+    if constexpr (watched) end_running();
   }
 }
 
 template <bool watched>
 void Loop::run_posted() {
-  detail::Parked* arrived = nullptr;
+  detail::WaitEntry* arrived = nullptr;
   const bool left = called_ < work_.size();  // after an exception: these are called first
   {
     const std::scoped_lock guard(mutex_);
@@ -245,12 +245,12 @@ void Loop::call_work() {
     while (called_ < work_.size()) {
       Posted one = std::move(work_[called_++]);
       ++statistics_.posts;
-      if constexpr (watched) goes_on(Stall::Cause::post, nullptr, one.where);
+      if constexpr (watched) begin_running(Stall::Cause::post, nullptr, one.where);
       one.work();
-      if constexpr (watched) let_go();
+      if constexpr (watched) end_running();
     }
   } catch (...) {
-    if constexpr (watched) let_go();
+    if constexpr (watched) end_running();
     if (called_ == work_.size()) {  // the last one threw
       called_ = 0;
       work_.clear();
@@ -270,15 +270,15 @@ void Loop::run_ready() {
   if (ready_.empty()) return;
   if constexpr (!watched) return ready_.run(most_woken);
   for (int i = 0; i < most_woken && !ready_.empty(); ++i) {
-    goes_on(Stall::Cause::task, ready_.front().task);
+    begin_running(Stall::Cause::task, ready_.front().task);
     ready_.run(1);
-    let_go();
+    end_running();
   }
 }
 
 // Both wake under the lock: once the loop's thread has seen what arrived, it may destroy the loop.
 
-void Loop::arrive(detail::Parked& one) noexcept {
+void Loop::arrive(detail::WaitEntry& one) noexcept {
   const std::scoped_lock guard(mutex_);
   one.next = nullptr;
   (first_arrived_ == nullptr ? first_arrived_ : last_arrived_->next) = &one;
@@ -293,12 +293,12 @@ void Loop::post(Function<void()> work, std::source_location where) {
 }
 
 const WaitKind Loop::Sleep::Awaiter::kind = {
-    [](Strand&, void* self) noexcept {
+    [](Chain&, void* self) noexcept {
       auto& sleep = *static_cast<Awaiter*>(self);
       // An alarm that is not armed is due already, and its task about to be resumed.
       if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
     },
-    [](const Strand&, const void* self, Waiting& waiting) {
+    [](const Chain&, const void* self, Waiting& waiting) {
       const auto& sleep = *static_cast<const Awaiter*>(self);
       waiting.task = sleep.alarm_.task;
       waiting.what = sleep.until_ == never ? "for nothing but to be cancelled" : "for a time";
@@ -306,11 +306,11 @@ const WaitKind Loop::Sleep::Awaiter::kind = {
     }};
 
 const WaitKind SleepFor::Awaiter::kind = {
-    [](Strand&, void* self) noexcept {
+    [](Chain&, void* self) noexcept {
       auto& sleep = *static_cast<Awaiter*>(self);
       if (sleep.alarm_.armed()) sleep.loop_.arm(sleep.alarm_, immediately);
     },
-    [](const Strand&, const void* self, Waiting& waiting) {
+    [](const Chain&, const void* self, Waiting& waiting) {
       const auto& sleep = *static_cast<const Awaiter*>(self);
       waiting.task = sleep.alarm_.task;
       waiting.what = sleep.until_ == never ? "for nothing but to be cancelled" : "for a time";
@@ -337,7 +337,7 @@ Result<> Loop::start_watchdog(Function<void(const Stall&)> report) {
   auto dog = detail::Watchdog::start(kernel(), watch_->threshold, std::move(report));
   if (!dog) return fail(dog.error());
   watch_->dog = std::move(*dog);
-  if (watch_->holding) watch_->dog->goes_on(watch_->current, watch_->since);  // the caller
+  if (watch_->holding) watch_->dog->begin_running(watch_->current, watch_->since);  // the caller
   return {};
 }
 
@@ -354,13 +354,13 @@ void Loop::note_time() {
   ready_.time = static_cast<std::uint32_t>((watch_->since - watched_since_) / time_unit + 1);
 }
 
-[[gnu::noinline]] void Loop::goes_on(Stall::Cause cause, detail::TaskPromise* task,
-                                     const std::source_location& post) {
+[[gnu::noinline]] void Loop::begin_running(Stall::Cause cause, detail::TaskPromise* task,
+                                           const std::source_location& post) {
   if (watch_ == nullptr) return;  // the watch may have been ended in this turn
   watch_->holding = true;
   watch_->current = {.cause = cause};
   if (task != nullptr) {
-    watch_->current.origin = task->strand()->origin();
+    watch_->current.origin = task->chain()->origin();
     watch_->current.from = task->where();
     detail::TaskPromise* first = task;
     while (detail::TaskPromise* const above = first->awaited_by()) first = above;
@@ -368,16 +368,16 @@ void Loop::note_time() {
   } else {
     watch_->current.origin.where = post;
   }
-  if (watch_->dog != nullptr) watch_->dog->goes_on(watch_->current, watch_->since);
+  if (watch_->dog != nullptr) watch_->dog->begin_running(watch_->current, watch_->since);
 }
 
-[[gnu::noinline]] void Loop::let_go() {
+[[gnu::noinline]] void Loop::end_running() {
   if (watch_ == nullptr) return;
   if (!std::exchange(watch_->holding, false)) {  // the watch began while the task ran
     watch_->since = kernel().now();
     return;
   }
-  if (watch_->dog != nullptr) watch_->dog->let_go();
+  if (watch_->dog != nullptr) watch_->dog->end_running();
   const Instant now = kernel().now();
   watch_->current.held = now - std::exchange(watch_->since, now);
   statistics_.busy += watch_->current.held;

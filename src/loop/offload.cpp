@@ -8,7 +8,7 @@
 
 namespace duolu {
 bool OffloadJob::begin() {
-  loop_ = &detail::loop_of(*strand);
+  loop_ = &detail::loop_of(*chain);
   if (workers_ != nullptr) return false;
   const Result<Workers*> own = loop_->workers();
   if (!own) {

@@ -27,7 +27,7 @@ bool is_ignored(Kernel& kernel, int number) {
 }
 
 /// At the first signal, removes the handlers, for the second one (RN2), and cancels `task`.
-Task<> cancel_on_signal(std::unique_ptr<Signals>* signals, Strand* task, int* received) {
+Task<> cancel_on_signal(std::unique_ptr<Signals>* signals, Chain* task, int* received) {
   const Result<int> number = co_await (*signals)->next();
   if (!number) co_return;
   *received = *number;
@@ -71,18 +71,18 @@ int run_on(Loop& loop, Task<Result<int>> task, std::source_location where) {
   else if (interrupt || terminate)
     signals =
         std::make_unique<Signals>(loop, std::initializer_list<int>{interrupt ? SIGINT : SIGTERM});
-  Strand strand;
-  strand.set_origin({nullptr, where});
-  Strand watching;
+  Chain chain;
+  chain.set_origin({nullptr, where});
+  Chain watching;
   watching.set_origin({"signals", {}});
   int received = 0;
   std::optional<Task<>> watch;
-  if (signals) loop.start(watch.emplace(cancel_on_signal(&signals, &strand, &received)), watching);
+  if (signals) loop.start(watch.emplace(cancel_on_signal(&signals, &chain, &received)), watching);
 
   Result<int> ended = 0;
   std::exception_ptr thrown;
   try {
-    ended = loop.run(std::move(task), strand);
+    ended = loop.run(std::move(task), chain);
   } catch (...) {
     thrown = std::current_exception();
   }

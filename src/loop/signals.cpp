@@ -27,31 +27,29 @@ bool can_be_had(int number) noexcept {
 
 }  // namespace
 
-/// Waits for a signal. co_await returns whether there is one: false if the strand was cancelled.
+/// Waits for a signal. co_await returns whether there is one: false if the chain was cancelled.
 class Signals::Arrival final : public detail::WakeWaiter {
  public:
   explicit Arrival(Signals& signals) noexcept : signals_(signals) {}
-  Arrival on(Strand* strand) const noexcept {
+  Arrival on(Chain* chain) const noexcept {
     Arrival arrival(signals_);
-    arrival.strand_ = strand;
+    arrival.chain_ = chain;
     arrival.ready = [](const WakeWaiter& self) noexcept {
       return static_cast<const Arrival&>(self).await_ready();
     };
     return arrival;
   }
-  bool await_ready() const noexcept {
-    return strand_->cancelled() || signals_.pending_.load() != 0;
-  }
+  bool await_ready() const noexcept { return chain_->cancelled() || signals_.pending_.load() != 0; }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) noexcept {
     task = &waiter.promise();
     signals_.loop_.when_woken(*this);
-    strand_->suspended(kind, this);
+    chain_->suspended(kind, this);
   }
   bool await_resume() const noexcept {
-    strand_->resumed();
-    if (!strand_->cancelled()) return true;
-    signals_.loop_.ready().refuse(*strand_);
+    chain_->resumed();
+    if (!chain_->cancelled()) return true;
+    signals_.loop_.ready().refuse(*chain_);
     return false;
   }
 
@@ -59,14 +57,14 @@ class Signals::Arrival final : public detail::WakeWaiter {
   static const WaitKind kind;
 
   Signals& signals_;
-  Strand* strand_ = nullptr;
+  Chain* chain_ = nullptr;
 };
 
 const WaitKind Signals::Arrival::kind = {
-    [](Strand&, void* self) noexcept {
+    [](Chain&, void* self) noexcept {
       static_cast<Arrival*>(self)->signals_.loop_.engine().wake();
     },
-    [](const Strand&, const void* self, Waiting& waiting) {
+    [](const Chain&, const void* self, Waiting& waiting) {
       waiting.task = static_cast<const Arrival*>(self)->task;
       waiting.what = "for a signal";
     }};

@@ -25,9 +25,9 @@ void TaskSet::Member::task_ended(TaskEnd& self, detail::TaskPromise& task) noexc
 bool TaskSet::run(Member& member, detail::TaskPromise& task, const Origin& origin) {
   DUOLU_CHECK(member.set() == nullptr);
   push(member);
-  member.strand.set_origin(origin);
-  member.strand.run_in(owner().ready());
-  detail::enter_first(task, member.strand);
+  member.chain.set_origin(origin);
+  member.chain.run_in(owner().ready());
+  detail::enter_first(task, member.chain);
   const bool over = task.run();
   if (over)
     Member::task_ended(member, task);
@@ -59,9 +59,9 @@ void TaskSet::remove(Member& member) noexcept {
   --size_;
 }
 
-void TaskSet::members(std::vector<const Strand*>& strands) const {
+void TaskSet::members(std::vector<const Chain*>& chains) const {
   for (const Member* each = first_; each != nullptr; each = each->next_)
-    strands.push_back(&each->strand);
+    chains.push_back(&each->chain);
 }
 
 }  // namespace duolu

@@ -1,5 +1,5 @@
-// The tree of what waits for what. Only the list of open scopes is kept for it: each strand stores
-// what it waits for (WaitKind), each waiting task which task awaits it, and what a strand has begun
+// The tree of what waits for what. Only the list of open scopes is kept for it: each chain stores
+// what it waits for (WaitKind), each waiting task which task awaits it, and what a chain has begun
 // is either what it waits for or a scope.
 
 #include <array>
@@ -23,21 +23,21 @@ class Walk {
     }
   }
 
-  void visit(const Strand& strand, int depth) {
+  void visit(const Chain& chain, int depth) {
     Waiting waiting;
-    strand.describe(waiting);
-    tell(strand, waiting, depth);
-    std::vector<const Strand*> children;
-    if (const auto opened = groups_.find(&strand); opened != groups_.end()) {
+    chain.describe(waiting);
+    tell(chain, waiting, depth);
+    std::vector<const Chain*> children;
+    if (const auto opened = groups_.find(&chain); opened != groups_.end()) {
       for (auto each = opened->second.rbegin(); each != opened->second.rend(); ++each)
         (*each)->members(children);
       opened->second.clear();  // visited
     }
     children.insert(children.end(), waiting.children.begin(), waiting.children.end());
-    for (const Strand* child : children) visit(*child, depth + 1);
+    for (const Chain* child : children) visit(*child, depth + 1);
   }
 
-  /// Strands below no visited strand: those of tasks that were begun with Loop::start().
+  /// Chains below no visited chain: those of tasks that were begun with Loop::start().
   void visit_the_rest() {
     for (auto each = last_first_.rbegin(); each != last_first_.rend(); ++each)
       if (!groups_[&(*each)->owner()].empty()) visit((*each)->owner(), 0);
@@ -46,11 +46,11 @@ class Walk {
   std::vector<TaskReport> reports;
 
  private:
-  void tell(const Strand& strand, const Waiting& waiting, int depth) {
+  void tell(const Chain& chain, const Waiting& waiting, int depth) {
     TaskReport& report = reports.emplace_back();
     report.depth = depth;
-    report.origin = strand.origin();
-    report.cancelled = strand.cancelled();
+    report.origin = chain.origin();
+    report.cancelled = chain.cancelled();
     if (waiting.task == nullptr) return;
     report.waits = waiting.what;
     if (waiting.until != never)
@@ -65,7 +65,7 @@ class Walk {
       report.since = (time_ - noted) * time_unit_;
   }
 
-  std::unordered_map<const Strand*, std::vector<const detail::Group*>> groups_;
+  std::unordered_map<const Chain*, std::vector<const detail::Group*>> groups_;
   std::vector<const detail::Group*> last_first_;
   const Instant now_;
   const std::uint32_t time_;

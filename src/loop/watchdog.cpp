@@ -32,14 +32,14 @@ Watchdog::~Watchdog() {
   (void)kernel_.pthread_join(thread_);
 }
 
-void Watchdog::goes_on(const Stall& who, Instant now) {
+void Watchdog::begin_running(const Stall& who, Instant now) {
   who_ = who;
   since_ = now;
   number_.fetch_add(1);
   if (asleep_.load() && asleep_.exchange(false)) bed_->wake();
 }
 
-void Watchdog::let_go() {
+void Watchdog::end_running() {
   if (!mutex_.try_lock()) {
     // The watchdog's thread reports; or it did so at the time of a fork, and this is the child.
     if (kernel_.getpid() != owner_) return;

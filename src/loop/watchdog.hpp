@@ -34,8 +34,8 @@ class Watchdog {
 
   // In the loop's thread: a task, or posted work, starts and stops running.
 
-  void goes_on(const Stall& who, Instant now);
-  void let_go();
+  void begin_running(const Stall& who, Instant now);
+  void end_running();
 
  private:
   Watchdog(Kernel& kernel, std::unique_ptr<Poller> bed, Duration threshold, Report report)
@@ -58,9 +58,9 @@ class Watchdog {
   Report report_;
   pthread_t thread_{};
   std::atomic<std::uint64_t> number_ = 0;  ///< Odd while a task or work runs.
-  std::atomic<bool> asleep_ = false;       ///< Sleeps until goes_on() wakes it.
+  std::atomic<bool> asleep_ = false;       ///< Sleeps until begin_running() wakes it.
   std::atomic<bool> ending_ = false;
-  std::mutex mutex_;  ///< Held while a report is made, and in let_go().
+  std::mutex mutex_;  ///< Held while a report is made, and in end_running().
   Instant again_{};   ///< When to look again; used by the watchdog's thread only.
   Stall who_;         ///< What runs, and since when; valid while number_ is odd.
   Instant since_{};

@@ -10,10 +10,10 @@ namespace duolu::detail {
 bool Timed::begin() {
   ring = [](Loop::Alarm& due) { static_cast<Timed&>(due).time_is_over(); };
   loop_.arm(*this, deadline_);  // first, since it may throw
-  strand_.set_origin(parent_.origin());
-  strand_.run_in(parent_.ready());
-  if (parent_.cancelled()) strand_.cancel();
-  enter_first(work_, strand_);
+  chain_.set_origin(parent_.origin());
+  chain_.run_in(parent_.ready());
+  if (parent_.cancelled()) chain_.cancel();
+  enter_first(work_, chain_);
   ended = [](TaskEnd& self, TaskPromise&) { static_cast<Timed&>(self).work_ended(); };
   work_.on_end(*this);
   return work_.run();
@@ -22,18 +22,18 @@ bool Timed::begin() {
 void Timed::park(TaskPromise& waiter, bool propagates) noexcept {
   waiter_ = &waiter;
   propagates_ = propagates;
-  if (parent_.cancelled()) strand_.cancel();  // cancelled while the task ran in begin()
+  if (parent_.cancelled()) chain_.cancel();  // cancelled while the task ran in begin()
   parent_.suspended(timed, this);
 }
 
 const WaitKind Timed::timed = {
-    [](Strand&, void* self) noexcept { static_cast<Timed*>(self)->strand_.cancel(); },
-    [](const Strand&, const void* self, Waiting& waiting) {
+    [](Chain&, void* self) noexcept { static_cast<Timed*>(self)->chain_.cancel(); },
+    [](const Chain&, const void* self, Waiting& waiting) {
       const auto& one = *static_cast<const Timed*>(self);
       waiting.task = one.waiter_;
       waiting.what = "for a task with a deadline";
       waiting.until = one.deadline_;
-      waiting.children.push_back(&one.strand_);
+      waiting.children.push_back(&one.chain_);
     }};
 
 std::optional<std::error_code> Timed::error() const noexcept {
@@ -48,7 +48,7 @@ void Timed::time_is_over() noexcept {
   if (work_.done()) return work_ended();
   if (parent_.cancelled()) return;  // the cancellation came first (WI5)
   timed_out_ = true;
-  strand_.cancel();
+  chain_.cancel();
 }
 
 void Timed::work_ended() {

@@ -52,10 +52,10 @@ std::string what(const Descriptor& descriptor, const Op& op) {
 
 }  // namespace
 
-void describe(const Descriptor& descriptor, const Op& op, const Strand& strand, Waiting& waiting) {
+void describe(const Descriptor& descriptor, const Op& op, const Chain& chain, Waiting& waiting) {
   if (!op.outstanding()) return;
   const auto* const task = static_cast<const TaskPromise*>(op.waiter);
-  if (task->strand() != &strand) return;
+  if (task->chain() != &chain) return;
   waiting.task = task;
   waiting.what = what(descriptor, op);
 }

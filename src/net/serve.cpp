@@ -8,9 +8,9 @@
 
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/within.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/flag.hpp"
 #include "duolu/task/semaphore.hpp"
-#include "duolu/task/strand.hpp"
 #include "duolu/task/together.hpp"
 
 namespace duolu {

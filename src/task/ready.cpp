@@ -8,7 +8,7 @@ namespace duolu {
 
 void ReadyQueue::run(int most) {
   for (; first_ != nullptr && most > 0; --most) {
-    detail::Parked& one = *std::exchange(first_, first_->next);
+    detail::WaitEntry& one = *std::exchange(first_, first_->next);
     // It is part of a frame, which may not exist any more when this returns.
     if (one.propagates && one.failed)
       one.task->end_with(one.error);
@@ -17,8 +17,8 @@ void ReadyQueue::run(int most) {
   }
 }
 
-void ReadyQueue::spins(const Strand& strand) noexcept {
-  const Origin origin = strand.origin();
+void ReadyQueue::spins(const Chain& chain) noexcept {
+  const Origin origin = chain.origin();
   char text[256];
   std::snprintf(text, sizeof text,
                 "%s%s was cancelled, and awaits again and again without looking at what co_await "
@@ -28,7 +28,7 @@ void ReadyQueue::spins(const Strand& strand) noexcept {
   check_failed(text, origin.where);
 }
 
-void detail::describe(const Parked& wait, const char* what, Waiting& waiting) {
+void detail::describe(const WaitEntry& wait, const char* what, Waiting& waiting) {
   waiting.task = wait.task;
   waiting.what = what;
 }

@@ -35,7 +35,7 @@ struct World {
   Semaphore permits{1};
   Channel<int> channel{1};
   std::optional<Task<Result<int>>> begun_by_hand;
-  Strand strand;
+  Chain chain;
 };
 
 Task<Result<int>> sleeps(World* in) {
@@ -60,7 +60,7 @@ Task<> wait_for_everything(World* in) {
     scope.spawn([in]() -> Task<> {  // and this never begins
       (void)co_await offload(*in->pool, [] {});
     });
-    in->loop.start(in->begun_by_hand.emplace(sleeps(in)), in->strand);
+    in->loop.start(in->begun_by_hand.emplace(sleeps(in)), in->chain);
     const bool slept = co_await in->loop.sleep_for(1ms);
     in->flag.set();  // who waited for it is about to go on
     std::exit(slept ? 3 : 4);
@@ -94,7 +94,7 @@ TEST_P(ExitDeathTest, a_loop_is_not_destroyed_with_tasks_otherwise) {
   EXPECT_DEATH(
       {
         auto world = std::make_unique<World>(GetParam());
-        world->loop.start(world->begun_by_hand.emplace(sleeps(world.get())), world->strand);
+        world->loop.start(world->begun_by_hand.emplace(sleeps(world.get())), world->chain);
         world.reset();
       },
       "check failed");

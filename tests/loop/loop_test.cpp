@@ -133,13 +133,13 @@ Task<> count_turns(Loop& loop, int rounds, int& count) {
 
 TEST_P(LoopTest, LO2_spans_of_every_unit_saturate) {
   const auto ends_soon = [&](auto span) {
-    Strand strand;
+    Chain chain;
     return loop.run(
-        [](Loop* on, auto for_how_long, Strand* own) -> Task<bool> {
+        [](Loop* on, auto for_how_long, Chain* own) -> Task<bool> {
           on->post([on, own] { on->post([own] { own->cancel(); }); });  // two turns later
           co_return co_await on->sleep_for(for_how_long);
-        }(&loop, span, &strand),
-        strand);
+        }(&loop, span, &chain),
+        chain);
   };
   EXPECT_FALSE(ends_soon(Duration::max()));
   EXPECT_FALSE(ends_soon(std::chrono::microseconds::max()));
@@ -216,20 +216,20 @@ TEST_P(LoopTest, LO1_what_is_ready_again_waits_for_the_next_turn) {
 
 TEST_P(LoopTest, LO1_a_turn_wakes_a_sleeper_once_however_many_sleep) {
   int count = 0;
-  Strand strand;
+  Chain chain;
   const Task<> task = with_scope([&](Scope& scope) -> Task<> {
     for (int i = 0; i < 50; ++i)
       scope.spawn([](Loop* on) -> Task<> { (void)co_await on->sleep_for(far); }(&loop));
     scope.spawn(count_turns(loop, 20, count));
     co_return;
   });
-  task.promise().enter(&strand);
+  task.promise().enter(&chain);
   task.promise().run();
   for (int turn = 1; turn <= 10; ++turn) {
     ASSERT_TRUE(loop.turn(immediately));
     EXPECT_EQ(count, turn);
   }
-  strand.cancel();
+  chain.cancel();
   while (!task.promise().done()) ASSERT_TRUE(loop.turn(after(real_kernel().now(), far)));
 }
 
@@ -275,11 +275,11 @@ TEST_P(LoopTest, LO10_tasks_that_wake_each_other_do_not_keep_others_waiting) {
 TEST_P(LoopTest, LO10_a_loop_does_not_sleep_on_those_that_are_woken) {
   Flag flag;
   bool went_on = false;
-  Strand strand;
+  Chain chain;
   const Task<> task = [](Flag* of, bool* done) -> Task<> { *done = co_await of->wait(); }(&flag,
                                                                                           &went_on);
-  strand.run_in(&loop.ready());
-  task.promise().enter(&strand);
+  chain.run_in(&loop.ready());
+  task.promise().enter(&chain);
   task.promise().run();
   flag.set();
   EXPECT_FALSE(went_on);
@@ -309,8 +309,8 @@ TEST_P(LoopTest, LO10_a_turn_wakes_a_bounded_number) {
 TEST_P(LoopTest, LO10_SC4_who_waits_for_a_task_is_cancelled) {
   Flag flag;
   int cancelled = 0;
-  Strand strand;
-  loop.post([&] { strand.cancel(); });
+  Chain chain;
+  loop.post([&] { chain.cancel(); });
   loop.run(with_scope([&](Scope& scope) -> Task<> {
              for (int i = 0; i < 3; ++i)
                scope.spawn([](Flag* of, int* count) -> Task<> {
@@ -319,7 +319,7 @@ TEST_P(LoopTest, LO10_SC4_who_waits_for_a_task_is_cancelled) {
                }(&flag, &cancelled));
              co_return;
            }),
-           strand);
+           chain);
   EXPECT_EQ(cancelled, 3);
 }
 
@@ -538,15 +538,15 @@ TEST_P(LoopTest, LO9_another_loop_is_told_of_deadlines_posts_and_cancelling) {
   EXPECT_EQ(loop.deadline(), never);
   int rounds = 0;
   Task<> sleeping = count_sleeps(&loop, 5, &rounds);
-  Strand strand;
-  loop.start(sleeping, strand);
+  Chain chain;
+  loop.start(sleeping, chain);
   EXPECT_NE(loop.deadline(), never);
   embed(loop, sleeping);
   EXPECT_EQ(rounds, 5);
   EXPECT_EQ(loop.deadline(), never);
 
   Task<> waiting = sleep_far(&loop);
-  Strand another;
+  Chain another;
   loop.start(waiting, another);
   const std::jthread other([&] { loop.post([&] { another.cancel(); }); });
   embed(loop, waiting);
@@ -723,8 +723,8 @@ Task<> nest(Loop* on, std::vector<bool> fail, std::size_t depth, Flag* failed, i
       }
       bool around = false;
       for (std::size_t i = 0; i <= depth; ++i) around = around || fail[i];
-      const Strand* const strand = co_await this_strand();
-      if (strand->cancelled() != around) co_return;
+      const Chain* const chain = co_await this_chain();
+      if (chain->cancelled() != around) co_return;
       ++*cancelled;
     });
   } catch (const std::runtime_error&) {
@@ -785,9 +785,9 @@ TEST_P(LoopTest, SC3_scopes_that_fail_at_once_do_not_look_at_each_other) {
 
 TEST_P(LoopTest, SC3_who_is_cancelled_from_outside_meanwhile_stays_cancelled) {
   int cancelled = 0;
-  Strand strand;
+  Chain chain;
   loop.run(
-      [](Loop* on, Strand* self, int* count) -> Task<> {
+      [](Loop* on, Chain* self, int* count) -> Task<> {
         try {
           co_await with_scope([on, self, count](Scope& scope) -> Task<> {
             scope.spawn(throw_after(on, 1ms));
@@ -798,8 +798,8 @@ TEST_P(LoopTest, SC3_who_is_cancelled_from_outside_meanwhile_stays_cancelled) {
         } catch (const std::runtime_error&) {
         }
         co_await expect_cancelled(*on, *count);
-      }(&loop, &strand, &cancelled),
-      strand);
+      }(&loop, &chain, &cancelled),
+      chain);
   EXPECT_EQ(cancelled, 6);
 }
 
@@ -815,10 +815,10 @@ TEST_P(LoopTest, SC3_exceptions_can_be_reported_instead) {
   EXPECT_TRUE(slept);
 }
 
-TEST_P(LoopTest, SC4_a_scope_is_cancelled_with_the_strand_that_waits_for_it) {
+TEST_P(LoopTest, SC4_a_scope_is_cancelled_with_the_chain_that_waits_for_it) {
   int cancelled = 0;
-  Strand strand;
-  loop.post([&] { strand.cancel(); });
+  Chain chain;
+  loop.post([&] { chain.cancel(); });
   loop.run(with_scope([&](Scope& scope) -> Task<> {
              scope.spawn(with_scope([&](Scope& inner) -> Task<> {
                inner.spawn(expect_cancelled(loop, cancelled));
@@ -826,20 +826,20 @@ TEST_P(LoopTest, SC4_a_scope_is_cancelled_with_the_strand_that_waits_for_it) {
              }));
              co_return;
            }),
-           strand);
+           chain);
   EXPECT_EQ(cancelled, 2);
 }
 
-TEST_P(LoopTest, SC4_on_a_cancelled_strand_it_is_cancelled_from_the_beginning) {
+TEST_P(LoopTest, SC4_on_a_cancelled_chain_it_is_cancelled_from_the_beginning) {
   int cancelled = 0;
-  Strand strand;
-  strand.cancel();
+  Chain chain;
+  chain.cancel();
   loop.run(with_scope([&](Scope& scope) -> Task<> {
              scope.spawn(expect_cancelled(loop, cancelled));
              EXPECT_EQ(cancelled, 2);
              co_return;
            }),
-           strand);
+           chain);
 }
 
 /// As a lambda with a capture: its coroutine refers to this object.

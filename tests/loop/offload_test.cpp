@@ -184,9 +184,9 @@ TEST_P(OffloadTest, OF3_cancelled_before) {
   const auto pool = pool_of(1);
   Barrier barrier;
   Outcome outcome;
-  Strand strand;
-  strand.cancel();
-  loop.run(pass_barrier(pool.get(), &barrier, &outcome), strand);
+  Chain chain;
+  chain.cancel();
+  loop.run(pass_barrier(pool.get(), &barrier, &outcome), chain);
   EXPECT_EQ(outcome.result.error(), std::errc::operation_canceled);
   EXPECT_FALSE(outcome.called);
 }
@@ -229,12 +229,12 @@ TEST_P(OffloadTest, OF3_what_takes_a_stop_token_is_told) {
     });
   };
   std::atomic<bool> begun = false;
-  Strand strand;
+  Chain chain;
   std::jthread canceller([&] {
     while (!begun) std::this_thread::yield();
-    loop.post([&] { strand.cancel(); });
+    loop.post([&] { chain.cancel(); });
   });
-  EXPECT_EQ(loop.run(until_stopped(pool.get(), &begun), strand).value(), 6);
+  EXPECT_EQ(loop.run(until_stopped(pool.get(), &begun), chain).value(), 6);
 }
 
 TEST_P(OffloadTest, OF3_a_deadline) {
@@ -391,12 +391,12 @@ void leave_work_behind() {
   Barrier barrier;
   Outcome outcomes[2];
   auto pool = OffloadPool::start(real_kernel(), 1).value();
-  Strand strands[2];
+  Chain chains[2];
   std::vector<Task<>> tasks;
   for (int i = 0; i < 2; ++i) {
     tasks.push_back(pass_barrier(pool.get(), &barrier, &outcomes[i]));
-    strands[i].run_in(&loop.ready());
-    tasks.back().promise().enter(&strands[i]);
+    chains[i].run_in(&loop.ready());
+    tasks.back().promise().enter(&chains[i]);
     tasks.back().promise().run();
     barrier.await(1);
   }
@@ -432,9 +432,9 @@ TEST_P(OffloadTest, OF8_workers_decide_when_and_on_which_thread) {
   loop.set_workers(workers);
   EXPECT_EQ(loop.workers(), &workers);
   std::thread::id ran{};
-  Strand strand;
+  Chain chain;
   Task<Result<int>> task = note_thread(&ran);
-  loop.start(task, strand);
+  loop.start(task, chain);
   ASSERT_TRUE(loop.turn(immediately));
   ASSERT_EQ(workers.jobs.size(), 1U);
   EXPECT_EQ(ran, std::thread::id());
@@ -457,11 +457,11 @@ TEST_P(OffloadTest, OF3_OF8_cancelling_withdraws_what_has_not_begun) {
   WorkersByHand workers(false);
   loop.set_workers(workers);
   std::thread::id ran{};
-  Strand strand;
+  Chain chain;
   Task<Result<int>> task = note_thread(&ran);
-  loop.start(task, strand);
+  loop.start(task, chain);
   ASSERT_EQ(workers.jobs.size(), 1U);
-  strand.cancel();
+  chain.cancel();
   EXPECT_TRUE(workers.jobs.empty());
   while (!task.promise().done()) ASSERT_TRUE(loop.turn(never));
   EXPECT_EQ(task.promise().take().error(), errno_code(ECANCELED));

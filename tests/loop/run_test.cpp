@@ -105,11 +105,11 @@ TEST(Run, RN3_an_error_is_one_line) {
       }());
 }
 
-Task<Result<>> signalled(int number, bool goes_on) {
+Task<Result<>> signalled(int number, bool begin_running) {
   (void)::raise(number);
   Loop& loop = co_await this_loop();
-  const bool slept = co_await loop.sleep_for(goes_on ? Duration(1ms) : Duration::max());
-  co_return slept || goes_on ? Result<>() : fail(ECANCELED);
+  const bool slept = co_await loop.sleep_for(begin_running ? Duration(1ms) : Duration::max());
+  co_return slept || begin_running ? Result<>() : fail(ECANCELED);
 }
 /// Cancelled, it lets the second signal come.
 Task<> signalled_twice() {
@@ -259,7 +259,7 @@ TEST_P(LoopOfTheTaskTest, a_cancelled_sleep_ends_its_task) {
       });
       co_await sleep(1ms);
       scope.cancel();
-      scope.spawn([&]() -> Task<> {  // on a strand that is cancelled already
+      scope.spawn([&]() -> Task<> {  // on a chain that is cancelled already
         co_await sleep(0ms);
         ++ticks;
       });

@@ -141,9 +141,9 @@ TEST_P(SignalsTest, SG3_next_is_cancelled_and_what_has_come_is_kept) {
   Signals signals(loop, {SIGUSR1});
   EXPECT_EQ(loop.run(nothing(&loop, &signals)), cancelled);
   send(SIGUSR1);
-  Strand strand;
-  strand.cancel();
-  EXPECT_EQ(loop.run(signals.next(), strand).error(), cancelled);
+  Chain chain;
+  chain.cancel();
+  EXPECT_EQ(loop.run(signals.next(), chain).error(), cancelled);
   EXPECT_EQ(loop.run(signals.next()), SIGUSR1);
   loop.post([&] { loop.stop(); });
   EXPECT_EQ(loop.run(signals.next()).error(), cancelled);

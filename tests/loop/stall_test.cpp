@@ -228,8 +228,8 @@ DUOLU_EVERY_ENGINE(WatchdogTest);
 
 TEST_P(WatchdogTest, LO11_who_does_not_let_go_is_reported_once_while_he_holds_it) {
   const unsigned line = __LINE__ + 6;
-  Strand strand;
-  strand.set_origin({"stuck", {}});
+  Chain chain;
+  chain.set_origin({"stuck", {}});
   Flag started;
   loop.post([&started] { started.set(); });
   loop.run(with_scope([&](Scope&) -> Task<> {
@@ -239,7 +239,7 @@ TEST_P(WatchdogTest, LO11_who_does_not_let_go_is_reported_once_while_he_holds_it
              clock.move(4 * limit);
              wait_for_looks(3);
            }),
-           strand);
+           chain);
   ASSERT_EQ(during_it.size(), 1U);
   EXPECT_EQ(during_it[0].cause, Stall::Cause::task);
   EXPECT_STREQ(during_it[0].origin.name, "stuck");

@@ -65,7 +65,7 @@ Task<Result<>> throws_after(Flag* flag) {
 }
 
 Task<> runs_at_once(Loop* loop) {
-  Recording set(*co_await this_strand());
+  Recording set(*co_await this_chain());
   Named a("a");
   Flag flag;
   EXPECT_FALSE(set.start(a, wait_for(&flag), {"a", {}}));
@@ -80,8 +80,8 @@ Task<> runs_at_once(Loop* loop) {
 TEST_P(TaskSetTest, TS1_a_task_runs_at_once_until_it_waits) { loop.run(runs_at_once(&loop)); }
 
 Task<> ends_are_reported(Loop* loop) {
-  Recording set(*co_await this_strand());
-  Recording other(*co_await this_strand());
+  Recording set(*co_await this_chain());
+  Recording other(*co_await this_chain());
   Named a("a");
   Named b("b");
   Named c("c");
@@ -92,7 +92,7 @@ Task<> ends_are_reported(Loop* loop) {
   set.then = &other;
   set.rest = &flag;
   set.start(a, wait_for(&flag), {"a", {}});
-  a.strand.cancel();  // and stays so
+  a.chain.cancel();  // and stays so
   (void)co_await loop->sleep_for(1ms);
   EXPECT_EQ(other.size(), 0U);  // cancelled, it has not waited again
   flag.set();
@@ -108,10 +108,10 @@ TEST_P(TaskSetTest, TS2_what_a_task_gave_is_reported_and_its_member_may_start_ag
 }
 
 Task<> ends_a_sleeper(Loop* loop) {
-  Recording set(*co_await this_strand());
+  Recording set(*co_await this_chain());
   Named a("a");
   EXPECT_FALSE(set.start(a, sleep_for_ever(), {"a", {}}));
-  a.strand.cancel();
+  a.chain.cancel();
   (void)co_await loop->sleep_for(1ms);
   EXPECT_EQ(set.ends, std::vector<std::string>{"a " + errno_code(ECANCELED).message()});
 }
@@ -121,8 +121,8 @@ TEST_P(TaskSetTest, TS2_TA7_a_task_that_a_cancelled_sleep_ended_gave_an_error) {
 }
 
 Task<> keeps_order(Loop* loop) {
-  Recording set(*co_await this_strand());
-  Recording other(*co_await this_strand());
+  Recording set(*co_await this_chain());
+  Recording other(*co_await this_chain());
   Named a("a");
   Named b("b");
   Named c("c");
@@ -157,7 +157,7 @@ DUOLU_EVERY_ENGINE(TaskSetDeathTest);
 
 TEST_P(TaskSetDeathTest, TS1_a_member_is_in_one_set_and_a_set_outlives_its_tasks) {
   const auto misuse = [](bool twice) -> Task<> {
-    auto set = std::make_unique<Recording>(*co_await this_strand());
+    auto set = std::make_unique<Recording>(*co_await this_chain());
     Named a("a");
     Flag flag;
     set->start(a, wait_for(&flag), {"a", {}});

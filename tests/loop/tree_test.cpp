@@ -104,9 +104,9 @@ TEST_P(TreeTest, LO12_what_there_is_to_wait_for) {
     EXPECT_EQ(tree().at(0), "-: ");  // this one runs
     scope.cancel();
   });
-  Strand strand;
-  strand.set_origin({"main", {}});
-  loop.start(all, strand);
+  Chain chain;
+  chain.set_origin({"main", {}});
+  loop.start(all, chain);
   EXPECT_EQ(
       tree(),
       (Lines{"main: for a flag", " flag: for a flag", " semaphore: for a permit of a semaphore",
@@ -124,7 +124,7 @@ TEST_P(TreeTest, LO12_what_there_is_to_wait_for) {
 
   while (!begun) std::this_thread::sleep_for(1ms);
   end.set();  // one of two is enough for "first", and has "all" wait for the other
-  strand.set_origin({});
+  chain.set_origin({});
   ASSERT_TRUE(loop.turn(immediately));
   const Lines later = tree();
   EXPECT_EQ(later.at(0), "-: for the tasks of its scope");
@@ -213,8 +213,8 @@ TEST_P(TreeTest, LO12_who_was_woken_waits_no_more) {
 
 TEST_P(TreeTest, LO12_of_tasks_begun_by_hand_those_with_scopes) {
   Flag flag;
-  Strand one;
-  Strand other;
+  Chain one;
+  Chain other;
   Task<> scoped = with_inner_scope(&flag, &flag);
   Task<> plain = await_flag(&flag);
   loop.start(scoped, one);

@@ -201,43 +201,43 @@ TEST_P(WithinTest, WI4_an_outer_deadline_is_a_cancellation_inside) {
 }
 
 TEST_P(WithinTest, WI5_cancelled_before) {
-  Strand strand;
-  strand.cancel();
-  EXPECT_EQ(loop.run(await(within(loop, 1ms, sleep_until(loop, never))), strand).error(),
+  Chain chain;
+  chain.cancel();
+  EXPECT_EQ(loop.run(await(within(loop, 1ms, sleep_until(loop, never))), chain).error(),
             std::errc::operation_canceled);
-  EXPECT_EQ(loop.run(await(within(loop, immediately, sleep_until(loop, never))), strand).error(),
+  EXPECT_EQ(loop.run(await(within(loop, immediately, sleep_until(loop, never))), chain).error(),
             std::errc::operation_canceled);
-  EXPECT_EQ(loop.run(await(within(loop, 1ms, give(3))), strand).value(), 3);
+  EXPECT_EQ(loop.run(await(within(loop, 1ms, give(3))), chain).value(), 3);
 }
 
 TEST_P(WithinTest, WI5_cancelled_while) {
-  Strand strand;
-  loop.post([&] { strand.cancel(); });
-  EXPECT_EQ(loop.run(await(within(loop, far, sleep_until(loop, never))), strand).error(),
+  Chain chain;
+  loop.post([&] { chain.cancel(); });
+  EXPECT_EQ(loop.run(await(within(loop, far, sleep_until(loop, never))), chain).error(),
             std::errc::operation_canceled);
 }
 
 TEST_P(WithinTest, WI5_cancelled_after_the_deadline_has_passed) {
-  Strand strand;
+  Chain chain;
   const auto result = loop.run(await(within(loop, 1ms,
-                                            [](Loop& on, Strand& parent) -> Task<Result<int>> {
+                                            [](Loop& on, Chain& parent) -> Task<Result<int>> {
                                               EXPECT_FALSE(co_await on.sleep_for(far));
                                               parent.cancel();  // too late
                                               co_return fail(ECANCELED);
-                                            }(loop, strand))),
-                               strand);
+                                            }(loop, chain))),
+                               chain);
   EXPECT_EQ(result.error(), std::errc::timed_out);
 }
 
 TEST_P(WithinTest, WI5_cancelled_by_the_task_itself_and_the_deadline_passes_too) {
-  Strand strand;
+  Chain chain;
   const auto result = loop.run(await(within(loop, immediately,
-                                            [](Loop& on, Strand& parent) -> Task<Result<int>> {
+                                            [](Loop& on, Chain& parent) -> Task<Result<int>> {
                                               parent.cancel();
                                               EXPECT_FALSE(co_await on.sleep_for(far));
                                               co_return fail(ECANCELED);
-                                            }(loop, strand))),
-                               strand);
+                                            }(loop, chain))),
+                               chain);
   EXPECT_EQ(result.error(), std::errc::operation_canceled);
 }
 
@@ -248,9 +248,9 @@ TEST_P(WithinTest, TA4_try_gives_the_value_or_ends_the_task) {
   went_on = false;
   EXPECT_EQ(loop.run(try_it(within(loop, 1ms, sleep_until(loop, never)), went_on)).error(),
             std::errc::timed_out);
-  Strand strand;
-  strand.cancel();
-  EXPECT_EQ(loop.run(try_it(within(loop, 1ms, sleep_until(loop, never)), went_on), strand).error(),
+  Chain chain;
+  chain.cancel();
+  EXPECT_EQ(loop.run(try_it(within(loop, 1ms, sleep_until(loop, never)), went_on), chain).error(),
             std::errc::operation_canceled);
   EXPECT_FALSE(went_on);
   EXPECT_THROW((void)loop.run(try_it(within(loop, far, throws(loop)), went_on)),

@@ -42,16 +42,16 @@ class AcceptorTest : protected HasFaults, public LoopFixture {
   }
   ~AcceptorTest() override {
     if (!accepting) return;
-    strand->cancel();
+    chain->cancel();
     while (!done()) turn();
   }
 
   /// Begins next().
   void begin() {
     accepting.reset();
-    strand.emplace();
+    chain.emplace();
     accepting.emplace(acceptor.next());
-    loop.start(*accepting, *strand);
+    loop.start(*accepting, *chain);
   }
   [[nodiscard]] bool done() const { return accepting->promise().done(); }
   void turn(Instant deadline = immediately) { ASSERT_TRUE(loop.turn(deadline)); }
@@ -82,7 +82,7 @@ class AcceptorTest : protected HasFaults, public LoopFixture {
   std::vector<std::error_code> told;
   std::function<void()> on_told;
   std::optional<FailsAllocations> no_memory;
-  std::optional<Strand> strand;
+  std::optional<Chain> chain;
   std::optional<Task<Result<Stream>>> accepting;
 };
 DUOLU_EVERY_ENGINE_AND_TRIGGER(AcceptorTest);
@@ -103,7 +103,7 @@ TEST_P(AcceptorTest, AC2_what_is_freed_in_the_turn_that_lacked_it_is_not_forgott
   turn();
   const Attempt waits = client();
   kernel.fail(Call::accept, 1, EMFILE);
-  Strand other;
+  Chain other;
   Task<> frees = [](Loop* in, Acceptor* to) -> Task<> {
     (void)co_await in->sleep_until(immediately);  // deadlines go before requests
     to->freed();
@@ -173,7 +173,7 @@ TEST_P(AcceptorTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_next) {
   fail_to_open(1);
   begin();
   while (told.empty()) turn(after(real_kernel().now(), patience));
-  strand->cancel();
+  chain->cancel();
   while (!done()) turn(after(real_kernel().now(), patience));
   EXPECT_EQ(accepting->promise().take().error().value(), ECANCELED);
   begin();

@@ -213,7 +213,7 @@ TEST_P(ConnectTest, attempts_that_fail_at_once_take_no_stack) {
 }
 
 TEST_P(ConnectTest, cancelled_before_it_begins_it_asks_nobody) {
-  Strand cancelled;
+  Chain cancelled;
   cancelled.cancel();
   const std::vector<Address> many(20, numeric("127.0.0.1:1"));
   EXPECT_EQ(loop.run(connect(loop, many), cancelled).error().value(), ECANCELED);

@@ -161,8 +161,8 @@ TEST_P(NetTest, LO9_another_loop_is_told_of_requests) {
   for (const auto make : {tcp_pair, +[] { return unix_pair(); }}) {
     auto [a, b] = pair(make());
     Task<> talking = talk_to_itself(&a, &b, &much);
-    Strand strand;
-    loop.start(talking, strand);
+    Chain chain;
+    loop.start(talking, chain);
     embed(loop, talking);
   }
 }
@@ -488,7 +488,7 @@ TEST_P(NetTest, ST2_how_much_was_sent_can_be_asked) {
     }
     EXPECT_EQ(received, sent);
   }(loop, a, b, &large));
-  Strand cancelled;
+  Chain cancelled;
   cancelled.cancel();
   loop.run(
       [](Stream& from) -> Task<> {

@@ -64,7 +64,7 @@ class ServeTest : public LoopFixture {
     loop.run([&]() -> Task<> {
       co_await with_scope([&](Scope& scope) -> Task<> {
         scope.spawn([&]() -> Task<> {
-          server = co_await this_strand();
+          server = co_await this_chain();
           served = co_await serve(endpoint, handler, options);
           server = nullptr;
         });
@@ -87,7 +87,7 @@ class ServeTest : public LoopFixture {
   ServeOptions options;
   std::vector<ServeEvent> events;
   std::vector<std::string> where;
-  Strand* server = nullptr;
+  Chain* server = nullptr;
 };
 
 DUOLU_EVERY_ENGINE(ServeTest);

@@ -68,8 +68,8 @@ TEST_P(StreamTest, ST3_bytes_of_any_container_are_written) {
   });
 }
 
-TEST_P(StreamTest, a_strand_may_be_cancelled_when_its_task_and_the_loop_have_gone) {
-  Strand strand;
+TEST_P(StreamTest, a_chain_may_be_cancelled_when_its_task_and_the_loop_have_gone) {
+  Chain chain;
   {
     const auto over_it = GetParam().make(real_kernel()).value();
     Loop on(*over_it);
@@ -79,11 +79,11 @@ TEST_P(StreamTest, a_strand_may_be_cancelled_when_its_task_and_the_loop_have_gon
       char byte = 0;
       EXPECT_EQ(co_await from->read(std::span(&byte, 1)), 1U);
     }(&stream);
-    on.start(task, strand);
+    on.start(task, chain);
     put(pair.b.get(), "x");
     while (!task.promise().done()) ASSERT_TRUE(on.turn(never));
   }
-  strand.cancel();
+  chain.cancel();
 }
 
 Task<> handle(Stream stream) { (void)co_await echo(std::move(stream)); }
@@ -212,8 +212,8 @@ void close_while_it_is_read(const EngineCell& cell, Fd fd) {
   char byte = 0;
   Task<> reading = [](Stream* from, char* to) -> Task<> { (void)co_await from->read(to, 1); }(
                                                   &stream, &byte);
-  Strand strand;
-  loop.start(reading, strand);
+  Chain chain;
+  loop.start(reading, chain);
   stream.close();
 }
 
@@ -350,7 +350,7 @@ TEST_P(StreamTest, cancelled_after_any_number_of_turns_nothing_is_left) {
     auto [a, b] = pair();
     const std::string sent = random_bytes(1, 1'500'000);
     std::string back;
-    Strand strand;
+    Chain chain;
     Task<> all = with_scope([&](Scope& scope) -> Task<> {
       scope.spawn(handle(std::move(b)));
       scope.spawn([](Stream& stream, const std::string* bytes) -> Task<> {
@@ -364,11 +364,11 @@ TEST_P(StreamTest, cancelled_after_any_number_of_turns_nothing_is_left) {
       }
       scope.cancel();
     });
-    all.promise().enter(&strand);
+    all.promise().enter(&chain);
     bool ended = all.promise().run();
     for (int i = 0; i < turns && !all.promise().done(); ++i)
       ASSERT_TRUE(loop.turn(after(real_kernel().now(), 10ms)));
-    strand.cancel();
+    chain.cancel();
     for (int guard = 0; !all.promise().done(); ++guard) {
       ASSERT_LT(guard, 100) << "not everything was cancelled";
       ASSERT_TRUE(loop.turn(after(real_kernel().now(), 1s)));

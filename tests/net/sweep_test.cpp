@@ -65,18 +65,18 @@ class SweepTest : public testing::TestWithParam<EngineCell> {
       SCOPED_TRACE(testing::Message() << "cancelled after " << turns << " turns");
       const auto engine = GetParam().make(kernel, options).value();
       Loop loop(*engine);
-      Strand strand;
-      if (turns < 0) strand.cancel();
+      Chain chain;
+      if (turns < 0) chain.cancel();
       {
         Task<> task = make(loop);
-        loop.start(task, strand);
+        loop.start(task, chain);
         for (int i = 0; i < turns && !task.promise().done(); ++i)
           EXPECT_TRUE(loop.turn(after(real_kernel().now(), 5ms)));
         // Wherever they are, it can be told (LO12).
         for (const TaskReport& report : loop.tasks()) EXPECT_FALSE(to_string(report).empty());
         unharmed = task.promise().done() && turns >= 0 ? unharmed + 1 : 0;
         if (!task.promise().done()) ++cut;
-        strand.cancel();
+        chain.cancel();
         for (const TaskReport& report : loop.tasks()) EXPECT_FALSE(to_string(report).empty());
         const Instant guard = after(real_kernel().now(), patience);
         while (!task.promise().done() && real_kernel().now() < guard) EXPECT_TRUE(loop.turn(guard));

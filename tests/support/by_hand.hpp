@@ -22,16 +22,16 @@ class ByHand : public testing::Test {
     EXPECT_EQ(frames_in_use(), 0);
   }
 
-  /// Runs a task until it waits, or has ended. The strand it runs on, to cancel it by.
-  Strand& start(Task<> task) {
+  /// Runs a task until it waits, or has ended. The chain it runs on, to cancel it by.
+  Chain& start(Task<> task) {
     Running& one = running_.emplace_back(std::move(task));
     run(one);
-    return one.strand;
+    return one.chain;
   }
-  /// The same on a strand that is cancelled already.
+  /// The same on a chain that is cancelled already.
   void start_cancelled(Task<> task) {
     Running& one = running_.emplace_back(std::move(task));
-    one.strand.cancel();
+    one.chain.cancel();
     run(one);
   }
   /// Has `most` of those that were woken go on.
@@ -43,11 +43,11 @@ class ByHand : public testing::Test {
   struct Running {
     explicit Running(Task<> what) : task(std::move(what)) {}
     Task<> task;
-    Strand strand;
+    Chain chain;
   };
   void run(Running& one) {
-    one.strand.run_in(&ready);
-    one.task.promise().enter(&one.strand);
+    one.chain.run_in(&ready);
+    one.task.promise().enter(&one.chain);
     one.task.promise().run();
   }
 

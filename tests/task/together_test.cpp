@@ -101,7 +101,7 @@ Task<> add_to_all(int& a, int& b, int& c) {
 TEST_F(TogetherTest, TO1_TO3_of_references) {
   int numbers[3] = {};
   const Task<> task = add_to_all(numbers[0], numbers[1], numbers[2]);
-  Strand own;
+  Chain own;
   task.promise().enter(&own);
   EXPECT_TRUE(task.promise().run());
   task.promise().take();
@@ -127,11 +127,11 @@ TEST_F(TogetherTest, TO5_all_are_cancelled_with_who_awaits_them) {
 }
 
 TEST_F(TogetherTest, TO5_one_that_has_ended_is_not_cancelled_any_more) {
-  Strand& strand = start(log_text(all_three(a, b, c, log), log));
+  Chain& chain = start(log_text(all_three(a, b, c, log), log));
   a.set();
   go_on();
   b.set();  // it goes on with that, although it is cancelled then
-  strand.cancel();
+  chain.cancel();
   go_on();
   EXPECT_EQ(log, (Log{"1 set", "nothing cancelled", "all: 1 2"}));
 }
@@ -314,10 +314,10 @@ TEST_F(TogetherTest, TO1_TO5_a_tree_of_a_thousand_tasks) {
   for (const bool cancel : {false, true}) {
     int sum = 0;
     Flag flag;
-    Strand& strand =
+    Chain& chain =
         start([](Flag* of, int* into) -> Task<> { *into = co_await nested(of, 10); }(&flag, &sum));
     if (cancel)
-      strand.cancel();
+      chain.cancel();
     else
       flag.set();
     go_on();

@@ -85,8 +85,8 @@ TEST_F(FlagTest, FL3_cancelled_before_while_and_after) {
   flag.reset();
   log.clear();
   start(await_flag(flag, "first", log));
-  Strand& middle = start(await_flag(flag, "middle", log));
-  Strand& last = start(await_flag(flag, "last", log));
+  Chain& middle = start(await_flag(flag, "middle", log));
+  Chain& last = start(await_flag(flag, "last", log));
   middle.cancel();
   middle.cancel();
   EXPECT_EQ(log, Log{});
@@ -112,12 +112,12 @@ TEST_F(FlagTest, FL2_who_waits_again_waits_for_the_next_time) {
 
 void destroy_flag_that_is_waited_for() {
   ReadyQueue ready;
-  Strand strand;
-  strand.run_in(&ready);
+  Chain chain;
+  chain.run_in(&ready);
   Log log;
   auto flag = std::make_unique<Flag>();
   const Task<> task = await_flag(*flag, "", log);
-  task.promise().enter(&strand);
+  task.promise().enter(&chain);
   task.promise().run();
   flag.reset();
   flag = nullptr;
@@ -189,8 +189,8 @@ TEST_F(SemaphoreTest, SE4_cancelled_before_while_and_after) {
   start_cancelled(hold(semaphore, nullptr, "before", log));
   EXPECT_EQ(semaphore.available(), 1U);
   std::optional<Semaphore::Permit> permit = semaphore.try_acquire();
-  Strand& a = start(hold(semaphore, nullptr, "a", log));
-  Strand& b = start(hold(semaphore, nullptr, "b", log));
+  Chain& a = start(hold(semaphore, nullptr, "a", log));
+  Chain& b = start(hold(semaphore, nullptr, "b", log));
   start(hold(semaphore, nullptr, "c", log));
   a.cancel();
   permit->release();
@@ -341,8 +341,8 @@ TEST_F(ChannelTest, CH5_a_cancelled_send_has_not_happened) {
   Log log;
   start_cancelled(send_one(channel, text("before"), log));
   start(send_one(channel, text("a"), log));
-  Strand& while_waiting = start(send_one(channel, text("b"), log));
-  Strand& after_sending = start(send_one(channel, text("c"), log));
+  Chain& while_waiting = start(send_one(channel, text("b"), log));
+  Chain& after_sending = start(send_one(channel, text("c"), log));
   while_waiting.cancel();
   start(receive_all(channel, "r", log));
   after_sending.cancel();
@@ -356,8 +356,8 @@ TEST_F(ChannelTest, CH5_a_cancelled_send_has_not_happened) {
 TEST_F(ChannelTest, CH5_a_cancelled_receive_takes_nothing) {
   Channel<Text> channel(1);
   Log log;
-  Strand& while_waiting = start(receive_all(channel, "while", log));
-  Strand& after_receiving = start(receive_all(channel, "after", log));
+  Chain& while_waiting = start(receive_all(channel, "while", log));
+  Chain& after_receiving = start(receive_all(channel, "after", log));
   while_waiting.cancel();
   start(send_one(channel, text("a"), log));
   after_receiving.cancel();  // a is its own already
@@ -386,7 +386,7 @@ TEST_F(ChannelTest, CH5_TA4_try_ends_the_task) {
   Channel<int> from(0);
   Channel<int> to(1);
   Log log;
-  Strand& cancelled = start(log_pass_on(&from, &to, &log));
+  Chain& cancelled = start(log_pass_on(&from, &to, &log));
   start(log_pass_on(&from, &to, &log));
   cancelled.cancel();
   go_on();
@@ -516,17 +516,17 @@ TEST_F(ChannelTest, RQ1_TA6_a_million_messages_back_and_forth_take_no_more_stack
   }
 }
 
-void wait_on_a_strand_that_nobody_runs() {
-  Strand strand;
+void wait_on_a_chain_that_nobody_runs() {
+  Chain chain;
   Flag flag;
   Log log;
   const Task<> task = await_flag(flag, "", log);
-  task.promise().enter(&strand);
+  task.promise().enter(&chain);
   task.promise().run();
 }
 
-TEST(WaitingDeathTest, a_strand_that_nobody_runs_cannot_wait_for_others) {
-  EXPECT_DEATH(wait_on_a_strand_that_nobody_runs(), "needs a Loop");
+TEST(WaitingDeathTest, a_chain_that_nobody_runs_cannot_wait_for_others) {
+  EXPECT_DEATH(wait_on_a_chain_that_nobody_runs(), "needs a Loop");
 }
 
 }  // namespace

@@ -54,8 +54,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <optional>
 #include <utility>
 
 #include "duolu/base/check.hpp"

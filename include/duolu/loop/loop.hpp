@@ -5,7 +5,7 @@
 //        for the next turn.
 //   LO2  Of deadlines that have passed, the earlier one is served first. None is early.
 //   LO3  One thread makes all calls except post(), stop() and arrive().
-//   LO4  stop() cancels the strand of the task that run() runs: the task ends in good order, and
+//   LO4  stop() cancels the chain of the task that run() runs: the task ends in good order, and
 //        run() returns what it returned. Called before run(), it applies to the next run(), and is
 //        forgotten when that returns. A second call has no further effect.
 //   LO5  Posted work is called once, in a turn after the post; what one thread posts is called in
@@ -23,7 +23,7 @@
 //        right one is named. Without it the clock is read for deadlines only.
 //   LO9  Within another event loop: turn(immediately) is due when fd() is readable, and at
 //        deadline(). Ask for deadline() again after every turn, every start(), and everything else
-//        that affects its tasks from outside a turn (setting a flag, cancelling a strand). fd()
+//        that affects its tasks from outside a turn (setting a flag, cancelling a chain). fd()
 //        stays the same.
 //   LO10 A task that another task wakes (ready.hpp) is resumed in the same turn or in a later one,
 //        in the order of waking: at most 256 a turn, then the loop looks for outside events.
@@ -31,8 +31,8 @@
 //        threshold, and still holds it, is reported once, by a separate thread. The report is
 //        called in that thread; when the reported one stops running, the loop waits until the
 //        report has returned. While the loop waits for events, the thread sleeps.
-//   LO12 tasks() lists the strands that run(), and what it runs, have begun and that have not
-//        ended: which strand began each, what it waits for, and where. Not listed are the strands
+//   LO12 tasks() lists the chains that run(), and what it runs, have begun and that have not
+//        ended: which chain began each, what it waits for, and where. Not listed are the chains
 //        of a when_all() or the like that is still beginning its tasks during the call, at any
 //        level. It costs nothing until it is called.
 //   LO13 exit(3) in a task ends the process as it does elsewhere: a static Loop, and static objects
@@ -118,12 +118,12 @@ struct Stall {
 /// "deadline", for messages.
 [[nodiscard]] const char* to_string(Stall::Cause cause) noexcept;
 
-/// One strand, as reported by Loop::tasks().
+/// One chain, as reported by Loop::tasks().
 struct TaskReport {
-  int depth = 0;           ///< In the tree of which strand began which; a strand comes after the
+  int depth = 0;           ///< In the tree of which chain began which; a chain comes after the
                            ///< one that has begun it.
   Origin origin{};         ///< As in Stall.
-  bool cancelled = false;  ///< Its strand is cancelled.
+  bool cancelled = false;  ///< Its chain is cancelled.
   std::string waits{};     ///< "for a flag"; empty if it runs, or is about to.
   std::optional<Duration> left{};   ///< When the wait ends at the latest, from now.
   std::optional<Duration> since{};  ///< How long it has waited, in tenths of a second; nothing
@@ -166,14 +166,14 @@ class Loop {
   /// fails permanently, this aborts: see Poller::wait().
   template <class T>
   T run(Task<T> task, std::source_location where = std::source_location::current()) {
-    Strand strand;
-    strand.set_origin({nullptr, where});
-    return run(std::move(task), strand);
+    Chain chain;
+    chain.set_origin({nullptr, where});
+    return run(std::move(task), chain);
   }
-  /// The same on a strand of the caller, who can cancel the task by it.
+  /// The same on a chain of the caller, who can cancel the task by it.
   template <class T>
-  T run(Task<T> task, Strand& strand) {
-    run_until_done(task.promise(), strand);
+  T run(Task<T> task, Chain& chain) {
+    run_until_done(task.promise(), chain);
     return task.promise().take();
   }
   /// The same for a function that returns a task, such as a lambda with captures, which is kept
@@ -184,13 +184,13 @@ class Loop {
   }
 
   /// Begins `task`, which is then resumed in turns. For callers of turn() instead of run(): they
-  /// still own the task, and keep it and `strand` until task.promise().done(). stop() does not
-  /// cancel it; cancel the strand instead.
+  /// still own the task, and keep it and `chain` until task.promise().done(). stop() does not
+  /// cancel it; cancel the chain instead.
   template <class T>
-  void start(Task<T>& task, Strand& strand) {
+  void start(Task<T>& task, Chain& chain) {
     prepare_for_exit();
-    strand.run_in(&ready_);
-    detail::enter_first(task.promise(), strand);
+    chain.run_in(&ready_);
+    detail::enter_first(task.promise(), chain);
     task.promise().run();
   }
 
@@ -234,22 +234,23 @@ class Loop {
   /// task that waits for a descriptor. Tasks of start() are listed if they have scopes.
   [[nodiscard]] std::vector<TaskReport> tasks() const;
 
-  /// Wakes `one`, which is in no Line, in a later turn (LO10). Any thread; allocates no memory.
-  /// When this returns, `one` may not exist any more; this does not touch the loop after that.
-  void arrive(detail::Parked& one) noexcept;
+  /// Wakes `one`, which is in no WaitQueue, in a later turn (LO10). Any thread; allocates no
+  /// memory. When this returns, `one` may not exist any more; this does not touch the loop after
+  /// that.
+  void arrive(detail::WaitEntry& one) noexcept;
 
   class [[nodiscard("co_await it")]] Sleep {
    public:
     Sleep(Loop& loop, Instant until) noexcept : loop_(loop), until_(until) {}
     class Awaiter;
-    Awaiter on(Strand* strand) const noexcept;
+    Awaiter on(Chain* chain) const noexcept;
 
    private:
     Loop& loop_;
     Instant until_;
   };
   /// `const bool slept = co_await loop.sleep_until(instant);` True when `instant` has come; false
-  /// if the strand is cancelled, before or meanwhile. Then the task should end, since whatever else
+  /// if the chain is cancelled, before or meanwhile. Then the task should end, since whatever else
   /// it waits for ends at once too: a task that keeps waiting in a loop blocks all others, and
   /// aborts after some millions of waits (ReadyQueue::refuse()). clang warns when the result is
   /// ignored; g++ 12 does not.
@@ -295,7 +296,7 @@ class Loop {
 
   [[nodiscard]] Kernel& kernel() const noexcept { return engine_.kernel(); }
   [[nodiscard]] Engine& engine() const noexcept { return engine_; }
-  /// For code that runs tasks with turn(): see Strand::run_in().
+  /// For code that runs tasks with turn(): see Chain::run_in().
   [[nodiscard]] ReadyQueue& ready() noexcept { return ready_; }
 
   /// For awaitables that wait for a time. Kept in their frame; must not be destroyed while it is
@@ -332,7 +333,7 @@ class Loop {
   void prepare_for_exit() noexcept {
     if (!std::exchange(notices_exit_, true)) notice_exit();
   }
-  void run_until_done(detail::TaskPromise& task, Strand& strand);
+  void run_until_done(detail::TaskPromise& task, Chain& chain);
   void ride_out(std::error_code error);
   // Each in two versions, so that a loop without a stall watch does not pay for it.
   template <bool watched>
@@ -355,9 +356,9 @@ class Loop {
   void call_work();
   void work_watched(bool woken);
   // Called before and after each task or work that runs, under a watch.
-  void goes_on(Stall::Cause cause, detail::TaskPromise* task,
-               const std::source_location& post = {});
-  void let_go();
+  void begin_running(Stall::Cause cause, detail::TaskPromise* task,
+                     const std::source_location& post = {});
+  void end_running();
   void note_time();
 
   const std::unique_ptr<Engine> owned_;  ///< Null if engine_ is the caller's.
@@ -365,8 +366,8 @@ class Loop {
   ReadyQueue ready_{this};
   TimerQueue timers_;
   LoopStatistics statistics_;
-  Strand* running_ = nullptr;  ///< Of the task that run() runs.
-  const int owner_;            ///< The process.
+  Chain* running_ = nullptr;  ///< Of the task that run() runs.
+  const int owner_;           ///< The process.
   bool turning_ = false;
   bool notices_exit_ = false;
   std::atomic<bool> stop_ = false;
@@ -376,8 +377,8 @@ class Loop {
   std::vector<Posted> work_;      ///< Taken from posted_, to be called.
   std::size_t called_ = 0;        ///< How many of work_ have been.
   std::unique_ptr<Watch> watch_;  ///< Null: no stall watch.
-  detail::Parked* first_arrived_ = nullptr;
-  detail::Parked* last_arrived_ = nullptr;
+  detail::WaitEntry* first_arrived_ = nullptr;
+  detail::WaitEntry* last_arrived_ = nullptr;
   Instant watched_since_ = never;      ///< Where times in tasks begin: at the first watch.
   Workers* workers_ = nullptr;         ///< Null: not set, and not needed so far.
   std::unique_ptr<OffloadPool> pool_;  ///< Null: not started.
@@ -391,11 +392,11 @@ class Loop {
 
 class Loop::Sleep::Awaiter {
  public:
-  Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
-      : loop_(loop), until_(until), strand_(strand) {}
+  Awaiter(Loop& loop, Instant until, Chain& chain) noexcept
+      : loop_(loop), until_(until), chain_(chain) {}
   bool await_ready() const noexcept {
-    if (!strand_.cancelled()) return false;
-    loop_.ready_.refuse(strand_);
+    if (!chain_.cancelled()) return false;
+    loop_.ready_.refuse(chain_);
     return true;
   }
   template <class Promise>
@@ -403,11 +404,11 @@ class Loop::Sleep::Awaiter {
     alarm_.task = &waiter.promise();
     alarm_.ring = [](Alarm& due) { due.task->resume(); };
     loop_.arm(alarm_, until_);
-    strand_.suspended(kind, this);
+    chain_.suspended(kind, this);
   }
   [[nodiscard]] bool await_resume() const noexcept {
-    strand_.resumed();
-    return !strand_.cancelled();
+    chain_.resumed();
+    return !chain_.cancelled();
   }
 
  private:
@@ -415,19 +416,19 @@ class Loop::Sleep::Awaiter {
 
   Loop& loop_;
   Instant until_;
-  Strand& strand_;
+  Chain& chain_;
   Alarm alarm_;
 };
 
-inline Loop::Sleep::Awaiter Loop::Sleep::on(Strand* strand) const noexcept {
-  return Awaiter(loop_, until_, *strand);
+inline Loop::Sleep::Awaiter Loop::Sleep::on(Chain* chain) const noexcept {
+  return Awaiter(loop_, until_, *chain);
 }
 
 namespace detail {
 
-/// The loop that runs the strand: aborts if none does.
-inline Loop& loop_of(const Strand& strand) noexcept {
-  const ReadyQueue* const queue = strand.ready();
+/// The loop that runs the chain: aborts if none does.
+inline Loop& loop_of(const Chain& chain) noexcept {
+  const ReadyQueue* const queue = chain.ready();
   if (queue == nullptr || queue->loop() == nullptr) [[unlikely]]
     check_failed("what is awaited needs a Loop, and the task is not run by one");
   return *queue->loop();
@@ -448,7 +449,7 @@ class [[nodiscard]] ThisLoop {
    private:
     Loop& loop_;
   };
-  Awaiter on(const Strand* strand) const noexcept { return Awaiter(detail::loop_of(*strand)); }
+  Awaiter on(const Chain* chain) const noexcept { return Awaiter(detail::loop_of(*chain)); }
 };
 /// `Loop& loop = co_await this_loop();`: the loop that runs the task. Does not wait.
 inline ThisLoop this_loop() noexcept { return {}; }
@@ -460,8 +461,8 @@ class [[nodiscard("co_await it")]] SleepFor {
   explicit SleepFor(Instant until) noexcept : until_(until) {}
   class Awaiter {
    public:
-    Awaiter(Loop& loop, Instant until, Strand& strand) noexcept
-        : loop_(loop), until_(until), strand_(strand) {}
+    Awaiter(Loop& loop, Instant until, Chain& chain) noexcept
+        : loop_(loop), until_(until), chain_(chain) {}
     bool await_ready() const noexcept { return false; }
     template <class Promise>
     void await_suspend(std::coroutine_handle<Promise> waiter) {
@@ -469,30 +470,30 @@ class [[nodiscard("co_await it")]] SleepFor {
                     "sleep() ends the task when it is cancelled, so the task returns nothing or a "
                     "Result; in others use loop.sleep_for(), which returns false then");
       alarm_.task = &waiter.promise();
-      if (strand_.cancelled()) {
-        loop_.ready().refuse(strand_);  // in case a task that awaits this one keeps doing so
+      if (chain_.cancelled()) {
+        loop_.ready().refuse(chain_);  // in case a task that awaits this one keeps doing so
         return alarm_.task->end_with(errno_code(ECANCELED));
       }
       alarm_.ring = [](Loop::Alarm& due) {
-        if (due.task->strand()->cancelled()) return due.task->end_with(errno_code(ECANCELED));
+        if (due.task->chain()->cancelled()) return due.task->end_with(errno_code(ECANCELED));
         due.task->resume();
       };
       loop_.arm(alarm_, until_);
-      strand_.suspended(kind, this);
+      chain_.suspended(kind, this);
     }
-    void await_resume() const noexcept { strand_.resumed(); }
+    void await_resume() const noexcept { chain_.resumed(); }
 
    private:
     static const WaitKind kind;
 
     Loop& loop_;
     Instant until_;
-    Strand& strand_;
+    Chain& chain_;
     Loop::Alarm alarm_;
   };
-  Awaiter on(Strand* strand) const noexcept {
-    Loop& loop = detail::loop_of(*strand);
-    return Awaiter(loop, span_ ? after(loop.kernel().now(), *span_) : until_, *strand);
+  Awaiter on(Chain* chain) const noexcept {
+    Loop& loop = detail::loop_of(*chain);
+    return Awaiter(loop, span_ ? after(loop.kernel().now(), *span_) : until_, *chain);
   }
 
  private:
@@ -500,7 +501,7 @@ class [[nodiscard("co_await it")]] SleepFor {
   Instant until_{};
 };
 /// `co_await sleep(5ms);` Waits for a span of time, from the co_await on: hours, or seconds in a
-/// double. A span too long for an Instant never ends, a negative one ends at once. If the strand is
+/// double. A span too long for an Instant never ends, a negative one ends at once. If the chain is
 /// cancelled, before or meanwhile, the task ends there, as by try_ (TA4): with ECANCELED, or, if it
 /// returns nothing, without a value, and the task that awaits it ends too (TA7). For tasks of a
 /// Loop; aborts in others.
@@ -530,9 +531,9 @@ class Ticker {
   class [[nodiscard("co_await it")]] Next {
    public:
     explicit Next(Ticker& ticker) noexcept : ticker_(ticker) {}
-    SleepFor::Awaiter on(Strand* strand) const noexcept {
-      Loop& loop = detail::loop_of(*strand);
-      return SleepFor::Awaiter(loop, ticker_.advance(loop.kernel().now()), *strand);
+    SleepFor::Awaiter on(Chain* chain) const noexcept {
+      Loop& loop = detail::loop_of(*chain);
+      return SleepFor::Awaiter(loop, ticker_.advance(loop.kernel().now()), *chain);
     }
 
    private:

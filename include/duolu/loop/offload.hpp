@@ -4,7 +4,7 @@
 //        loop returns what fn() returned as a Result (a Result as it is), or throws what it threw.
 //   OF2  Work begins in the order in which it was awaited, by tasks of any loop; as many calls run
 //        at a time as there are threads.
-//   OF3  When the strand is cancelled, work that has not begun never begins, and ends with
+//   OF3  When the chain is cancelled, work that has not begun never begins, and ends with
 //        ECANCELED; so does work that is awaited after the cancellation. Work that has begun is
 //        waited for, and its outcome returned; a StopToken, if fn takes one, reports the
 //        cancellation to it.
@@ -64,7 +64,7 @@ class StopToken {
 };
 
 /// Work that was handed to Workers; in the frame of the task that waits for it.
-class OffloadJob : public detail::Parked {
+class OffloadJob : public detail::WaitEntry {
  public:
   /// For Workers: calls the function, and wakes the task. Any thread; when this returns the job may
   /// not exist any more.
@@ -134,7 +134,7 @@ class OffloadPool final : public Workers {
   struct Shared {
     std::mutex mutex;  ///< Guards the members below.
     std::condition_variable work_or_end;
-    detail::Line queue;
+    detail::WaitQueue queue;
     bool ending = false;
   };
 

@@ -8,7 +8,7 @@
 //        the first exception when all have ended; the code that catches it is not cancelled. With
 //        on_error(), exceptions of spawned tasks go to that function instead, and no task is
 //        cancelled: a server outlives its handlers.
-//   SC4  When the strand that runs with_scope is cancelled, so is the scope.
+//   SC4  When the chain that runs with_scope is cancelled, so is the scope.
 //   SC5  spawn() runs the task at once, until it waits.
 //   SC6  spawn() and with_scope() take a lambda, or any function object, that returns a task. Until
 //        the task has ended, they keep it with its captures, to which a lambda's coroutine refers.
@@ -35,7 +35,7 @@
 
 #include "duolu/base/function.hpp"
 #include "duolu/loop/task_set.hpp"
-#include "duolu/task/strand.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/task.hpp"
 #include "duolu/task/together.hpp"
 
@@ -51,8 +51,8 @@ inline constexpr FailFast fail_fast{};
 /// ended.
 class Scope final : private TaskSet {
  public:
-  /// For a task that runs on `owner`; spawned tasks run where `owner` does: see Strand::run_in().
-  explicit Scope(Strand& owner, bool fails_fast = false) noexcept
+  /// For a task that runs on `owner`; spawned tasks run where `owner` does: see Chain::run_in().
+  explicit Scope(Chain& owner, bool fails_fast = false) noexcept
       : TaskSet(owner), cancelled_(owner.cancelled()), fails_fast_(fails_fast), body_(&owner) {}
 
   /// Runs a task beside the caller. It ends before the scope does. Reports (Loop::watch_stalls)
@@ -83,13 +83,13 @@ class Scope final : private TaskSet {
   /// How many spawned tasks have not ended.
   using TaskSet::size;
 
-  /// For with_scope(): waits until size() is 0; cancels the scope with the strand (SC4).
+  /// For with_scope(): waits until size() is 0; cancels the scope with the chain (SC4).
   class [[nodiscard]] Join;
   Join join() noexcept;
   /// For with_scope(): the body threw an exception, or returned an error.
   void failed(std::exception_ptr exception) noexcept;
   void failed(std::error_code error) noexcept;
-  /// For with_scope(): the body has ended; the scope does not cancel its strand any more.
+  /// For with_scope(): the body has ended; the scope does not cancel its chain any more.
   void body_ended() noexcept;
   void rethrow() const {
     if (exception_) std::rethrow_exception(exception_);
@@ -107,8 +107,8 @@ class Scope final : private TaskSet {
 
   bool cancelled_;
   const bool fails_fast_;
-  bool interrupts_ = false;  ///< The strand of the body was interrupted by cancel().
-  Strand* body_;             ///< Null once the body has ended.
+  bool interrupts_ = false;  ///< The chain of the body was interrupted by cancel().
+  Chain* body_;              ///< Null once the body has ended.
   detail::TaskPromise* joiner_ = nullptr;
   std::exception_ptr exception_;
   std::optional<std::error_code> error_;
@@ -118,25 +118,25 @@ class Scope final : private TaskSet {
 class Scope::Join {
  public:
   explicit Join(Scope& scope) noexcept : scope_(scope) {}
-  Join on(Strand* strand) const noexcept {
+  Join on(Chain* chain) const noexcept {
     Join join(scope_);
-    join.strand_ = strand;
+    join.chain_ = chain;
     return join;
   }
   bool await_ready() const noexcept {
-    if (strand_->cancelled()) scope_.cancel();
+    if (chain_->cancelled()) scope_.cancel();
     return scope_.size() == 0;
   }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) const noexcept {
     scope_.joiner_ = &waiter.promise();
-    strand_->suspended(joined, &scope_);
+    chain_->suspended(joined, &scope_);
   }
-  void await_resume() const noexcept { strand_->resumed(); }
+  void await_resume() const noexcept { chain_->resumed(); }
 
  private:
   Scope& scope_;
-  Strand* strand_ = nullptr;
+  Chain* chain_ = nullptr;
 };
 
 inline Scope::Join Scope::join() noexcept { return Join(*this); }
@@ -152,8 +152,8 @@ namespace detail {
 
 template <class T, class Body>
 Task<T> run_in_scope(Body body, bool fails_fast) {
-  Strand* strand = co_await this_strand();
-  Scope scope(*strand, fails_fast);
+  Chain* chain = co_await this_chain();
+  Scope scope(*chain, fails_fast);
   std::optional<Value<T>> value;
   bool returned = true;
 #ifdef __cpp_exceptions

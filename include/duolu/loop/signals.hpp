@@ -9,7 +9,7 @@
 //   SG2  A signal that arrives while no task waits is kept for the following next(). It is kept
 //        once: repetitions before next() has returned it are dropped, as the kernel merges standard
 //        signals, too. Of different signals the lowest number is returned first.
-//   SG3  next() ends with ECANCELED when its strand is cancelled; a signal that has arrived by then
+//   SG3  next() ends with ECANCELED when its chain is cancelled; a signal that has arrived by then
 //        is kept.
 //   SG4  The first object that names a signal installs a handler, and the last one to be destroyed
 //        restores the previous one. If other code has installed a handler over ours meanwhile, that

@@ -2,7 +2,7 @@
 // is made of. For servers that store something for every connection and count its bytes; other
 // programs use a Scope.
 //
-//   TS1  start() appends a member to the set and runs its task at once, on the member's strand,
+//   TS1  start() appends a member to the set and runs its task at once, on the member's chain,
 //        until it waits.
 //   TS2  When the task has ended, it is destroyed, the member leaves the set, and ended() is called
 //        with what the task returned or threw. The member may be deleted there, or started again,
@@ -22,9 +22,9 @@
 #include <vector>
 
 #include "duolu/base/result.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/frames.hpp"
 #include "duolu/task/ready.hpp"
-#include "duolu/task/strand.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -48,8 +48,8 @@ class TaskSet : private detail::Group {
       give_frame(memory, size);
     }
 
-    /// The strand of the task, to cancel it. It stays cancelled when the member is started again.
-    Strand strand{};
+    /// The chain of the task, to cancel it. It stays cancelled when the member is started again.
+    Chain chain{};
 
     /// The set that it is in; null before start() and in ended().
     [[nodiscard]] inline TaskSet* set() const noexcept;
@@ -72,13 +72,13 @@ class TaskSet : private detail::Group {
   };
 
   /// For tasks that run beside one on `owner`, which outlives this, and where `owner` runs: see
-  /// Strand::run_in().
-  explicit TaskSet(Strand& owner) noexcept : Group(owner) {}
+  /// Chain::run_in().
+  explicit TaskSet(Chain& owner) noexcept : Group(owner) {}
   TaskSet(const TaskSet&) = delete;
   TaskSet& operator=(const TaskSet&) = delete;
 
   /// See TS1 and TS2. `member` is in no set, and exists until the task has ended. Reports show
-  /// `origin`: see Strand::set_origin(). Returns whether the task has ended: then ended() was
+  /// `origin`: see Chain::set_origin(). Returns whether the task has ended: then ended() was
   /// called.
   template <class T>
   bool start(Member& member, Task<T> task, const Origin& origin) {
@@ -110,7 +110,7 @@ class TaskSet : private detail::Group {
   bool run(Member& member, detail::TaskPromise& task, const Origin& origin);
   void push(Member& member) noexcept;
   void remove(Member& member) noexcept;
-  void members(std::vector<const Strand*>& strands) const final;
+  void members(std::vector<const Chain*>& chains) const final;
 
   Member* first_ = nullptr;
   Member* last_ = nullptr;
@@ -132,9 +132,9 @@ class Spawned {
   }
   ~Spawned() { detach(); }
 
-  /// Cancels the task (Strand): what it waits for ends at once. Resumes no task.
+  /// Cancels the task (Chain): what it waits for ends at once. Resumes no task.
   void cancel() noexcept {
-    if (member_ != nullptr) member_->strand.cancel();
+    if (member_ != nullptr) member_->chain.cancel();
   }
   /// Whether there is a task that has not ended.
   [[nodiscard]] bool running() const noexcept { return member_ != nullptr; }

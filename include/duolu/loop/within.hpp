@@ -7,12 +7,12 @@
 //   WI3  The deadline is never early. A task that ends without waiting has its result returned,
 //       even if the deadline had passed before.
 //   WI4  Of nested deadlines the earliest counts; ETIMEDOUT comes from the one that passed.
-//   WI5  When the awaiting strand is cancelled before the deadline, so is the task, and its
-//       ECANCELED is returned as it is. If the strand was cancelled before, the task begins on a
-//       cancelled strand.
+//   WI5  When the awaiting chain is cancelled before the deadline, so is the task, and its
+//       ECANCELED is returned as it is. If the chain was cancelled before, the task begins on a
+//       cancelled chain.
 //
 // Instead of a task it takes anything that can be awaited and returns a Result<T>, such as
-// stream.read(buffer); that costs the frame of a task. The task runs on a strand of its own. A
+// stream.read(buffer); that costs the frame of a task. The task runs on a chain of its own. A
 // deadline that does not pass costs no turn of the loop. try_(within(...)) works as with a task.
 #pragma once
 
@@ -27,17 +27,17 @@
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
 #include "duolu/loop/loop.hpp"
-#include "duolu/task/strand.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
 
 namespace detail {
 
-/// A task with a deadline, which runs on a strand of its own, and which one task waits for.
+/// A task with a deadline, which runs on a chain of its own, and which one task waits for.
 class Timed : private Loop::Alarm, private TaskEnd {
  public:
-  Timed(Loop& loop, Instant deadline, TaskPromise& work, Strand& parent) noexcept
+  Timed(Loop& loop, Instant deadline, TaskPromise& work, Chain& parent) noexcept
       : loop_(loop), deadline_(deadline), work_(work), parent_(parent) {}
   Timed(const Timed&) = delete;
   Timed& operator=(const Timed&) = delete;
@@ -58,8 +58,8 @@ class Timed : private Loop::Alarm, private TaskEnd {
   Loop& loop_;
   Instant deadline_;
   TaskPromise& work_;
-  Strand& parent_;
-  Strand strand_;
+  Chain& parent_;
+  Chain chain_;
   TaskPromise* waiter_ = nullptr;
   bool propagates_ = false;
   bool rung_ = false;
@@ -69,8 +69,8 @@ class Timed : private Loop::Alarm, private TaskEnd {
 template <class T>
 class TimedAwaiter {
  public:
-  TimedAwaiter(Loop& loop, Instant deadline, Task<Result<T>>&& task, Strand* strand)
-      : task_(std::move(task)), timed_(loop, deadline, task_.promise(), *strand) {}
+  TimedAwaiter(Loop& loop, Instant deadline, Task<Result<T>>&& task, Chain* chain)
+      : task_(std::move(task)), timed_(loop, deadline, task_.promise(), *chain) {}
 
   bool await_ready() { return timed_.begin(); }
   template <class Waiter>
@@ -122,10 +122,10 @@ class [[nodiscard("co_await it")]] Within {
   Within(Instant deadline, Task<Result<T>> task) noexcept
       : deadline_(deadline), task_(std::move(task)) {}
   Within(AnyDuration span, Task<Result<T>> task) noexcept : span_(span), task_(std::move(task)) {}
-  Awaiter<T> on(Strand* strand) && {
-    Loop& loop = loop_ != nullptr ? *loop_ : detail::loop_of(*strand);
+  Awaiter<T> on(Chain* chain) && {
+    Loop& loop = loop_ != nullptr ? *loop_ : detail::loop_of(*chain);
     return Awaiter<T>(loop, span_ ? after(loop.kernel().now(), *span_) : deadline_,
-                      std::move(task_), strand);
+                      std::move(task_), chain);
   }
   /// For try_().
   Within<T, detail::TryTimedAwaiter> trying() && {

@@ -1,6 +1,6 @@
 // Public. Layer: net. Listening sockets for tasks, and accepting that continues after errors.
 //
-//   AC1  Acceptor::next() ends with a connection, or, when its strand is cancelled, with ECANCELED,
+//   AC1  Acceptor::next() ends with a connection, or, when its chain is cancelled, with ECANCELED,
 //        and no connection is lost. Errors that concern one connection are skipped.
 //   AC2  Any other error (a lack of descriptors or memory, a security module refuses) leaves the
 //        connection in the backlog, and trying again at once would spin. So next() tries again when

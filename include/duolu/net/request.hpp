@@ -15,37 +15,37 @@
 
 #include "duolu/base/result.hpp"
 #include "duolu/engine/engine.hpp"
-#include "duolu/task/strand.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
 
 namespace detail {
 
-/// Fills in a report about a request that `strand` waits for; does nothing if it no longer waits.
-void describe(const Descriptor& descriptor, const Op& op, const Strand& strand, Waiting& waiting);
+/// Fills in a report about a request that `chain` waits for; does nothing if it no longer waits.
+void describe(const Descriptor& descriptor, const Op& op, const Chain& chain, Waiting& waiting);
 
 /// When the request of `Request` ends, `task` is resumed, or, with `ends_task`, ended by an error.
-/// Cancelling its strand cancels the request.
+/// Cancelling its chain cancels the request.
 template <class Request>
 void park(Descriptor& descriptor, TaskPromise& task, bool ends_task) noexcept {
   Op& op = Request::op(descriptor);
   op.waiter = &task;
   op.propagates = ends_task;
   static constexpr WaitKind kind = {
-      [](Strand& strand, void* subject) noexcept {
+      [](Chain& chain, void* subject) noexcept {
         auto& waited_for = *static_cast<Descriptor*>(subject);
         Op& outstanding = Request::op(waited_for);
-        // This strand may have been resumed since, and another one wait here.
+        // This chain may have been resumed since, and another one wait here.
         if (outstanding.outstanding() &&
-            static_cast<TaskPromise*>(outstanding.waiter)->strand() == &strand)
+            static_cast<TaskPromise*>(outstanding.waiter)->chain() == &chain)
           waited_for.engine->cancel(outstanding);
       },
-      [](const Strand& strand, const void* subject, Waiting& waiting) {
+      [](const Chain& chain, const void* subject, Waiting& waiting) {
         const auto& waited_for = *static_cast<const Descriptor*>(subject);
-        describe(waited_for, Request::op(waited_for), strand, waiting);
+        describe(waited_for, Request::op(waited_for), chain, waiting);
       }};
-  task.strand()->suspended(kind, &descriptor);
+  task.chain()->suspended(kind, &descriptor);
 }
 
 /// Makes a request that was prepared in a descriptor, and awaits it. `Request` defines the
@@ -62,7 +62,7 @@ class OpAwaiter {
   bool await_suspend(std::coroutine_handle<Waiter> waiter) const {
     if constexpr (ends_task) ends_with_error<Waiter>();
     TaskPromise& task = waiter.promise();
-    if (task.strand()->cancelled()) [[unlikely]]
+    if (task.chain()->cancelled()) [[unlikely]]
       Request::refuse(*descriptor_);
     else if (Request::start(*descriptor_))
       return false;
@@ -92,7 +92,7 @@ template <class Request, bool ends_task = false>
   return reinterpret_cast<Pending<Request, ends_task>*>(descriptor);
 }
 template <class Request, bool ends_task>
-OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, const Strand*) {
+OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, const Chain*) {
   return OpAwaiter<Request, ends_task>(*reinterpret_cast<Descriptor*>(pending));
 }
 
@@ -101,10 +101,10 @@ OpAwaiter<Request, ends_task> await_on(Pending<Request, ends_task>* pending, con
 template <class Request, bool ends_task>
 class MessageAwaiter {
  public:
-  MessageAwaiter(Descriptor& descriptor, const Request& request, const Strand& strand)
-      : descriptor_(&descriptor), strand_(&strand), request_(request) {}
+  MessageAwaiter(Descriptor& descriptor, const Request& request, const Chain& chain)
+      : descriptor_(&descriptor), chain_(&chain), request_(request) {}
   bool await_ready() {
-    if (!strand_->cancelled()) return request_.start(*descriptor_);
+    if (!chain_->cancelled()) return request_.start(*descriptor_);
     Request::refuse(*descriptor_);
     return false;
   }
@@ -122,7 +122,7 @@ class MessageAwaiter {
 
  private:
   Descriptor* descriptor_;
-  const Strand* strand_;
+  const Chain* chain_;
   Request request_;
 };
 
@@ -130,8 +130,8 @@ template <class Request, bool ends_task = false>
 struct [[nodiscard("co_await it")]] MessageAwaitable {
   Descriptor* descriptor;
   Request request;
-  MessageAwaiter<Request, ends_task> on(const Strand* strand) const {
-    return {*descriptor, request, *strand};
+  MessageAwaiter<Request, ends_task> on(const Chain* chain) const {
+    return {*descriptor, request, *chain};
   }
 };
 

@@ -12,7 +12,7 @@
 //        cause, are dropped.
 //   SV3  Accepting continues whatever errors accept(2) returns (Acceptor). With max_connections,
 //        further connections wait, accepted or in the backlog.
-//   SV4  When its strand is cancelled, it closes the listeners at once, lets handlers run for
+//   SV4  When its chain is cancelled, it closes the listeners at once, lets handlers run for
 //        `grace` at most, cancels those that are left, waits for their end, and returns success.
 //   SV5  The socket file of a Unix address is removed with its listener, unless it was replaced.
 #pragma once

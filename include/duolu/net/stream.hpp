@@ -1,7 +1,7 @@
 // Public. Layer: net. Byte streams for tasks: TCP, Unix sockets, pipes, terminals, files.
 //
 //   ST1  In each direction one task at a time awaits an operation, which ends with a Result.
-//   ST2  When the strand is cancelled, the operation ends with ECANCELED, and no byte is lost: what
+//   ST2  When the chain is cancelled, the operation ends with ECANCELED, and no byte is lost: what
 //        a read did not return can still be read. Of a write, an unknown part has been sent.
 //   ST3  write_all() ends when the kernel has taken every byte: so a peer that does not read holds
 //        back the task that writes to it, and no other task.

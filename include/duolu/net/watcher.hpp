@@ -8,7 +8,7 @@
 //   WA1  readable() ends when a read would not block: there is data, the stream has ended, or there
 //        is an error. Nothing is read. writable() is the same for a write. Of each, one task at a
 //        time; a second one aborts.
-//   WA2  When the strand is cancelled, both end with ECANCELED.
+//   WA2  When the chain is cancelled, both end with ECANCELED.
 //   WA3  The descriptor stays the caller's: the Watcher does not close it, and changes none of its
 //        flags. It is destroyed before the descriptor is closed, and aborts if a task waits then.
 //   WA4  Every call looks whether the descriptor is ready: so it does not matter who has read or

@@ -6,7 +6,7 @@
 //   CH3  Senders are served in the order in which they began to wait, and so are receivers.
 //   CH4  After close(), receive() returns the values that are in the channel, and then EPIPE.
 //       send() ends with EPIPE, also one that waits already.
-//   CH5  When the strand is cancelled, both end with ECANCELED, at once if it was cancelled before.
+//   CH5  When the chain is cancelled, both end with ECANCELED, at once if it was cancelled before.
 //       No value is lost: a receiver that was woken with a value returns it, and a value that was
 //       not sent, whatever the error, has not been moved from.
 //   CH6  Only the constructor allocates memory.
@@ -37,7 +37,7 @@ class Channel {
                 "Channel<T>: a move of T may throw, and then a value would be lost between two "
                 "tasks; send a std::unique_ptr to it (std::deque's move takes memory)");
 
-  struct Sender : detail::Parked {
+  struct Sender : detail::WaitEntry {
     static constexpr const char* what = "for room in a channel";
     Sender(Channel* to, T* of) noexcept : channel(to), from(of) {}
     bool begin() noexcept { return channel->accept(*this); }
@@ -64,7 +64,7 @@ class Channel {
     explicit Copied(Of&& of) noexcept : Sender(of.channel, &copy), copy(std::move(of.value)) {}
     T copy;
   };
-  struct Receiver : detail::Parked {
+  struct Receiver : detail::WaitEntry {
     static constexpr const char* what = "for a value from a channel";
     explicit Receiver(Channel* from) noexcept : channel(from) {}
     bool begin() noexcept { return channel->supply(*this); }
@@ -183,8 +183,8 @@ class Channel {
   std::size_t first_ = 0;
   std::size_t size_ = 0;
   bool closed_ = false;
-  detail::Line senders_;
-  detail::Line receivers_;
+  detail::WaitQueue senders_;
+  detail::WaitQueue receivers_;
 };
 
 }  // namespace duolu

@@ -3,7 +3,7 @@
 //   FL1  wait() returns true once the flag is set, at once if it is set already.
 //   FL2  set() wakes all waiting tasks. They are resumed in the order in which they began to wait,
 //       even if reset() is called before.
-//   FL3  When the strand is cancelled, wait() returns false: at once if it was cancelled before,
+//   FL3  When the chain is cancelled, wait() returns false: at once if it was cancelled before,
 //       even if the flag is set. A wait() that set() has already woken returns true.
 //   FL4  set() and reset() resume no task (RQ1).
 //
@@ -17,11 +17,11 @@ namespace duolu {
 
 /// Set or not; wait() waits until it is. See the top of this file.
 class Flag {
-  struct Wait : detail::Parked {
+  struct Wait : detail::WaitEntry {
     static constexpr const char* what = "for a flag";
     explicit Wait(Flag* of) noexcept : flag(of) {}
     bool begin() const noexcept { return flag->set_; }
-    void park() noexcept { flag->line_.push(*this); }
+    void park() noexcept { flag->waiters_.push(*this); }
     [[nodiscard]] bool value() const noexcept { return !failed; }
     Flag* flag;
   };
@@ -32,7 +32,7 @@ class Flag {
   /// See FL2. Does nothing if it is set.
   void set() noexcept {
     set_ = true;
-    line_.wake_all();
+    waiters_.wake_all();
   }
   void reset() noexcept { set_ = false; }
   [[nodiscard]] bool is_set() const noexcept { return set_; }
@@ -40,7 +40,7 @@ class Flag {
   auto wait() noexcept { return detail::Parking<Wait, Flag*>(this); }
 
  private:
-  detail::Line line_;
+  detail::WaitQueue waiters_;
   bool set_;
 };
 

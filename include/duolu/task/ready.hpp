@@ -1,8 +1,8 @@
-// Public. Layer: task. How tasks wait for each other: waiting tasks are in a Line, and woken tasks
-// in a ReadyQueue until they are resumed.
+// Public. Layer: task. How tasks wait for each other: waiting tasks are in a WaitQueue, and woken
+// tasks in a ReadyQueue until they are resumed.
 //
-//   RQ1  Waking a task does not resume it: it is put at the end of the queue of its strand, and
-//       resumed when the code that runs that strand (a Loop) reaches it. So the stack does not grow
+//   RQ1  Waking a task does not resume it: it is put at the end of the queue of its chain, and
+//       resumed when the code that runs that chain (a Loop) reaches it. So the stack does not grow
 //       with tasks that wake each other (TA6), and the waking task first runs to its next await.
 //   RQ2  Tasks are resumed in the order in which they were woken.
 //   RQ3  Waiting allocates no memory: a list node is part of the waiting task's frame.
@@ -22,7 +22,7 @@
 
 #include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
-#include "duolu/task/strand.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -31,67 +31,67 @@ class Loop;  // of a layer above: only named here
 
 namespace detail {
 
-class Line;
+class WaitQueue;
 
-/// Strands that run beside the strand that has begun them, whatever that one waits for: a TaskSet.
+/// Chains that run beside the chain that has begun them, whatever that one waits for: a TaskSet.
 /// It is in a list of its ReadyQueue, for reports.
 class Group {
  public:
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
-  /// The strand that has begun them.
-  [[nodiscard]] const Strand& owner() const noexcept { return owner_; }
-  /// Appends them to `strands` in the order in which they were begun.
-  virtual void members(std::vector<const Strand*>& strands) const = 0;
-  /// Whether it has interrupted its owner, and not ended that yet (Strand::interrupt()).
+  /// The chain that has begun them.
+  [[nodiscard]] const Chain& owner() const noexcept { return owner_; }
+  /// Appends them to `chains` in the order in which they were begun.
+  virtual void members(std::vector<const Chain*>& chains) const = 0;
+  /// Whether it has interrupted its owner, and not ended that yet (Chain::interrupt()).
   [[nodiscard]] virtual bool interrupts_owner() const noexcept { return false; }
   /// The group that was opened before this one, of any owner.
   [[nodiscard]] const Group* next() const noexcept { return next_; }
 
  protected:
-  explicit inline Group(const Strand& owner) noexcept;
+  explicit inline Group(const Chain& owner) noexcept;
   inline ~Group();
 
  private:
-  const Strand& owner_;
+  const Chain& owner_;
   Group* next_ = nullptr;
   Group* previous_ = nullptr;
 };
 
-/// A task that waits for another one. It is in a Line, or in a ReadyQueue, or in neither.
-struct Parked {
+/// A task that waits for another one. It is in a WaitQueue, or in a ReadyQueue, or in neither.
+struct WaitEntry {
   TaskPromise* task = nullptr;
-  Strand* strand = nullptr;
-  Line* line = nullptr;  ///< The one it is in; null once it was woken.
-  Parked* next = nullptr;
-  Parked* previous = nullptr;
+  Chain* chain = nullptr;
+  WaitQueue* queue = nullptr;  ///< The one it is in; null once it was woken.
+  WaitEntry* next = nullptr;
+  WaitEntry* previous = nullptr;
   std::error_code error;  ///< What the wait ended with, if it failed.
   bool failed = false;
   bool propagates = false;  ///< An error ends the task instead of resuming it (try_).
 
-  Parked() = default;
-  Parked(const Parked&) = delete;
-  Parked& operator=(const Parked&) = delete;
+  WaitEntry() = default;
+  WaitEntry(const WaitEntry&) = delete;
+  WaitEntry& operator=(const WaitEntry&) = delete;
 
   /// The wait ends with an error.
   void fail_with(std::error_code with) noexcept {
     error = with;
     failed = true;
   }
-  /// Puts it into the queue of its strand.
+  /// Puts it into the queue of its chain.
   inline void wake() noexcept;
-  /// The strand is cancelled: ends the wait.
+  /// The chain is cancelled: ends the wait.
   inline void abandon() noexcept;
 };
 
 }  // namespace detail
 
-/// The tasks that are resumed next. Belongs to the code that runs the strands that point to it, and
-/// outlives their tasks. (Aligned, since strands store bits in the low bits of its address.)
+/// The tasks that are resumed next. Belongs to the code that runs the chains that point to it, and
+/// outlives their tasks. (Aligned, since chains store bits in the low bits of its address.)
 class alignas(16) ReadyQueue {
  public:
   /// `loop` is the one it belongs to, for awaitables that need their loop (detail::loop_of); null
-  /// if strands are run without a loop.
+  /// if chains are run without a loop.
   explicit ReadyQueue(Loop* loop = nullptr) noexcept : loop_(loop) {}
   ReadyQueue(const ReadyQueue&) = delete;
   ReadyQueue& operator=(const ReadyQueue&) = delete;
@@ -104,28 +104,28 @@ class alignas(16) ReadyQueue {
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
   [[nodiscard]] Loop* loop() const noexcept { return loop_; }
   /// The task that is resumed next, if not empty().
-  [[nodiscard]] const detail::Parked& front() const noexcept { return *first_; }
+  [[nodiscard]] const detail::WaitEntry& front() const noexcept { return *first_; }
   /// Resumes at most `most` tasks: those in it, and those that are added meanwhile.
   void run(int most);
-  /// The group that was opened last by a strand of this queue; null if there is none.
+  /// The group that was opened last by a chain of this queue; null if there is none.
   [[nodiscard]] const detail::Group* groups() const noexcept { return groups_; }
   /// The time that is noted in tasks when they begin and when they are resumed; its unit is that of
   /// the code that runs them.
   std::uint32_t time = 0;
-  /// For Parked: puts `one` at the end.
-  void push(detail::Parked& one) noexcept {
-    one.strand->resumed();  // a cancellation must not take away what it was woken with
+  /// For WaitEntry: puts `one` at the end.
+  void push(detail::WaitEntry& one) noexcept {
+    one.chain->resumed();  // a cancellation must not take away what it was woken with
     one.next = nullptr;
     (first_ == nullptr ? first_ : last_->next) = &one;
     last_ = &one;
   }
 
-  /// For awaiters that end at once since `strand` is cancelled. A task that keeps awaiting all the
+  /// For awaiters that end at once since `chain` is cancelled. A task that keeps awaiting all the
   /// same would hold the loop for ever: after most_refused calls in one turn this aborts, and names
   /// the task.
-  void refuse(const Strand& strand) noexcept {
+  void refuse(const Chain& chain) noexcept {
     if (++refused_ == most_refused) [[unlikely]]
-      spins(strand);
+      spins(chain);
   }
   /// A new turn begins: see refuse().
   void begin_turn() noexcept { refused_ = 0; }
@@ -134,10 +134,10 @@ class alignas(16) ReadyQueue {
 
  private:
   friend detail::Group;
-  [[noreturn]] static void spins(const Strand& strand) noexcept;
+  [[noreturn]] static void spins(const Chain& chain) noexcept;
 
-  detail::Parked* first_ = nullptr;
-  detail::Parked* last_ = nullptr;
+  detail::WaitEntry* first_ = nullptr;
+  detail::WaitEntry* last_ = nullptr;
   Loop* loop_;
   detail::Group* groups_ = nullptr;
   std::uint32_t refused_ = 0;
@@ -145,7 +145,7 @@ class alignas(16) ReadyQueue {
 
 namespace detail {
 
-Group::Group(const Strand& owner) noexcept : owner_(owner) {
+Group::Group(const Chain& owner) noexcept : owner_(owner) {
   ReadyQueue* const queue = owner.ready();
   if (queue == nullptr) return;
   next_ = queue->groups_;
@@ -159,38 +159,38 @@ Group::~Group() {
     queue->groups_ = next_;
 }
 
-/// Sets `task` up to run on `strand`, as its outermost task.
-inline void enter_first(TaskPromise& task, Strand& strand) noexcept {
-  task.enter(&strand);
-  if (const ReadyQueue* const queue = strand.ready()) task.note_time(queue->time);
+/// Sets `task` up to run on `chain`, as its outermost task.
+inline void enter_first(TaskPromise& task, Chain& chain) noexcept {
+  task.enter(&chain);
+  if (const ReadyQueue* const queue = chain.ready()) task.note_time(queue->time);
 }
 
 /// The tasks that wait for one thing, in the order in which they began to wait.
-class Line {
+class WaitQueue {
  public:
-  Line() = default;
-  Line(const Line&) = delete;
-  Line& operator=(const Line&) = delete;
+  WaitQueue() = default;
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
   /// Aborts unless it is empty: the tasks in it would wait for ever.
-  ~Line() {
+  ~WaitQueue() {
     if (!empty() && !exiting())
       check_failed("a Flag, Semaphore or Channel is destroyed that a task waits for");
   }
 
   [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
   /// The task that has waited longest, if not empty().
-  [[nodiscard]] Parked& front() const noexcept { return *first_; }
-  void push(Parked& one) noexcept {
-    one.line = this;
+  [[nodiscard]] WaitEntry& front() const noexcept { return *first_; }
+  void push(WaitEntry& one) noexcept {
+    one.queue = this;
     one.next = nullptr;
     one.previous = last_;
     (last_ == nullptr ? first_ : last_->next) = &one;
     last_ = &one;
   }
-  void remove(Parked& one) noexcept {
+  void remove(WaitEntry& one) noexcept {
     (one.previous == nullptr ? first_ : one.previous->next) = one.next;
     (one.next == nullptr ? last_ : one.next->previous) = one.previous;
-    one.line = nullptr;
+    one.queue = nullptr;
   }
   void wake_all() noexcept {
     while (!empty()) front().wake();
@@ -204,33 +204,33 @@ class Line {
   }
 
  private:
-  Parked* first_ = nullptr;
-  Parked* last_ = nullptr;
+  WaitEntry* first_ = nullptr;
+  WaitEntry* last_ = nullptr;
 };
 
-inline void Parked::wake() noexcept {
-  if (line != nullptr) line->remove(*this);
-  strand->ready()->push(*this);
+inline void WaitEntry::wake() noexcept {
+  if (queue != nullptr) queue->remove(*this);
+  chain->ready()->push(*this);
 }
 
-inline void Parked::abandon() noexcept {
+inline void WaitEntry::abandon() noexcept {
   // A task that was woken already will be resumed, with the result it was woken with.
-  if (line == nullptr) return;
+  if (queue == nullptr) return;
   fail_with(errno_code(ECANCELED));
   wake();
 }
 
 /// Fills in `what` it is that `wait` waits for: "for a flag".
-void describe(const Parked& wait, const char* what, Waiting& waiting);
+void describe(const WaitEntry& wait, const char* what, Waiting& waiting);
 
-/// Awaits a `Wait`, which is a Parked with begin(): whether it is over at once; park(): enters a
-/// Line; value(): what co_await returns; and `what` it waits for, for reports.
+/// Awaits a `Wait`, which is a WaitEntry with begin(): whether it is over at once; park(): enters a
+/// WaitQueue; value(): what co_await returns; and `what` it waits for, for reports.
 template <class Wait>
 class ParkAwaiter {
  public:
   template <class Of>
-  ParkAwaiter(Of&& of, Strand* strand) : wait_(std::forward<Of>(of)) {
-    wait_.strand = strand;
+  ParkAwaiter(Of&& of, Chain* chain) : wait_(std::forward<Of>(of)) {
+    wait_.chain = chain;
   }
   ParkAwaiter(const ParkAwaiter&) = delete;
   ParkAwaiter& operator=(const ParkAwaiter&) = delete;
@@ -244,26 +244,26 @@ class ParkAwaiter {
 
  protected:
   bool begin() {
-    if (wait_.strand->cancelled()) {
+    if (wait_.chain->cancelled()) {
       wait_.fail_with(errno_code(ECANCELED));
       over_ = true;
-      if (ReadyQueue* const queue = wait_.strand->ready()) queue->refuse(*wait_.strand);
+      if (ReadyQueue* const queue = wait_.chain->ready()) queue->refuse(*wait_.chain);
     } else {
       over_ = wait_.begin();
     }
     return over_;
   }
   void park(TaskPromise& waiter, bool propagates) {
-    if (wait_.strand->ready() == nullptr) [[unlikely]]
+    if (wait_.chain->ready() == nullptr) [[unlikely]]
       check_failed("what is awaited needs a Loop, and the task is not run by one");
     wait_.task = &waiter;
     wait_.propagates = propagates;
     static constexpr WaitKind kind = {
-        [](Strand&, void* wait) noexcept { static_cast<Wait*>(wait)->abandon(); },
-        [](const Strand&, const void* wait, Waiting& waiting) {
+        [](Chain&, void* wait) noexcept { static_cast<Wait*>(wait)->abandon(); },
+        [](const Chain&, const void* wait, Waiting& waiting) {
           describe(*static_cast<const Wait*>(wait), Wait::what, waiting);
         }};
-    wait_.strand->suspended(kind, &wait_);
+    wait_.chain->suspended(kind, &wait_);
     wait_.park();
   }
   [[nodiscard]] bool over() const noexcept { return over_; }
@@ -300,7 +300,7 @@ template <class Wait, class Of, template <class> class Awaiter = ParkAwaiter>
 class [[nodiscard("co_await it")]] Parking {
  public:
   explicit Parking(Of of) noexcept(std::is_nothrow_move_constructible_v<Of>) : of_(std::move(of)) {}
-  Awaiter<Wait> on(Strand* strand) && { return Awaiter<Wait>(std::move(of_), strand); }
+  Awaiter<Wait> on(Chain* chain) && { return Awaiter<Wait>(std::move(of_), chain); }
   /// For try_().
   Of take() && { return std::move(of_); }
 

@@ -5,7 +5,7 @@
 //   SE2  First come, first served: a permit that is given back belongs at once to the task that has
 //       waited longest, even before that task is resumed.
 //   SE3  A permit is given back when it is destroyed, or by release().
-//   SE4  When the strand is cancelled, acquire() ends with ECANCELED: at once if it was cancelled
+//   SE4  When the chain is cancelled, acquire() ends with ECANCELED: at once if it was cancelled
 //       before, even if there are permits. If a permit belongs to it already, it returns that
 //       permit. No permit is lost.
 //   SE5  Giving back resumes no task (RQ1).
@@ -71,11 +71,11 @@ class Semaphore {
   [[nodiscard]] std::size_t available() const noexcept { return available_; }
 
  private:
-  struct Wait : detail::Parked {
+  struct Wait : detail::WaitEntry {
     static constexpr const char* what = "for a permit of a semaphore";
     explicit Wait(Semaphore* of) noexcept : semaphore(of) {}
     bool begin() const noexcept { return semaphore->take(); }
-    void park() noexcept { semaphore->line_.push(*this); }
+    void park() noexcept { semaphore->waiters_.push(*this); }
     Result<Permit> value() const noexcept {
       if (failed) return fail(error);
       return Permit(semaphore);
@@ -89,15 +89,15 @@ class Semaphore {
     return true;
   }
   void give_back() noexcept {
-    if (line_.empty())
+    if (waiters_.empty())
       ++available_;
     else
-      line_.front().wake();  // it has the permit now
+      waiters_.front().wake();  // it has the permit now
   }
 
   const std::size_t permits_;
   std::size_t available_;  ///< 0 while a task waits.
-  detail::Line line_;
+  detail::WaitQueue waiters_;
 };
 
 }  // namespace duolu

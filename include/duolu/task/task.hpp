@@ -14,7 +14,7 @@
 //   TA6  The stack grows with the depth of tasks that await tasks, and with nothing else: not with
 //       the number of tasks that one task awaits in sequence, and not with the number of times that
 //       tasks wait for events from outside.
-//   TA7  A Task<> that sleep() ends because its strand is cancelled also ends the Task<> or
+//   TA7  A Task<> that sleep() ends because its chain is cancelled also ends the Task<> or
 //       Task<Result<T>> that awaits it, and so on: `for (;;) co_await tick();` is a correct loop,
 //       where tick() sleeps. A task that returns anything else is resumed; when_all() and
 //       first_of() end as always.
@@ -42,8 +42,8 @@
 
 #include "duolu/base/check.hpp"
 #include "duolu/base/result.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/frames.hpp"
-#include "duolu/task/strand.hpp"
 
 namespace duolu {
 
@@ -64,13 +64,12 @@ inline constexpr bool is_task<Task<T>> = true;
 
 // How co_await takes what it is given: see TaskPromise::await_transform().
 template <class T>
-concept TakesStrand = requires(T&& awaitable, Strand* strand) {
-  std::forward<T>(awaitable).on(strand).await_resume();
-};
+concept TakesChain =
+    requires(T&& awaitable, Chain* chain) { std::forward<T>(awaitable).on(chain).await_resume(); };
 template <class T>
 concept PointsToAwaitable =
     std::is_pointer_v<std::remove_reference_t<T>> &&
-    requires(T&& awaitable, Strand* strand) { await_on(awaitable, strand).await_resume(); };
+    requires(T&& awaitable, Chain* chain) { await_on(awaitable, chain).await_resume(); };
 template <class T>
 concept IsAwaiter = requires(T& awaiter) {
   awaiter.await_ready();
@@ -78,7 +77,7 @@ concept IsAwaiter = requires(T& awaiter) {
 };
 /// What co_await takes.
 template <class T>
-concept CanBeAwaited = TakesStrand<T> || PointsToAwaitable<T> || IsAwaiter<T>;
+concept CanBeAwaited = TakesChain<T> || PointsToAwaitable<T> || IsAwaiter<T>;
 
 /// Refers to an awaiter that is stored elsewhere.
 template <class Awaiter>
@@ -126,21 +125,21 @@ class TaskPromise {
   Final final_suspend() const noexcept { return {}; }
   void unhandled_exception() noexcept { exception_ = std::current_exception(); }
 
-  /// Passes the strand to what is awaited: `on(strand)` of an awaitable, or await_on(awaitable,
-  /// strand) for a pointer, returns its awaiter. By value: g++ 12 copies an awaiter that is
+  /// Passes the chain to what is awaited: `on(chain)` of an awaitable, or await_on(awaitable,
+  /// chain) for a pointer, returns its awaiter. By value: g++ 12 copies an awaiter that is
   /// returned by reference into the frame. `where` is what source_location::current() uses
   /// internally, as a plain pointer: an object would be stored in the frame twice.
   template <class Awaitable>
   auto await_transform(Awaitable&& awaitable,
                        decltype(__builtin_source_location()) where = __builtin_source_location()) {
     where_ = where;
-    if constexpr (TakesStrand<Awaitable>) {
-      // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): it does not see that strand_ is set
-      return std::forward<Awaitable>(awaitable).on(strand_);
+    if constexpr (TakesChain<Awaitable>) {
+      // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): it does not see that chain_ is set
+      return std::forward<Awaitable>(awaitable).on(chain_);
     } else if constexpr (IsAwaiter<std::remove_reference_t<Awaitable>>) {
       return Borrowed<std::remove_reference_t<Awaitable>>(awaitable);
     } else {
-      constexpr bool has_a_name = TakesStrand<std::remove_cvref_t<Awaitable>>;
+      constexpr bool has_a_name = TakesChain<std::remove_cvref_t<Awaitable>>;
       static_assert(!has_a_name,
                     "a task that has a name is awaited with co_await std::move(task), and once");
       static_assert(has_a_name,
@@ -156,7 +155,7 @@ class TaskPromise {
                        decltype(__builtin_source_location()) where = __builtin_source_location()) {
     where_ = where;
     // NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): as above
-    return await_on(awaitable, strand_);
+    return await_on(awaitable, chain_);
   }
   /// The co_await at which it is suspended, or was last.
   [[nodiscard]] std::source_location where() const noexcept {
@@ -168,11 +167,11 @@ class TaskPromise {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see wait_in()
     return (next_ & is_end) != 0 ? nullptr : reinterpret_cast<TaskPromise*>(next_);
   }
-  [[nodiscard]] Strand* strand() const noexcept { return strand_; }
-  /// Sets the strand it runs on, which is not null; before it begins.
-  void enter(Strand* strand) noexcept { strand_ = strand; }
+  [[nodiscard]] Chain* chain() const noexcept { return chain_; }
+  /// Sets the chain it runs on, which is not null; before it begins.
+  void enter(Chain* chain) noexcept { chain_ = chain; }
 
-  /// For the loop that runs the task of a strand, until the task has ended: stores a time, in a
+  /// For the loop that runs the task of a chain, until the task has ended: stores a time, in a
   /// unit of the loop's choice. 0 before the first call.
   void note_time(std::uint32_t time) noexcept { time_or_error_ = time; }
   [[nodiscard]] std::uint32_t noted_time() const noexcept { return time_or_error_; }
@@ -215,7 +214,7 @@ class TaskPromise {
   void destroy() noexcept { std::coroutine_handle<TaskPromise>::from_promise(*this).destroy(); }
   /// Ends it where it is suspended, as if it had returned `error`.
   void end_with(std::error_code error) noexcept {
-    if (strand_ != nullptr) strand_->resumed();
+    if (chain_ != nullptr) chain_->resumed();
     take_error(error);
     finish(*this);
   }
@@ -247,8 +246,8 @@ class TaskPromise {
     task.done_ = true;
     const std::uintptr_t next = task.next_;
     // NOLINTBEGIN(performance-no-int-to-ptr): it was a pointer, see wait_in() and on_end()
-    // The outermost task of a strand: the strand may outlive what it waited for last.
-    if ((next == 0 || (next & is_end) != 0) && task.strand_ != nullptr) task.strand_->resumed();
+    // The outermost task of a chain: the chain may outlive what it waited for last.
+    if ((next == 0 || (next & is_end) != 0) && task.chain_ != nullptr) task.chain_->resumed();
     if ((next & is_end) != 0) {
       auto& end = *reinterpret_cast<TaskEnd*>(next & ~is_end);
       return end.ended(end, task);
@@ -275,7 +274,7 @@ class TaskPromise {
   bool started_ = false;
   bool done_ = false;
   bool propagates_ = false;
-  Strand* strand_ = nullptr;
+  Chain* chain_ = nullptr;
   std::uintptr_t next_ = 0;  ///< The TaskPromise that waits for it, or a TaskEnd and is_end.
   std::exception_ptr exception_;
   const void* where_ = nullptr;
@@ -488,8 +487,8 @@ class [[nodiscard("a task does nothing until it is awaited: co_await it, or spaw
     promise_type* task_;
   };
   /// Called by co_await.
-  Awaiter on(Strand* strand) && noexcept {
-    promise().enter(strand);
+  Awaiter on(Chain* chain) && noexcept {
+    promise().enter(chain);
     return Awaiter(promise());
   }
 
@@ -520,8 +519,8 @@ namespace detail {
 class HasReturned {
  public:
   explicit HasReturned(Task<>::promise_type& task) noexcept : task_(&task) {}
-  HasReturned on(Strand* strand) const noexcept {
-    task_->enter(strand);
+  HasReturned on(Chain* chain) const noexcept {
+    task_->enter(chain);
     return *this;
   }
   bool await_ready() const { return task_->run(); }
@@ -538,15 +537,15 @@ class HasReturned {
   Task<>::promise_type* task_;
 };
 
-/// Ends the awaiting task if its strand is cancelled (TA7).
+/// Ends the awaiting task if its chain is cancelled (TA7).
 class EndIfCancelled {
  public:
-  EndIfCancelled on(const Strand* strand) const noexcept {
+  EndIfCancelled on(const Chain* chain) const noexcept {
     EndIfCancelled same;
-    same.strand_ = strand;
+    same.chain_ = chain;
     return same;
   }
-  bool await_ready() const noexcept { return !strand_->cancelled(); }
+  bool await_ready() const noexcept { return !chain_->cancelled(); }
   template <class Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) const noexcept {
     waiter.promise().end_with(errno_code(ECANCELED));
@@ -554,7 +553,7 @@ class EndIfCancelled {
   void await_resume() const noexcept {}
 
  private:
-  const Strand* strand_ = nullptr;
+  const Chain* chain_ = nullptr;
 };
 
 /// Awaits a Task<Result<T>>. co_await returns the T, or ends the awaiting task.
@@ -562,8 +561,8 @@ template <class T>
 class TryTask {
  public:
   explicit TryTask(typename Task<Result<T>>::promise_type& task) noexcept : task_(&task) {}
-  TryTask on(Strand* strand) const noexcept {
-    task_->enter(strand);
+  TryTask on(Chain* chain) const noexcept {
+    task_->enter(chain);
     return *this;
   }
   bool await_ready() const { return task_->run() && !task_->failed(); }
@@ -589,7 +588,7 @@ template <class T>
 class TryResult {
  public:
   explicit TryResult(Result<T>&& result) noexcept : result_(std::move(result)) {}
-  TryResult on(Strand*) && noexcept { return std::move(*this); }
+  TryResult on(Chain*) && noexcept { return std::move(*this); }
   bool await_ready() const noexcept { return result_.has_value(); }
   template <class Waiter>
   void await_suspend(std::coroutine_handle<Waiter> waiter) noexcept {
@@ -651,16 +650,16 @@ namespace detail {
 
 /// The result of awaiting `awaitable`.
 template <CanBeAwaited T>
-decltype(auto) awaited(T&& awaitable, Strand* strand) {
-  if constexpr (TakesStrand<T>)
-    return std::forward<T>(awaitable).on(strand).await_resume();
+decltype(auto) awaited(T&& awaitable, Chain* chain) {
+  if constexpr (TakesChain<T>)
+    return std::forward<T>(awaitable).on(chain).await_resume();
   else if constexpr (PointsToAwaitable<T>)
-    return await_on(awaitable, strand).await_resume();
+    return await_on(awaitable, chain).await_resume();
   else
     return awaitable.await_resume();
 }
 template <class T>
-using Awaited = decltype(awaited(std::declval<T>(), std::declval<Strand*>()));
+using Awaited = decltype(awaited(std::declval<T>(), std::declval<Chain*>()));
 
 template <class T>
 Task<Awaited<T>> await_it(T awaitable) {

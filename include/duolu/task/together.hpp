@@ -12,16 +12,16 @@
 //       is rethrown, as in TO2.
 //   TO4  The tasks begin in their order, each running until it waits. When the outcome is known
 //       before all have begun (TO2, TO3), the rest do not begin.
-//   TO5  When the awaiting strand is cancelled, so are the tasks. If it was cancelled before, they
-//       begin on cancelled strands.
-//   TO6  shielded(task) returns what the task returns. The task runs on a strand of its own, which
+//   TO5  When the awaiting chain is cancelled, so are the tasks. If it was cancelled before, they
+//       begin on cancelled chains.
+//   TO6  shielded(task) returns what the task returns. The task runs on a chain of its own, which
 //       is not cancelled with the awaiting one, whether that was cancelled before or is meanwhile;
 //       shielded() ends when the task has ended.
 //
 // Besides tasks they take anything else that can be awaited, `first_of(stream.read(buffer),
 // sleep(5s))`, and functions and lambdas that return a task, which are kept until it has ended.
 //
-// Each task runs on a strand of its own. One thread. The functions are tasks themselves: lazy,
+// Each task runs on a chain of its own. One thread. The functions are tasks themselves: lazy,
 // awaited once (TA1, TA2). Vectors allocate memory for each task, the rest is in the frame.
 #pragma once
 
@@ -40,7 +40,7 @@
 #include <vector>
 
 #include "duolu/base/check.hpp"
-#include "duolu/task/strand.hpp"
+#include "duolu/task/chain.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -55,20 +55,20 @@ struct First {
 namespace detail {
 
 /// Tasks that run side by side, and that one task waits for. Kept in that task's frame.
-class Siblings {
+class TaskGroup {
  public:
   struct Member : TaskEnd {
     TaskPromise* task = nullptr;
-    Siblings* of = nullptr;
-    Strand strand;
+    TaskGroup* of = nullptr;
+    Chain chain;
   };
   enum class Until : unsigned char { all, first };
 
   /// For as many tasks as there are `members`; they run where `parent` runs.
-  Siblings(std::span<Member> members, Until until, const Strand& parent) noexcept
+  TaskGroup(std::span<Member> members, Until until, const Chain& parent) noexcept
       : members_(members), until_(until), parent_(parent) {}
-  Siblings(const Siblings&) = delete;
-  Siblings& operator=(const Siblings&) = delete;
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
 
   /// Begins the next task, unless the outcome is known.
   void begin(TaskPromise& task);
@@ -81,14 +81,14 @@ class Siblings {
   }
 
   class Join;
-  /// Waits for all tasks that have begun. When the waiting strand is cancelled, they are.
+  /// Waits for all tasks that have begun. When the waiting chain is cancelled, they are.
   Join join() noexcept;
-  /// The same, but cancelling the waiting strand does not cancel them.
+  /// The same, but cancelling the waiting chain does not cancel them.
   Join join_shielded() noexcept;
 
  private:
   void ended(const Member& member) noexcept;
-  static void describe(const Strand& strand, const void* siblings, Waiting& waiting);
+  static void describe(const Chain& chain, const void* group, Waiting& waiting);
   static const WaitKind joined;
   static const WaitKind joined_shielded;
 
@@ -98,7 +98,7 @@ class Siblings {
   Until until_;
   bool decided_ = false;
   bool cancelled_ = false;
-  const Strand& parent_;
+  const Chain& parent_;
   std::size_t begun_ = 0;
   std::size_t running_ = 0;
   std::size_t winner_ = nobody;
@@ -106,31 +106,31 @@ class Siblings {
   TaskPromise* joiner_ = nullptr;
 };
 
-class Siblings::Join {
+class TaskGroup::Join {
  public:
-  Join(Siblings& siblings, bool shielded, Strand* strand) noexcept
-      : siblings_(siblings), shielded_(shielded), strand_(strand) {}
-  Join on(Strand* strand) const noexcept { return Join(siblings_, shielded_, strand); }
+  Join(TaskGroup& group, bool shielded, Chain* chain) noexcept
+      : group_(group), shielded_(shielded), chain_(chain) {}
+  Join on(Chain* chain) const noexcept { return Join(group_, shielded_, chain); }
 
   bool await_ready() const noexcept {
-    if (!shielded_ && strand_->cancelled()) siblings_.cancel();
-    return siblings_.running_ == 0;
+    if (!shielded_ && chain_->cancelled()) group_.cancel();
+    return group_.running_ == 0;
   }
   template <class Promise>
   void await_suspend(std::coroutine_handle<Promise> waiter) const noexcept {
-    siblings_.joiner_ = &waiter.promise();
-    strand_->suspended(shielded_ ? joined_shielded : joined, &siblings_);
+    group_.joiner_ = &waiter.promise();
+    chain_->suspended(shielded_ ? joined_shielded : joined, &group_);
   }
-  void await_resume() const noexcept { strand_->resumed(); }
+  void await_resume() const noexcept { chain_->resumed(); }
 
  private:
-  Siblings& siblings_;
+  TaskGroup& group_;
   bool shielded_;
-  Strand* strand_;
+  Chain* chain_;
 };
 
-inline Siblings::Join Siblings::join() noexcept { return Join(*this, false, nullptr); }
-inline Siblings::Join Siblings::join_shielded() noexcept { return Join(*this, true, nullptr); }
+inline TaskGroup::Join TaskGroup::join() noexcept { return Join(*this, false, nullptr); }
+inline TaskGroup::Join TaskGroup::join_shielded() noexcept { return Join(*this, true, nullptr); }
 
 template <class T>
 struct ValueOf {
@@ -159,13 +159,13 @@ Value<T> value_of(const Task<T>& task) {
 
 template <class... T>
 Task<std::tuple<Value<T>...>> all_of(std::tuple<Task<T>...> tasks) {
-  const Strand* const strand = co_await this_strand();
-  std::array<Siblings::Member, sizeof...(T)> members;
-  Siblings siblings(members, Siblings::Until::all, *strand);
-  if (strand->cancelled()) siblings.cancel();
-  std::apply([&](const Task<T>&... each) { (siblings.begin(each.promise()), ...); }, tasks);
-  co_await siblings.join();
-  siblings.rethrow();
+  const Chain* const chain = co_await this_chain();
+  std::array<TaskGroup::Member, sizeof...(T)> members;
+  TaskGroup group(members, TaskGroup::Until::all, *chain);
+  if (chain->cancelled()) group.cancel();
+  std::apply([&](const Task<T>&... each) { (group.begin(each.promise()), ...); }, tasks);
+  co_await group.join();
+  group.rethrow();
   co_return std::apply(
       [](const Task<T>&... each) { return std::tuple<Value<T>...>(value_of(each)...); }, tasks);
 }
@@ -179,14 +179,14 @@ Variant value_at(std::size_t winner, const Tasks& tasks) {
 
 template <class... T>
 Task<std::variant<Value<T>...>> any_of(std::tuple<Task<T>...> tasks) {
-  const Strand* const strand = co_await this_strand();
-  std::array<Siblings::Member, sizeof...(T)> members;
-  Siblings siblings(members, Siblings::Until::first, *strand);
-  if (strand->cancelled()) siblings.cancel();
-  std::apply([&](const Task<T>&... each) { (siblings.begin(each.promise()), ...); }, tasks);
-  co_await siblings.join();
-  siblings.rethrow();
-  co_return value_at<std::variant<Value<T>...>>(siblings.winner(), tasks);
+  const Chain* const chain = co_await this_chain();
+  std::array<TaskGroup::Member, sizeof...(T)> members;
+  TaskGroup group(members, TaskGroup::Until::first, *chain);
+  if (chain->cancelled()) group.cancel();
+  std::apply([&](const Task<T>&... each) { (group.begin(each.promise()), ...); }, tasks);
+  co_await group.join();
+  group.rethrow();
+  co_return value_at<std::variant<Value<T>...>>(group.winner(), tasks);
 }
 
 }  // namespace detail
@@ -203,13 +203,13 @@ Task<std::tuple<detail::Value<detail::Gives<Each>>...>> when_all(Each... each) {
 template <class T>
 Task<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::Value<T>>>> when_all(
     std::vector<Task<T>> tasks) {
-  const Strand* const strand = co_await this_strand();
-  std::vector<detail::Siblings::Member> members(tasks.size());
-  detail::Siblings siblings(members, detail::Siblings::Until::all, *strand);
-  if (strand->cancelled()) siblings.cancel();
-  for (const Task<T>& each : tasks) siblings.begin(each.promise());
-  co_await siblings.join();
-  siblings.rethrow();
+  const Chain* const chain = co_await this_chain();
+  std::vector<detail::TaskGroup::Member> members(tasks.size());
+  detail::TaskGroup group(members, detail::TaskGroup::Until::all, *chain);
+  if (chain->cancelled()) group.cancel();
+  for (const Task<T>& each : tasks) group.begin(each.promise());
+  co_await group.join();
+  group.rethrow();
   if constexpr (!std::is_void_v<T>) {
     std::vector<detail::Value<T>> values;
     values.reserve(tasks.size());
@@ -230,14 +230,14 @@ Task<std::variant<detail::Value<detail::Gives<Each>>...>> first_of(Each... each)
 template <class T>
 Task<First<detail::Value<T>>> first_of(std::vector<Task<T>> tasks) {
   if (tasks.empty()) check_failed("first_of() of an empty vector: no task can be the first");
-  const Strand* const strand = co_await this_strand();
-  std::vector<detail::Siblings::Member> members(tasks.size());
-  detail::Siblings siblings(members, detail::Siblings::Until::first, *strand);
-  if (strand->cancelled()) siblings.cancel();
-  for (const Task<T>& each : tasks) siblings.begin(each.promise());
-  co_await siblings.join();
-  siblings.rethrow();
-  const std::size_t winner = siblings.winner();
+  const Chain* const chain = co_await this_chain();
+  std::vector<detail::TaskGroup::Member> members(tasks.size());
+  detail::TaskGroup group(members, detail::TaskGroup::Until::first, *chain);
+  if (chain->cancelled()) group.cancel();
+  for (const Task<T>& each : tasks) group.begin(each.promise());
+  co_await group.join();
+  group.rethrow();
+  const std::size_t winner = group.winner();
   First<detail::Value<T>> first{winner, detail::value_of(tasks[winner])};
   co_return first;
 }
@@ -246,11 +246,11 @@ namespace detail {
 
 template <class T>
 Task<T> run_shielded(Task<T> task) {
-  const Strand* const strand = co_await this_strand();
-  std::array<Siblings::Member, 1> members;
-  Siblings siblings(members, Siblings::Until::all, *strand);
-  siblings.begin(task.promise());
-  co_await siblings.join_shielded();
+  const Chain* const chain = co_await this_chain();
+  std::array<TaskGroup::Member, 1> members;
+  TaskGroup group(members, TaskGroup::Until::all, *chain);
+  group.begin(task.promise());
+  co_await group.join_shielded();
   co_return task.promise().take();
 }
 

@@ -1,4 +1,4 @@
-// Public. Layer: task. What a strand waits for, as reported by Loop::tasks(). Needed only by
+// Public. Layer: task. What a chain waits for, as reported by Loop::tasks(). Needed only by
 // authors of new awaitables (WaitKind).
 #pragma once
 
@@ -9,17 +9,17 @@
 
 namespace duolu {
 
-class Strand;
+class Chain;
 namespace detail {
 class TaskPromise;
 }
 
 struct Waiting {
-  /// The task that waits. Null: the strand runs, or is about to, or it is not known.
+  /// The task that waits. Null: the chain runs, or is about to, or it is not known.
   const detail::TaskPromise* task = nullptr;
-  std::string what;                     ///< "to read from tcp://127.0.0.1:5000"
-  Instant until = never;                ///< When the wait ends at the latest.
-  std::vector<const Strand*> children;  ///< Strands that it waits for.
+  std::string what;                    ///< "to read from tcp://127.0.0.1:5000"
+  Instant until = never;               ///< When the wait ends at the latest.
+  std::vector<const Chain*> children;  ///< Chains that it waits for.
 };
 
 }  // namespace duolu

@@ -1,4 +1,4 @@
-// Public. Layer: task. A strand: one line of execution, and how it is cancelled.
+// Public. Layer: task. A chain: one line of execution, and how it is cancelled.
 #pragma once
 
 #include "duolu/base/standard.hpp"
@@ -10,18 +10,18 @@
 namespace duolu {
 
 class ReadyQueue;
-class Strand;
+class Chain;
 struct Waiting;  // waiting.hpp
 
-/// A kind of thing that a strand waits for: one constant for each kind. `subject` is the object.
+/// A kind of thing that a chain waits for: one constant for each kind. `subject` is the object.
 struct WaitKind {
-  /// Ends the wait early, since the strand is cancelled. It resumes no task.
-  void (*abandon)(Strand& strand, void* subject) noexcept;
-  /// Fills in a report about the wait. Does nothing if the strand does not wait for it any more.
-  void (*describe)(const Strand& strand, const void* subject, Waiting& waiting);
+  /// Ends the wait early, since the chain is cancelled. It resumes no task.
+  void (*abandon)(Chain& chain, void* subject) noexcept;
+  /// Fills in a report about the wait. Does nothing if the chain does not wait for it any more.
+  void (*describe)(const Chain& chain, const void* subject, Waiting& waiting);
 };
 
-/// What runs on a strand, for reports: a name, or else a place in the source.
+/// What runs on a chain, for reports: a name, or else a place in the source.
 struct Origin {
   const char* name = nullptr;    ///< Null if it has none.
   std::source_location where{};  ///< line() is 0 if it has a name, or nothing is known.
@@ -30,13 +30,13 @@ struct Origin {
 /// One line of execution: a task that no other task awaits, with everything it awaits. At any time
 /// it runs, or it waits for one thing. It belongs to the code that runs the task, and outlives it.
 ///
-/// Cancelling is a request that stays: what the strand waits for ends early, with ECANCELED, and so
+/// Cancelling is a request that stays: what the chain waits for ends early, with ECANCELED, and so
 /// does whatever it begins to wait for later. The task is resumed there and ends by itself.
-class Strand {
+class Chain {
  public:
-  Strand() = default;
-  Strand(const Strand&) = delete;
-  Strand& operator=(const Strand&) = delete;
+  Chain() = default;
+  Chain(const Chain&) = delete;
+  Chain& operator=(const Chain&) = delete;
 
   [[nodiscard]] bool cancelled() const noexcept {
     return (ready_and_bits_ & (cancelled_bit | interrupts_bits)) != 0;
@@ -46,7 +46,7 @@ class Strand {
     ready_and_bits_ |= cancelled_bit;
     if (!before) abandon();
   }
-  /// For scopes, which cancel their body and not what comes after it: the strand is cancelled until
+  /// For scopes, which cancel their body and not what comes after it: the chain is cancelled until
   /// end_interrupt(). It stays cancelled if cancel() was called too, or if another interrupt() has
   /// not been ended.
   void interrupt() noexcept {
@@ -93,14 +93,14 @@ class Strand {
     return origin;
   }
 
-  /// For awaiters, when they suspend: what the strand waits for now. `kind.abandon` is called if
-  /// the strand is cancelled: at most once, and not after resumed().
+  /// For awaiters, when they suspend: what the chain waits for now. `kind.abandon` is called if
+  /// the chain is cancelled: at most once, and not after resumed().
   void suspended(const WaitKind& kind, void* subject) noexcept {
     kind_ = &kind;
     subject_ = subject;
   }
   /// For awaiters, when they are resumed. May be left out if the functions of `kind` can see that
-  /// the strand no longer waits for `subject`, and `subject` still exists.
+  /// the chain no longer waits for `subject`, and `subject` still exists.
   void resumed() noexcept { kind_ = nullptr; }
   /// Fills in what it waits for; does nothing if it runs, or is about to.
   void describe(Waiting& waiting) const {
@@ -108,7 +108,7 @@ class Strand {
   }
 
  private:
-  // In the low bits of the queue's address, to save memory: every connection has a strand.
+  // In the low bits of the queue's address, to save memory: every connection has a chain.
   static constexpr std::uintptr_t cancelled_bit = 1;
   static constexpr std::uintptr_t named_bit = 2;
   static constexpr std::uintptr_t one_interrupt = 4;
@@ -128,22 +128,22 @@ class Strand {
   std::uintptr_t ready_and_bits_ = 0;
 };
 
-/// See this_strand().
-class [[nodiscard]] ThisStrand {
+/// See this_chain().
+class [[nodiscard]] ThisChain {
  public:
   class Awaiter {
    public:
-    explicit Awaiter(Strand* strand) noexcept : strand_(strand) {}
+    explicit Awaiter(Chain* chain) noexcept : chain_(chain) {}
     bool await_ready() const noexcept { return true; }
     void await_suspend(std::coroutine_handle<>) const noexcept {}
-    Strand* await_resume() const noexcept { return strand_; }
+    Chain* await_resume() const noexcept { return chain_; }
 
    private:
-    Strand* strand_;
+    Chain* chain_;
   };
-  Awaiter on(Strand* strand) const noexcept { return Awaiter(strand); }
+  Awaiter on(Chain* chain) const noexcept { return Awaiter(chain); }
 };
-/// `Strand* strand = co_await this_strand();`: the strand of the task. Does not wait.
-inline ThisStrand this_strand() noexcept { return {}; }
+/// `Chain* chain = co_await this_chain();`: the chain of the task. Does not wait.
+inline ThisChain this_chain() noexcept { return {}; }
 
 }  // namespace duolu
