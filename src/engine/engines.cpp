@@ -8,12 +8,25 @@
 
 namespace duolu {
 
+#define DUOLU_ENGINE(name, summary)                                                            \
+  Result<std::unique_ptr<Engine>> make_##name##_engine(Kernel& kernel, EngineOptions options); \
+  Probe probe_##name##_engine(Kernel& kernel);
+#include "engines.def"
+#undef DUOLU_ENGINE
+
 namespace {
 
 struct Table {
   Table() {
     for (const Backend& poller : backends())
       rows.push_back({.name = poller.name, .summary = poller.summary, .poller = &poller});
+#define DUOLU_ENGINE(name_, summary_)                     \
+  rows.push_back({.name = #name_,                         \
+                  .summary = summary_,                    \
+                  .native_probe = probe_##name_##_engine, \
+                  .native_make = make_##name_##_engine});
+#include "engines.def"
+#undef DUOLU_ENGINE
   }
   std::vector<EngineKind> rows;
 };
@@ -26,6 +39,7 @@ std::span<const EngineKind> engines() {
 }
 
 Result<std::unique_ptr<Engine>> EngineKind::make(Kernel& kernel, EngineOptions options) const {
+  if (poller == nullptr) return native_make(kernel, options);
   Result<std::unique_ptr<Poller>> made = poller->make(kernel, {});
   if (!made) return fail(made.error());
   return make_readiness_engine(*std::move(made), options);

@@ -29,11 +29,13 @@ class LeasePool {
   [[nodiscard]] bool can_lend() const noexcept {
     return spare_ != nullptr || made_ == 0 || (made_ < limit_ && !no_memory_);
   }
-  /// Gives `op` a buffer to receive into; false if all are lent, or there is no memory for one
-  /// more.
+  /// Null if all are lent, or there is no memory for one more.
+  LentBuffer* take() noexcept {
+    return spare_ != nullptr ? std::exchange(spare_, spare_->next) : make_buffer();
+  }
+  /// Gives `op` a buffer to receive into; false if there is none.
   bool borrow(Op& op) noexcept {
-    LentBuffer* const buffer =
-        spare_ != nullptr ? std::exchange(spare_, spare_->next) : make_buffer();
+    LentBuffer* const buffer = take();
     if (buffer == nullptr) return false;
     op.data = buffer->bytes();
     op.size = static_cast<std::uint32_t>(owner_.buffer_size());
@@ -65,8 +67,10 @@ class LeasePool {
 
   /// Null if none waits.
   [[nodiscard]] Op* first_starved() const noexcept { return first_; }
+  [[nodiscard]] std::size_t starved() const noexcept { return starved_; }
   /// It waits as the last one.
   void starve(Op& op) noexcept {
+    ++starved_;
     op.state = Op::State::starved;
     op.next = nullptr;
     op.previous = last_;
@@ -75,6 +79,7 @@ class LeasePool {
   }
   /// It waits as the first one: it was, and there was no buffer after all.
   void starve_again(Op& op) noexcept {
+    ++starved_;
     op.state = Op::State::starved;
     op.previous = nullptr;
     op.next = first_;
@@ -83,6 +88,7 @@ class LeasePool {
   }
   /// It no longer waits for a buffer; it is parked.
   void forget(Op& op) noexcept {
+    --starved_;
     (op.previous == nullptr ? first_ : op.previous->next) = op.next;
     (op.next == nullptr ? last_ : op.next->previous) = op.previous;
     op.state = Op::State::parked;
@@ -114,6 +120,7 @@ class LeasePool {
   bool no_memory_ = false;   ///< There was none for one more buffer since the last wait.
   Op* first_ = nullptr;
   Op* last_ = nullptr;
+  std::size_t starved_ = 0;  ///< How many are linked from first_ to last_.
 };
 
 }  // namespace duolu

@@ -18,27 +18,21 @@
 //            reported again, so that all short transfers can be trusted.
 //   oneshot  The same, but a report removes all, and adding them again costs a change.
 
-#include <limits.h>
-#include <poll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <time.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <deque>
 #include <memory>
-#include <type_traits>
 #include <utility>
 
+#include "attempts.hpp"
 #include "duolu/base/check.hpp"
 #include "duolu/engine/engine.hpp"
 #include "duolu/engine/readiness.hpp"
 #include "duolu/poll/poller.hpp"
-#include "lease_pool.hpp"
 
 namespace duolu {
 namespace {
@@ -49,39 +43,29 @@ constexpr std::uint8_t socket_calls = 1;
 constexpr std::uint8_t file_calls = 2;  // read and write
 
 /// A descriptor, and how its poller watches it.
-struct Watched : Descriptor {
-  bool trusts_short = false;  ///< A short transfer means that there is no more for now.
-  std::uint8_t armed = 0;     ///< The directions (Interest) that will be reported.
-  std::uint8_t error = 0;     ///< The errno that the kernel has reported already (EN12).
+struct Watched : Tried {
+  std::uint8_t armed = 0;  ///< The directions (Interest) that will be reported.
   std::uint64_t token = 0;
 };
 
-class ReadinessEngine final : public Engine {
+class ReadinessEngine final : public TryingEngine<ReadinessEngine, Watched> {
+  friend TryingEngine;
+
  public:
   /// `owned`: `poller` if the engine owns it, else null.
   ReadinessEngine(Poller& poller, const EngineOptions& options, std::unique_ptr<Poller> owned)
-      : Engine(poller.kernel(), options.buffer_size),
+      : TryingEngine(poller.kernel(), options),
         owned_(std::move(owned)),
         poller_(poller),
         trigger_(options.trigger.value_or(cheapest_trigger(poller))),
         silenced_by_message_(trigger_ == Trigger::edge && poller.emulates_edge()),
         beside_message_(trigger_ == Trigger::edge      ? Ready::writable
                         : trigger_ == Trigger::oneshot ? Ready::readable  // so that no event is one
-                                                       : Ready::none),
-        budget_(options.budget),
-        left_(options.budget),
-        leases_(*this, spare_, options.buffers) {
-    DUOLU_CHECK(options.budget >= 0);
-  }
+                                                       : Ready::none) {}
   ReadinessEngine(const ReadinessEngine&) = delete;
   ReadinessEngine& operator=(const ReadinessEngine&) = delete;
-  ~ReadinessEngine() override {
-    if (open_ != 0 && !exiting()) check_failed("a Stream, Listener or Datagram outlives its loop");
-  }
-
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
-    if (free_ == nullptr) push_free(descriptors_.emplace_back());
-    Watched& descriptor = of_in(*free_);
+    Watched& descriptor = next_free();
     // Priority, to learn of urgent data in the stream: recv(2) stops in front of it.
     const Interest first = trigger_ == Trigger::edge
                                ? Interest::readable | Interest::priority | Interest::writable
@@ -91,33 +75,13 @@ class ReadinessEngine final : public Engine {
     if (!token &&
         (kind != DescriptorKind::file || token.error() != std::errc::operation_not_permitted))
       return fail(token.error());
-    free_ = free_->next;
-    ++open_;
-    descriptor = Watched{};
-    descriptor.engine = this;
-    descriptor.fd = fd;
-    descriptor.kind = kind;
+    take(descriptor, fd, kind);
     descriptor.in.calls = descriptor.out.calls = calls_of(descriptor);
     descriptor.trusts_short =
         kind == DescriptorKind::tcp || (kind != DescriptorKind::file && trigger_ != Trigger::edge);
     descriptor.armed = static_cast<std::uint8_t>(first);
     descriptor.token = token ? static_cast<std::uint64_t>(*token) : no_token;
     return &descriptor;
-  }
-
-  void close(Descriptor& opened) noexcept override {
-    auto& descriptor = static_cast<Watched&>(opened);
-    check_idle(descriptor);
-    if (descriptor.kind == DescriptorKind::tcp) do_not_linger(descriptor.fd);
-    kernel().close(forget(descriptor));
-  }
-
-  Result<Fd> release(Descriptor& opened) noexcept override {
-    auto& descriptor = static_cast<Watched&>(opened);
-    check_idle(descriptor);
-    if (descriptor.error != 0 && descriptor.kind != DescriptorKind::datagram)
-      return fail(descriptor.error);
-    return Fd(kernel(), forget(descriptor));
   }
 
   bool start_send(Descriptor& opened) override {
@@ -182,20 +146,7 @@ class ReadinessEngine final : public Engine {
  private:
   static constexpr std::uint64_t no_token = 0;
 
-  static void check_idle(const Watched& descriptor) noexcept {
-    if ((descriptor.in.state != Op::State::idle || descriptor.out.state != Op::State::idle) &&
-        !exiting())
-      check_failed("a Stream, Listener or Datagram is closed while a task waits for it");
-  }
-  /// Returns its number.
-  int forget(Watched& descriptor) noexcept {
-    (void)poller_.remove(token_of(descriptor));
-    const int fd = std::exchange(descriptor.fd, -1);
-    push_free(descriptor);
-    --open_;
-    leases_.shrink(open_);  // each descriptor needs at most one
-    return fd;
-  }
+  void unwatch(Watched& descriptor) noexcept { (void)poller_.remove(token_of(descriptor)); }
 
   static Token token_of(const Watched& descriptor) noexcept {
     return static_cast<Token>(descriptor.token);
@@ -212,37 +163,11 @@ class ReadinessEngine final : public Engine {
     return attempt(descriptor, descriptor.in);
   }
 
-  /// Tries the request if its call could succeed; parks it unless it ends. True if it ended at
+  /// Attempts the request if its call could succeed; parks it unless it ends. True if it ended at
   /// once.
   bool attempt(Watched& descriptor, Op& op) {
     op.state = Op::State::parked;
-    if (op.calls == no_calls || !advance(descriptor, op)) return false;
-    return end_now(op);
-  }
-
-  /// For a request that has ended while it was being made: true if its maker may see that at once.
-  bool end_now(Op& op) noexcept {
-    if (op.result >= 0 && --left_ >= 0) {
-      op.state = Op::State::idle;
-      return true;
-    }
-    end_later(op, op.result);
-    return false;
-  }
-
-  void end_later(Op& op, std::int32_t result) noexcept {
-    if (op.code == Op::Code::send_lent) drop_rest(op);
-    finish(op, result);
-  }
-
-  bool start_connect(Watched& descriptor) {
-    Op& op = descriptor.out;
-    const int result = kernel().connect(descriptor.fd, reinterpret_cast<const sockaddr*>(op.data),
-                                        static_cast<socklen_t>(op.size));
-    // An interrupted connect(2) continues, and its end is reported as after EINPROGRESS.
-    if (result != -EINPROGRESS && result != -EINTR) return ended_with(op, result) && end_now(op);
-    op.state = Op::State::parked;
-    return drained(descriptor, op, Interest::writable) && end_now(op);
+    return op.calls != no_calls && TryingEngine::attempt(descriptor, op);
   }
 
   /// Continues a send that the first attempt did not complete; `took` is the result of that.
@@ -270,10 +195,6 @@ class ReadinessEngine final : public Engine {
     drop_rest(op);
     return true;
   }
-  void drop_rest(Op& op) noexcept {
-    leases_.put_back(LentBuffer::of(std::exchange(op.data, nullptr)));
-  }
-
   /// Continues requests that wait for a buffer, as long as there are buffers.
   [[gnu::noinline, gnu::cold]] void feed() {
     leases_.try_memory_again();
@@ -283,15 +204,6 @@ class ReadinessEngine final : public Engine {
       if (receive_lent(of_in(op), op)) finish(op, op.result);
     }
   }
-  void push_free(Watched& descriptor) noexcept {
-    descriptor.in.next = free_;
-    free_ = &descriptor.in;
-  }
-  static Watched& of_in(Op& op) noexcept {
-    static_assert(offsetof(Descriptor, in) == 0);
-    return static_cast<Watched&>(reinterpret_cast<Descriptor&>(op));
-  }
-
   // --- events
 
   /// Handles the most frequent event: a whole message that a request waits for, and nothing else.
@@ -380,269 +292,12 @@ class ReadinessEngine final : public Engine {
     (void)poller_.modify(token_of(descriptor), interest);
   }
 
-  // --- attempts. Each does what can be done at once, and returns whether the request has ended.
-  // Its result is in `op.result`.
-
-  bool advance(Watched& descriptor, Op& op) {
-    switch (op.code) {
-      case Op::Code::recv: return advance_recv(descriptor, op);
-      case Op::Code::recv_lent: return advance_recv_lent(descriptor, op);
-      case Op::Code::recvmsg: return advance_recvmsg(descriptor, op);
-      case Op::Code::accept: return advance_accept(descriptor, op);
-      case Op::Code::send:
-      case Op::Code::send_lent: return advance_send(descriptor, op);
-      case Op::Code::sendmsg: return advance_sendmsg(descriptor, op);
-      case Op::Code::connect: return advance_connect(descriptor, op);
-      case Op::Code::poll_in: return advance_poll(descriptor, op, POLLIN, Interest::readable);
-      case Op::Code::poll_out: return advance_poll(descriptor, op, POLLOUT, Interest::writable);
-      case Op::Code::none: break;
-    }
-    DUOLU_CHECK(op.code != Op::Code::none);
-    return false;
-  }
-
-  bool advance_recv(Watched& descriptor, Op& op) {
-    const ssize_t got = again([&] { return receive(descriptor, op.data, op.size); });
-    if (got == -EAGAIN) return nothing_there(descriptor, op);
-    if (got <= 0) [[unlikely]]
-      return ended_with(op, end_of(descriptor, got));
-    // A full buffer does not show whether there is more, nor does an untrusted short transfer.
-    if (static_cast<std::uint32_t>(got) < op.size && descriptor.trusts_short)
-      note_drained(descriptor, op, Interest::readable);
-    op.result = static_cast<std::int32_t>(got);
-    return true;
-  }
-
-  bool advance_recv_lent(Watched& descriptor, Op& op) {
-    // wait() serves starved requests first; here they would be overtaken.
-    if (leases_.first_starved() != nullptr || !leases_.can_lend()) {
-      leases_.starve(op);
-      return false;
-    }
-    return receive_lent(descriptor, op);
-  }
-  bool receive_lent(Watched& descriptor, Op& op) {
-    if (!leases_.borrow(op)) {
-      if (leases_.nothing_lent()) return ended_with(op, -ENOMEM);
-      leases_.starve_again(op);
-      return false;
-    }
-    const bool ended = advance_recv(descriptor, op);
-    if (!ended || op.result <= 0) give_back(LentBuffer::of(op.data));
-    return ended;
-  }
-
-  bool advance_recvmsg(Watched& descriptor, Op& op) {
-    auto* const message = reinterpret_cast<msghdr*>(op.data);
-    const ssize_t got = again([&] { return kernel().recvmsg(descriptor.fd, message, MSG_TRUNC); });
-    if (got == -EAGAIN) return nothing_there(descriptor, op);
-    op.result = static_cast<std::int32_t>(got);
-    return true;
-  }
-
-  bool advance_accept(Watched& descriptor, Op& op) {
-    const int got = again([&] { return kernel().accept(descriptor.fd, nullptr, nullptr); });
-    if (got == -EAGAIN) return drained(descriptor, op, Interest::readable);
-    op.result = got;
-    return true;
-  }
-
-  bool advance_send(Watched& descriptor, Op& op) {
-    while (op.moved < op.size) {
-      const std::size_t left = op.size - op.moved;
-      const auto call = [&] { return transmit(descriptor, op.data + op.moved, left); };
-      const ssize_t took = after_error(descriptor, again(call), call);
-      if (took == -EAGAIN) return drained(descriptor, op, Interest::writable);
-      if (took < 0) return ended_with(op, took);
-      op.moved += static_cast<std::uint64_t>(took);
-      if (op.moved < op.size && descriptor.trusts_short)
-        return drained(descriptor, op, Interest::writable);
-    }
-    return ended_with(op, 0);
-  }
-
-  bool advance_sendmsg(Watched& descriptor, Op& op) {
-    auto& message = *reinterpret_cast<msghdr*>(op.data);
-    op.result = 0;
-    for (bool tried_again = false;;) {
-      const auto call = [&] { return transmit(descriptor, message); };
-      const ssize_t took = after_error(descriptor, again(call), call);
-      if (took == -EAGAIN) {
-        if (!cannot_wait(descriptor, message)) return drained(descriptor, op, Interest::writable);
-        // There may be room since the attempt: tries once more.
-        if (tried_again) return ended_with(op, -ENOBUFS);
-        tried_again = true;
-        continue;
-      }
-      if (took < 0) return ended_with(op, took);
-      op.moved += static_cast<std::uint64_t>(took);
-      if (skip(message, static_cast<std::size_t>(took))) return true;
-    }
-  }
-  /// After EAGAIN: whether waiting would be spinning. A Unix datagram socket counts as writable
-  /// while its own buffer and the queue of a connected peer have room; the queue of a peer that
-  /// `message` names is not considered (unix_dgram_poll in Linux).
-  bool cannot_wait(Watched& descriptor, const msghdr& message) {
-    if (message.msg_name == nullptr || descriptor.kind == DescriptorKind::tcp) return false;
-    pollfd one{.fd = descriptor.fd, .events = POLLOUT, .revents = 0};
-    const timespec at_once{};
-    return again([&] { return kernel().ppoll(&one, 1, &at_once); }) > 0;
-  }
-  /// Removes `moved` bytes from the front of the parts. Returns whether nothing is left.
-  static bool skip(msghdr& message, std::size_t moved) noexcept {
-    while (message.msg_iovlen > 0) {
-      iovec& part = *message.msg_iov;
-      if (moved < part.iov_len) {
-        part.iov_base = static_cast<char*>(part.iov_base) + moved;
-        part.iov_len -= moved;
-        return false;
-      }
-      moved -= part.iov_len;
-      ++message.msg_iov;
-      --message.msg_iovlen;
-    }
-    return true;
-  }
-
-  bool advance_connect(Watched& descriptor, Op& op) {
-    int error = 0;
-    socklen_t size = sizeof error;
-    const int result = kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_ERROR, &error, &size);
-    op.result = result < 0 ? result : -error;
-    note_error(descriptor, op.result);
-    return true;
-  }
-
-  /// A report may be out of date: other code reads and writes. So the kernel is asked.
-  bool advance_poll(Watched& descriptor, Op& op, short events, Interest direction) {
-    pollfd one{.fd = descriptor.fd, .events = events, .revents = 0};
-    const timespec at_once{};
-    const int found = again([&] { return kernel().ppoll(&one, 1, &at_once); });
-    if (found == 0) return drained(descriptor, op, direction);
-    if ((one.revents & POLLNVAL) != 0) return ended_with(op, -EBADF);
-    return ended_with(op, std::min(found, 0));
-  }
-
-  static bool ended_with(Op& op, ssize_t result) noexcept {
-    op.result = static_cast<std::int32_t>(result);
-    return true;
-  }
-
-  // --- errors that the kernel reports once (EN12)
-
-  /// Errors of the connection, or of a message that was sent before: what SO_ERROR holds. Others
-  /// (ENOBUFS, EMSGSIZE) concern the call, and the stream can still be used; EPIPE is returned by
-  /// every call.
-  static bool is_told_once(ssize_t result) noexcept {
-    switch (-result) {
-      case ECONNABORTED:
-      case ECONNREFUSED:
-      case ECONNRESET:
-      case EHOSTDOWN:
-      case EHOSTUNREACH:
-      case ENETDOWN:
-      case ENETRESET:
-      case ENETUNREACH:
-      case ENONET:
-      case ENOPROTOOPT:
-      case EPROTO:
-      case ETIMEDOUT: return true;
-      default: return false;
-    }
-  }
-  static void note_error(Watched& descriptor, ssize_t result) noexcept {
-    if (is_told_once(result) && descriptor.kind != DescriptorKind::datagram)
-      set_error(descriptor, result);
-  }
-  static void set_error(Watched& descriptor, ssize_t result) noexcept {
-    // Those of is_told_once(), and EMSGSIZE, which after_error() also reports to the receiver.
-    static_assert(std::max({ECONNABORTED, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH,
-                            ENETDOWN, ENETRESET, ENETUNREACH, ENONET, ENOPROTOOPT, EPROTO,
-                            ETIMEDOUT, EMSGSIZE}) <= UINT8_MAX);
-    descriptor.error = static_cast<std::uint8_t>(-result);
-  }
-  /// What a read ends with whose call returned `got`: 0 or an error.
-  static ssize_t end_of(Watched& descriptor, ssize_t got) noexcept {
-    note_error(descriptor, got);
-    const bool broken = descriptor.error != 0 && descriptor.kind != DescriptorKind::datagram;
-    return got == 0 && broken ? -descriptor.error : got;
-  }
-  /// What a send ends with whose call returned `took`. On a datagram socket that may be the error
-  /// of an earlier message (udp(7)): then `call`, which repeats the send, does not return it. It
-  /// does return the message's own error again, or another one in its place: ENOTCONN if a Unix
-  /// peer has gone.
-  template <class Call>
-  ssize_t after_error(Watched& descriptor, ssize_t took, Call call) {
-    if (took >= 0 || took == -EAGAIN) return took;
-    note_error(descriptor, took);
-    const bool earlier =
-        descriptor.kind == DescriptorKind::datagram && (is_told_once(took) || took == -EMSGSIZE);
-    if (!earlier) return took;
-    const ssize_t next = again(call);
-    if (next < 0 && next != -EAGAIN) return took;
-    tell_receiver(descriptor, took);
-    return next;
-  }
-  void tell_receiver(Watched& descriptor, ssize_t result) noexcept {
+  void tell_receiver(Watched& descriptor) noexcept {
     Op& op = descriptor.in;
-    if (op.state == Op::State::parked) return finish(op, static_cast<std::int32_t>(result));
-    set_error(descriptor, result);
-    op.calls = calls_of(descriptor);
-  }
-  /// After EAGAIN: ends the request if there is an error to report of a message sent before.
-  bool nothing_there(Watched& descriptor, Op& op) noexcept {
-    const bool lost = drained(descriptor, op, Interest::readable);
-    if (descriptor.kind != DescriptorKind::datagram || descriptor.error == 0) return lost;
-    return ended_with(op, -std::exchange(descriptor.error, std::uint8_t{}));
-  }
-
-  // --- system calls
-
-  /// Repeats the call while it is interrupted.
-  template <class Call>
-  static std::invoke_result_t<Call> again(Call call) {
-    auto result = call();
-    while (result == -EINTR) result = call();
-    return result;
-  }
-  ssize_t receive(Watched& descriptor, void* data, std::size_t size) {
-    if (descriptor.kind == DescriptorKind::file) [[unlikely]]
-      return kernel().read(descriptor.fd, data, size);
-    return kernel().recv(descriptor.fd, data, size, 0);
-  }
-  ssize_t transmit(Watched& descriptor, const void* data, std::size_t size) {
-    if (descriptor.kind == DescriptorKind::file) [[unlikely]]
-      return kernel().write(descriptor.fd, data, size);
-    return kernel().send(descriptor.fd, data, size, MSG_NOSIGNAL);
-  }
-  ssize_t transmit(Watched& descriptor, const msghdr& message) {
-    if (descriptor.kind == DescriptorKind::file)
-      return kernel().writev(descriptor.fd, message.msg_iov,
-                             static_cast<int>(std::min<std::size_t>(message.msg_iovlen, IOV_MAX)));
-    if (message.msg_iovlen > IOV_MAX && is_stream(descriptor)) [[unlikely]] {
-      msghdr first = message;
-      first.msg_iovlen = IOV_MAX;
-      return kernel().sendmsg(descriptor.fd, &first, MSG_NOSIGNAL);
-    }
-    return kernel().sendmsg(descriptor.fd, &message, MSG_NOSIGNAL);
-  }
-  bool is_stream(const Watched& descriptor) noexcept {
-    int type = 0;
-    socklen_t size = sizeof type;
-    return kernel().getsockopt(descriptor.fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
-           type == SOCK_STREAM;
-  }
-  /// SO_LINGER with a time makes close(2) wait for the peer, even for a non-blocking socket
-  /// (socket(7)), so it is switched off: the system sends the rest all the same. With a time of 0,
-  /// close(2) resets the connection at once; that is kept. Accepted sockets inherit the option from
-  /// the listener.
-  void do_not_linger(int fd) noexcept {
-    linger set{};
-    socklen_t size = sizeof set;
-    if (kernel().getsockopt(fd, SOL_SOCKET, SO_LINGER, &set, &size) < 0) return;
-    if (set.l_onoff == 0 || set.l_linger == 0) return;
-    set.l_onoff = 0;
-    (void)kernel().setsockopt(fd, SOL_SOCKET, SO_LINGER, &set, sizeof set);
+    if (op.state == Op::State::parked)
+      finish(op, -std::exchange(descriptor.error, std::uint8_t{}));
+    else
+      op.calls = calls_of(descriptor);
   }
 
   /// Clears the calls of `op`. False: the request waits for a report. True: the request has ended
@@ -671,13 +326,6 @@ class ReadinessEngine final : public Engine {
   const bool silenced_by_message_;  ///< After readable is reported, nothing is until drained().
   const Ready beside_message_;      ///< May be reported with a message, and can be ignored.
   bool changed_ = false;            ///< What is watched has changed since the last wait.
-  const int budget_;
-  int left_;
-  // Never moved, and never freed: a strand may look at one it has waited for (Strand).
-  std::deque<Watched> descriptors_;
-  Op* free_ = nullptr;    ///< List of the closed ones.
-  std::size_t open_ = 0;  ///< How many are open.
-  LeasePool leases_;
 };
 
 }  // namespace

@@ -22,7 +22,7 @@
 #include <utility>
 
 #include "duolu/base/check.hpp"
-#include "time_left.hpp"
+#include "duolu/kernel/time_left.hpp"
 
 namespace duolu {
 namespace {
@@ -86,7 +86,8 @@ Poller::Poller(Kernel& kernel, PollerOptions options, bool emulates_edge)
     : kernel_(kernel),
       emulates_edge_(emulates_edge),
       return_on_signal_(options.return_on_signal),
-      raw_(options.batch + 1) {}
+      raw_(options.batch + 1),
+      waker_(kernel) {}
 
 // --- registrations
 
@@ -142,7 +143,7 @@ Result<Token> Poller::add(int fd, Interest interest, Trigger trigger, std::uint6
   check_process();
   if (!valid(interest, trigger)) return fail(EINVAL);
   if (fd < 0) return fail(EBADF);
-  if (fd == wake_in_.get() || fd == wake_out_.get() || owns(fd)) return fail(EINVAL);
+  if (waker_.owns(fd) || owns(fd)) return fail(EINVAL);
   const std::uint32_t twin = find(fd);
   // A twin that was found closed is no duplicate, whatever file has its number now.
   const bool twin_lives = twin != 0 && !slots_[twin].dead;
@@ -376,13 +377,11 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
     if (sight.stale) {  // no handler has run since: the kernel holds removed registrations (P4)
       const Result<> renewed = renew();
       // If there is something to report, the next wait tries again: it may not be found twice.
-      if (!renewed && !sight.live && !wake_pending_.load(std::memory_order_relaxed))
-        return fail(renewed.error());
+      if (!renewed && !sight.live && !waker_.pending()) return fail(renewed.error());
       // A new set notices closed descriptors: they are reported in the places of stale events.
       if (sight.live) count = report_invalid(keep_live(count));
     }
-    const bool woken = wake_pending_.load(std::memory_order_relaxed) &&
-                       wake_pending_.exchange(false, std::memory_order_acq_rel);
+    const bool woken = waker_.take();
     if (sight.live || woken) return Batch(this, count, woken);
     if (found == -EINTR && return_on_signal_) return fail(EINTR);
     // Events that are not reported (paused, removed) have left the kernel's list by now; another
@@ -398,40 +397,6 @@ Result<Poller::Batch> Poller::wait(Instant deadline) {
       }
     }
     if (passed || kernel_.now() >= deadline) return Batch(this, 0, false);
-  }
-}
-
-// --- wake-up
-
-Result<> Poller::open_waker() {
-  owner_ = kernel_.getpid();
-  if (const int fd = kernel_.eventfd(); fd >= 0) {
-    wake_in_ = Fd(kernel_, fd);
-    return {};
-  }
-  int fds[2];
-  if (const int result = kernel_.pipe(fds); result < 0) return fail(-result);
-  wake_in_ = Fd(kernel_, fds[0]);
-  wake_out_ = Fd(kernel_, fds[1]);
-  return {};
-}
-
-void Poller::wake() noexcept {
-  if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
-  if (kernel_.getpid() != owner_) return;
-  const std::uint64_t one = 1;  // what an eventfd takes; a pipe takes any bytes
-  const int fd = wake_out_ ? wake_out_.get() : wake_in_.get();
-  // EAGAIN: the counter or the pipe is full, so the wait ends already.
-  while (kernel_.write(fd, &one, sizeof one) == -EINTR) {
-  }
-}
-
-void Poller::drain_waker() noexcept {
-  char bytes[256];
-  for (;;) {
-    const ssize_t got = kernel_.read(wake_in_.get(), bytes, sizeof bytes);
-    if (got == -EINTR) continue;
-    if (got < static_cast<ssize_t>(sizeof bytes)) return;
   }
 }
 

@@ -20,11 +20,11 @@
 #include <memory>
 
 #include "bitmap.hpp"
+#include "duolu/kernel/time_left.hpp"
 #include "duolu/poll/backends.hpp"
 #include "duolu/poll/select.hpp"
 #include "identity.hpp"
 #include "poll_bits.hpp"
-#include "time_left.hpp"
 
 namespace duolu {
 namespace {

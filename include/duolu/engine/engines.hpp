@@ -17,16 +17,23 @@ namespace duolu {
 struct EngineKind {
   std::string_view name;     ///< As given to make_engine() and `--backend`.
   std::string_view summary;  ///< One line: its strength and its weakness.
-  const Backend* poller;     ///< The poller that the readiness engine uses here.
+  /// The poller that the readiness engine uses here; null for an engine of another kind.
+  const Backend* poller = nullptr;
+  // Of an engine of another kind: its own, called by the functions below.
+  Probe (*native_probe)(Kernel& kernel) = nullptr;
+  Result<std::unique_ptr<Engine>> (*native_make)(Kernel& kernel, EngineOptions options) = nullptr;
 
   /// Tries its system calls on `kernel`; leaves nothing behind.
-  [[nodiscard]] Probe probe(Kernel& kernel) const { return poller->probe(kernel); }
+  [[nodiscard]] Probe probe(Kernel& kernel) const {
+    return poller != nullptr ? poller->probe(kernel) : native_probe(kernel);
+  }
   /// A new engine, or why not. `kernel` outlives it.
   [[nodiscard]] Result<std::unique_ptr<Engine>> make(Kernel& kernel,
                                                      EngineOptions options = {}) const;
 };
 
-/// Every engine this build has, best first: one over each poller of backends(), under its name.
+/// Every engine this build has, best first: one over each poller of backends(), under its name, and
+/// those of src/engine/engines.def.
 [[nodiscard]] std::span<const EngineKind> engines();
 
 /// The engine of that name, or nullptr.

@@ -16,7 +16,6 @@
 // (Name the batch: a range-for over `wait(...).value()` would destroy it before the first event.)
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -27,9 +26,9 @@
 
 #include "duolu/base/result.hpp"
 #include "duolu/base/time.hpp"
-#include "duolu/kernel/fd.hpp"
 #include "duolu/kernel/fork.hpp"
 #include "duolu/kernel/kernel.hpp"
+#include "duolu/kernel/waker.hpp"
 #include "duolu/poll/event.hpp"
 
 namespace duolu {
@@ -156,7 +155,7 @@ class Poller {
   /// Makes the current wait() return, or the next one if none is running. Any thread, any signal
   /// handler. Wakes merge: one wait returns for all since the last wait. In a forked child it does
   /// nothing: a poller belongs to the process that made it.
-  void wake() noexcept;
+  void wake() noexcept { waker_.wake(); }
 
   /// Whether edges are emulated with levels here, so that an edge costs more than a level.
   [[nodiscard]] bool emulates_edge() const noexcept { return emulates_edge_; }
@@ -178,7 +177,7 @@ class Poller {
 
   Poller(Kernel& kernel, PollerOptions options, bool emulates_edge);
   /// Opens the wake-up descriptor. Called once, before any other call.
-  Result<> open_waker();
+  Result<> open_waker() { return waker_.open(); }
 
   /// Whether `fd` is one of the backend's own.
   [[nodiscard]] virtual bool owns(int /*fd*/) const noexcept { return false; }
@@ -222,11 +221,11 @@ class Poller {
   void invalidate(std::uint32_t index) noexcept;
   /// Makes wait() call rebuild() before the next harvest().
   void needs_rebuild() noexcept { needs_rebuild_ = true; }
-  [[nodiscard]] int wake_fd() const noexcept { return wake_in_.get(); }
+  [[nodiscard]] int wake_fd() const noexcept { return waker_.fd(); }
   /// Whether the wake-up descriptor is a pipe, which fills up, and not an eventfd, which counts.
-  [[nodiscard]] bool has_wake_pipe() const noexcept { return static_cast<bool>(wake_out_); }
+  [[nodiscard]] bool has_wake_pipe() const noexcept { return waker_.is_pipe(); }
   /// Empties the wake-up descriptor, for backends that watch it level-triggered.
-  void drain_waker() noexcept;
+  void drain_waker() noexcept { waker_.drain(); }
 
  private:
   Slot* lookup(Token token) noexcept;
@@ -267,11 +266,8 @@ class Poller {
   detail::SlotList changes_;            ///< Slots to update before the next wait.
   std::vector<std::uint32_t> invalid_;  ///< Slots to report as invalid.
   std::vector<RawEvent> raw_;           ///< One more than a batch, for the wake-up.
-  Fd wake_in_;
-  Fd wake_out_;                               ///< A pipe's writing end; none with an eventfd.
-  int owner_ = 0;                             ///< The process this poller works in.
+  Waker waker_;
   const std::uint32_t forks_ = fork_count();  ///< fork_count() in that process.
-  std::atomic<bool> wake_pending_{false};
 };
 
 /// The events of one wait(): visit them with a range-for. Events of registrations that a handler

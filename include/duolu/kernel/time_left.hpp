@@ -1,4 +1,4 @@
-// Private. From an absolute deadline to the relative timeout a system call takes.
+// Public. Layer: kernel. From an absolute deadline to the relative timeout a system call takes.
 #pragma once
 
 #include <time.h>

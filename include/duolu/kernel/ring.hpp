@@ -1,0 +1,191 @@
+// Public. Layer: kernel. One io_uring: its two queues in memory shared with the kernel, and the
+// calls that move them. The binary interface is written down here, since build machines have older
+// headers than the kernels that programs run on; io_uring_setup(2), io_uring_enter(2) and
+// io_uring_register(2) of liburing document it.
+//
+// What the kernel does that shaped this file:
+//   - With IORING_SETUP_DEFER_TASKRUN (Linux 6.1) completions are produced only inside
+//     io_uring_enter() with GETEVENTS, and only the thread that enabled the ring may call that. So
+//     the ring is made disabled, and enabled by the first enter(): a program may make it in another
+//     thread than the one that uses it.
+//   - A completion for which the queue has no room is kept in kernel memory (FEAT_NODROP), and
+//     comes with a later enter().
+//   - The kernel may take fewer submissions than it was given. The rest stays in the queue, and the
+//     next enter() submits it.
+#pragma once
+
+#include <time.h>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+#include "duolu/base/result.hpp"
+#include "duolu/kernel/fd.hpp"
+#include "duolu/kernel/kernel.hpp"
+
+namespace duolu {
+
+/// struct io_uring_sqe: a request.
+struct RingEntry {
+  std::uint8_t operation;
+  std::uint8_t flags;
+  std::uint16_t priority;  ///< Of some operations: more flags.
+  std::int32_t fd;
+  std::uint64_t offset;
+  std::uint64_t address;
+  std::uint32_t size;
+  std::uint32_t operation_flags;  ///< msg_flags, poll32_events, accept_flags ...
+  std::uint64_t user_data;
+  std::uint16_t buffer_group;
+  std::uint16_t personality;
+  std::uint32_t file_index;
+  std::uint64_t address3;
+  std::uint64_t reserved;
+};
+static_assert(sizeof(RingEntry) == 64);
+
+/// struct io_uring_cqe: how a request ended, or what a multishot one reports.
+struct RingCompletion {
+  std::uint64_t user_data;
+  std::int32_t result;
+  std::uint32_t flags;
+};
+static_assert(sizeof(RingCompletion) == 16);
+
+/// struct io_uring_buf: a buffer in a ring of provided buffers. The tail of that ring is where
+/// `reserved` of the first one is.
+struct RingBuffer {
+  std::uint64_t address;
+  std::uint32_t size;
+  std::uint16_t id;
+  std::uint16_t reserved;
+};
+static_assert(sizeof(RingBuffer) == 16);
+
+namespace ring {
+
+// enum io_uring_op
+inline constexpr std::uint8_t op_poll_add = 6;
+inline constexpr std::uint8_t op_poll_remove = 7;
+inline constexpr std::uint8_t op_sendmsg = 9;
+inline constexpr std::uint8_t op_accept = 13;
+inline constexpr std::uint8_t op_async_cancel = 14;
+inline constexpr std::uint8_t op_send = 26;
+inline constexpr std::uint8_t op_recv = 27;
+
+inline constexpr std::uint8_t select_buffer = 1U << 5U;  ///< IOSQE_BUFFER_SELECT
+inline constexpr std::uint8_t skip_success = 1U << 6U;   ///< IOSQE_CQE_SKIP_SUCCESS (5.17)
+inline constexpr std::uint32_t poll_multi = 1U << 0U;    ///< IORING_POLL_ADD_MULTI, in `size`
+
+inline constexpr std::uint32_t has_buffer = 1U << 0U;  ///< IORING_CQE_F_BUFFER
+inline constexpr std::uint32_t more = 1U << 1U;        ///< IORING_CQE_F_MORE
+inline constexpr unsigned buffer_shift = 16;           ///< IORING_CQE_BUFFER_SHIFT
+
+inline constexpr unsigned register_buffer_ring = 22;    ///< IORING_REGISTER_PBUF_RING (5.19)
+inline constexpr unsigned unregister_buffer_ring = 23;  ///< IORING_UNREGISTER_PBUF_RING
+
+/// What a kernel may lack, or a caller may do without, as bits.
+enum Feature : std::uint32_t {
+  defer_taskrun = 1U << 0U,    ///< SINGLE_ISSUER and DEFER_TASKRUN (6.1)
+  coop_taskrun = 1U << 1U,     ///< COOP_TASKRUN (5.19), used where defer_taskrun is not
+  no_sqarray = 1U << 2U,       ///< NO_SQARRAY (6.6)
+  submit_all = 1U << 3U,       ///< SUBMIT_ALL (5.18)
+  registered_ring = 1U << 4U,  ///< REGISTER_RING_FDS (5.18)
+  cqe_skip = 1U << 5U,         ///< CQE_SKIP_SUCCESS (5.17)
+  buffer_ring = 1U << 6U,      ///< REGISTER_PBUF_RING (5.19)
+};
+
+}  // namespace ring
+
+/// See the top of this file. One thread makes all calls but open() and the destructor.
+class Ring {
+ public:
+  static constexpr unsigned submissions = 512;
+  static constexpr unsigned completions = 8192;
+
+  Ring() = default;
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+  ~Ring();
+
+  /// Makes the ring, with what the kernel has except `without` (bits of ring::Feature). `kernel`
+  /// outlives this. Errors: ENOSYS no io_uring, or one before Linux 5.11; EPERM forbidden; ENOMEM
+  /// (before Linux 5.12: RLIMIT_MEMLOCK); EMFILE, ENFILE.
+  Result<> open(Kernel& kernel, std::uint32_t without = 0);
+  [[nodiscard]] bool has(ring::Feature feature) const noexcept {
+    return (features_ & feature) != 0;
+  }
+  void lacks(ring::Feature feature) noexcept { features_ &= ~feature; }
+  /// Readable when there are completions, or enter() would produce some.
+  [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+  /// An empty submission to be filled in. Null if the queue is full and the kernel takes nothing
+  /// now: there may be completions to harvest, or memory is short.
+  [[nodiscard]] RingEntry* next() noexcept {
+    if (filled_ - taken_ == size_) [[unlikely]]
+      if (!make_room()) return nullptr;
+    RingEntry& entry = entries_[filled_++ & (size_ - 1)];
+    entry = {};
+    return &entry;
+  }
+  /// How many are filled in that the kernel has not taken.
+  [[nodiscard]] unsigned unsubmitted() const noexcept { return filled_ - taken_; }
+
+  /// Submits what is filled in; then waits for `wanted` completions, but not longer than `timeout`
+  /// (null: for ever). Returns how many the kernel took, or -errno: -ETIME and -EINTR end the wait;
+  /// -EBUSY: harvest first; -EAGAIN, -ENOMEM: the kernel has no memory for a submission now.
+  int enter(unsigned wanted, const timespec* timeout) noexcept;
+
+  /// Calls `each(completion)` for those that are there. It may call next().
+  template <class Fn>
+  void harvest(Fn each) noexcept(std::is_nothrow_invocable_v<Fn, RingCompletion>) {
+    // Acquire: what the kernel wrote before it moved the tail, received bytes among it.
+    const unsigned end = std::atomic_ref(*done_tail_).load(std::memory_order_acquire);
+    for (unsigned at = *done_head_; at != end;) {
+      const RingCompletion completion = done_[at & (done_size_ - 1)];
+      std::atomic_ref(*done_head_).store(++at, std::memory_order_release);
+      each(completion);
+    }
+  }
+  /// io_uring_register(2).
+  int control(unsigned operation, void* argument, unsigned count) noexcept {
+    return kernel_->io_uring_register(fd_.get(), operation, argument, count);
+  }
+
+ private:
+  bool make_room() noexcept;
+  Result<> map(const struct RingParams& params);
+  int begin() noexcept;
+
+  Kernel* kernel_ = nullptr;
+  Fd fd_;
+  int entered_ = -1;  ///< What enter() names: fd_, or its index if it is registered.
+  unsigned enter_flags_ = 0;
+  std::uint32_t features_ = 0;
+  bool enabled_ = false;
+
+  unsigned size_ = 0;  ///< Of the submission queue.
+  unsigned filled_ = 0;
+  unsigned taken_ = 0;
+  unsigned done_size_ = 0;
+  RingEntry* entries_ = nullptr;
+  RingCompletion* done_ = nullptr;
+  unsigned* tail_ = nullptr;
+  unsigned* done_head_ = nullptr;
+  unsigned* done_tail_ = nullptr;
+  void* queues_ = nullptr;  ///< The mapping of both queues.
+  std::size_t queues_bytes_ = 0;
+  std::size_t entries_bytes_ = 0;
+};
+
+/// Why a ring cannot be used, and what would help.
+struct RingRefusal {
+  std::string reason;
+  std::string advice;
+};
+[[nodiscard]] RingRefusal explain_refusal(Kernel& kernel, std::error_code error);
+
+}  // namespace duolu

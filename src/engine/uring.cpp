@@ -1,0 +1,665 @@
+// The engine over io_uring: the kernel performs the request and reports its end.
+//
+// A request is one submission, whose user data is the address of its descriptor and a tag. Nothing
+// is submitted before wait(), which submits everything and waits in one system call.
+//
+// What the kernel does that shaped this file:
+//   - A request that was submitted ends with a completion, also after it was cancelled: only then
+//     are its buffers and its Op free. So cancel() is a submission too.
+//   - A lent receive names no buffer. The kernel takes one from a ring of provided buffers when
+//     there is something to receive, so that idle connections hold none. If the ring is empty, the
+//     receive ends with ENOBUFS, and waits in LeasePool's order for a buffer.
+//   - A send with MSG_WAITALL continues until all is sent (Linux 5.19); an older kernel, an error
+//     and a cancellation end it early, with what was sent by then.
+//   - A descriptor whose file does not support non-blocking attempts (a terminal) makes a request
+//     end with EAGAIN. What is not a connected socket is therefore attempted by a system call
+//     first, as in the readiness engine, and the ring only waits until it can be attempted again.
+//     The same holds for connecting: a worker thread of the kernel would block in connect(2) of a
+//     Unix socket whose peer's backlog is full.
+//   - A poll request is level-triggered when it is submitted. Each is used once.
+
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "attempts.hpp"
+#include "duolu/base/check.hpp"
+#include "duolu/engine/engines.hpp"
+#include "duolu/kernel/fork.hpp"
+#include "duolu/kernel/ring.hpp"
+#include "duolu/kernel/time_left.hpp"
+#include "duolu/kernel/waker.hpp"
+
+namespace duolu {
+namespace {
+
+// Bits of Op::calls, which is never 0 here.
+constexpr std::uint8_t none = 1;
+constexpr std::uint8_t polls = 2;              ///< The ring waits until it can be attempted.
+constexpr std::uint8_t cancelled = 4;          ///< cancel() was called; the end has not come yet.
+constexpr std::uint8_t postponed = 8;          ///< In the list of those the queue has no room for.
+constexpr std::uint8_t cancel_postponed = 16;  ///< In that list, to be cancelled in the kernel.
+constexpr std::uint8_t keeps_buffer = 32;      ///< send_lent: LeasePool::take_out() was called.
+
+struct Ringed : Tried {
+  Ringed* next_sending = nullptr;  ///< In the list of lent buffers being sent.
+};
+
+// The tag in user data: descriptors are aligned to more than 3 bits.
+constexpr std::uint64_t is_out = 1;      ///< The request of `out`, else that of `in`.
+constexpr std::uint64_t is_ignored = 2;  ///< The end of a cancellation.
+constexpr std::uint64_t is_wake = 4;     ///< Of the waker; without a descriptor.
+constexpr std::uint64_t tag_bits = 7;
+static_assert(alignof(Ringed) > tag_bits);
+
+constexpr std::size_t least_provided = 16;
+
+/// struct io_uring_buf_reg.
+struct BufferRing {
+  std::uint64_t address;
+  std::uint32_t entries;
+  std::uint16_t group, flags;
+  std::uint64_t reserved[3];
+};
+
+class UringEngine final : public TryingEngine<UringEngine, Ringed> {
+  friend TryingEngine;
+
+ public:
+  UringEngine(Kernel& kernel, const EngineOptions& options)
+      : TryingEngine(kernel, options), waker_(kernel), most_provided_(most_provided(options)) {}
+  UringEngine(const UringEngine&) = delete;
+  UringEngine& operator=(const UringEngine&) = delete;
+  ~UringEngine() override {
+    for (LentBuffer* const buffer : provided_)
+      if (buffer != nullptr) give_back(*buffer);
+    if (buffers_ != nullptr) kernel().munmap(buffers_, buffers_bytes());
+  }
+
+  Result<> open() {
+    if (Result<> opened = waker_.open(); !opened) return opened;
+    if (Result<> opened = ring_.open(kernel()); !opened) return opened;
+    if (Result<> mapped = map_buffers(); !mapped) return mapped;
+    arm_waker();
+    return {};
+  }
+
+  Result<Descriptor*> open(int fd, DescriptorKind kind) override {
+    Ringed& descriptor = next_free();
+    take(descriptor, fd, kind);
+    return &descriptor;
+  }
+
+  bool start_send(Descriptor& opened) override {
+    auto& descriptor = static_cast<Ringed&>(opened);
+    descriptor.out.moved = 0;
+    return start(descriptor, descriptor.out);
+  }
+  bool start_send_lent(Descriptor& opened) override {
+    auto& descriptor = static_cast<Ringed&>(opened);
+    Op& op = descriptor.out;
+    op.moved = 0;
+    if (!is_native(descriptor, op)) [[unlikely]]
+      return attempt_send_lent(descriptor);
+    descriptor.next_sending = std::exchange(sending_, &descriptor);
+    return start(descriptor, op);
+  }
+  bool start_out(Descriptor& opened) override {
+    auto& descriptor = static_cast<Ringed&>(opened);
+    descriptor.out.moved = 0;
+    if (descriptor.out.code == Op::Code::connect) return start_connect(descriptor);
+    return start(descriptor, descriptor.out);
+  }
+
+  void cancel(Op& op) noexcept override {
+    if (op.state == Op::State::starved) {
+      leases_.forget(op);
+      finish(op, -ECANCELED);
+    } else if (op.state == Op::State::parked && (op.calls & cancelled) == 0) {
+      if (forks_ != fork_count()) return end(request_of(op), -ECANCELED);  // the ring is not ours
+      op.calls |= cancelled;
+      if ((op.calls & postponed) == 0) cancel_in_kernel(request_of(op));
+    }
+  }
+
+  Result<bool> wait(Instant deadline) override {
+    check_process();
+    left_ = budget_;
+    if (first_postponed_ != nullptr) [[unlikely]]
+      submit_postponed();
+    for (;;) {
+      if (!waker_armed_) [[unlikely]]
+        arm_waker();
+      if (leases_.first_starved() != nullptr) feed();
+      provide();
+      timespec storage;
+      const timespec* timeout = nullptr;
+      const bool passed =
+          time_left(kernel(), has_finished() ? immediately : deadline, storage, timeout);
+      // EN10: a buffer that is being sent may be what a starved request waits for.
+      const bool may_feed =
+          leases_.first_starved() != nullptr && (sending_ != nullptr || provided_count_ > 0);
+      const int result = ring_.enter(passed || may_feed || !waker_armed_ ? 0 : 1, timeout);
+      ring_.harvest([this](RingCompletion completion) { complete(completion); });
+      keep_rests();
+      const bool woken = waker_.take();
+      if (has_finished() || woken) return woken;
+      switch (result) {
+        case -EAGAIN: return fail(ENOMEM);
+        case -EINTR:
+        case -EBUSY:
+        case -ETIME: break;
+        default:
+          if (result < 0) return fail(-result);
+      }
+      if (passed) return false;
+    }
+  }
+
+  void wake() noexcept override { waker_.wake(); }
+  int fd() const noexcept override { return ring_.fd(); }
+  bool due() const noexcept override {
+    return has_finished() || ring_.unsubmitted() != 0 || first_postponed_ != nullptr ||
+           (leases_.first_starved() != nullptr && leases_.can_lend());
+  }
+
+ private:
+  /// A direction of a descriptor.
+  struct Request {
+    Ringed& descriptor;
+    bool out;
+
+    [[nodiscard]] Op& op() const noexcept { return out ? descriptor.out : descriptor.in; }
+    [[nodiscard]] std::uint64_t user_data() const noexcept {
+      return reinterpret_cast<std::uintptr_t>(&descriptor) | (out ? is_out : 0);
+    }
+  };
+  static Request request_of(Op& op) noexcept {
+    if (!is_of_out(op)) return {of_in(op), false};
+    auto* const descriptor =
+        reinterpret_cast<Descriptor*>(reinterpret_cast<char*>(&op) - offsetof(Descriptor, out));
+    return {static_cast<Ringed&>(*descriptor), true};
+  }
+  static bool is_of_out(const Op& op) noexcept {
+    switch (op.code) {
+      case Op::Code::send:
+      case Op::Code::send_lent:
+      case Op::Code::sendmsg:
+      case Op::Code::connect:
+      case Op::Code::poll_out: return true;
+      default: return false;
+    }
+  }
+
+  void check_process() const noexcept {
+    if (forks_ != fork_count()) [[unlikely]]
+      check_failed("a Loop is used in a forked child, and has to be made anew there (P37)");
+  }
+
+  // --- requests
+
+  bool try_in(Descriptor& opened) override {
+    auto& descriptor = static_cast<Ringed&>(opened);
+    return start(descriptor, descriptor.in);
+  }
+
+  /// Whether the kernel performs it; else it is attempted by system calls.
+  [[nodiscard]] bool is_native(const Ringed& descriptor, const Op& op) const noexcept {
+    const bool connected =
+        descriptor.kind == DescriptorKind::tcp || descriptor.kind == DescriptorKind::socket;
+    switch (op.code) {
+      case Op::Code::accept: return true;
+      case Op::Code::recv:
+      case Op::Code::send:
+      case Op::Code::send_lent: return connected;
+      case Op::Code::recv_lent: return connected && ring_.has(ring::buffer_ring);
+      case Op::Code::sendmsg: {
+        // One that names its receiver may find that one's queue full, for which no poll waits: the
+        // kernel would make a blocking attempt in a thread of its own.
+        const auto& message = *reinterpret_cast<const msghdr*>(op.data);
+        return connected && message.msg_name == nullptr && message.msg_iovlen <= IOV_MAX;
+      }
+      default: return false;
+    }
+  }
+
+  bool start(Ringed& descriptor, Op& op) {
+    check_process();
+    if (!is_native(descriptor, op)) return attempt(descriptor, op);
+    op.state = Op::State::parked;
+    submit({descriptor, &op == &descriptor.out});
+    return false;
+  }
+  [[gnu::noinline, gnu::cold]] bool attempt_send_lent(Ringed& descriptor) {
+    Op& op = descriptor.out;
+    leases_.take_out(LentBuffer::of(op.data));
+    op.calls |= keeps_buffer;
+    if (!attempt(descriptor, op)) return false;
+    drop_rest(op);
+    op.calls = none;
+    return true;
+  }
+
+  void submit(Request request) noexcept {
+    Op& op = request.op();
+    if (op.code == Op::Code::recv_lent &&
+        (leases_.first_starved() != nullptr || (provided_count_ == 0 && !leases_.can_lend())))
+      return leases_.starve(op);
+    submit_now(request);
+  }
+  void submit_now(Request request) noexcept {
+    if (RingEntry* const entry = ring_.next(); entry != nullptr) [[likely]]
+      fill(*entry, request);
+    else
+      postpone(request, postponed);
+  }
+
+  void fill(RingEntry& entry, Request request) noexcept {
+    const Op& op = request.op();
+    entry.fd = request.descriptor.fd;
+    entry.user_data = request.user_data();
+    if ((op.calls & polls) != 0) {
+      entry.operation = ring::op_poll_add;
+      entry.operation_flags = poll_events(request.out ? POLLOUT : POLLIN | POLLRDHUP);
+      return;
+    }
+    switch (op.code) {
+      case Op::Code::recv:
+        entry.operation = ring::op_recv;
+        entry.address = reinterpret_cast<std::uintptr_t>(op.data);
+        entry.size = op.size;
+        return;
+      case Op::Code::recv_lent:
+        entry.operation = ring::op_recv;
+        entry.flags = ring::select_buffer;
+        ++receiving_lent_;
+        return;
+      case Op::Code::accept:
+        entry.operation = ring::op_accept;
+        entry.operation_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
+        return;
+      case Op::Code::sendmsg:
+        entry.operation = ring::op_sendmsg;
+        entry.address = reinterpret_cast<std::uintptr_t>(op.data);
+        entry.size = 1;
+        entry.operation_flags = MSG_NOSIGNAL | MSG_WAITALL;
+        return;
+      default:  // send, send_lent
+        entry.operation = ring::op_send;
+        entry.address = reinterpret_cast<std::uintptr_t>(op.data + op.moved);
+        entry.size = op.size - static_cast<std::uint32_t>(op.moved);
+        entry.operation_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    }
+  }
+  /// poll32_events has its halves exchanged on big-endian machines.
+  static constexpr std::uint32_t poll_events(std::uint32_t events) noexcept {
+    return std::endian::native == std::endian::little ? events : events << 16U | events >> 16U;
+  }
+
+  /// The request waits until `direction` may be ready. True: it was cancelled meanwhile.
+  bool drained(Ringed& descriptor, Op& op, Interest direction) noexcept {
+    if ((op.calls & cancelled) != 0) return ended_with(op, -ECANCELED);
+    op.calls |= polls;
+    submit_now({descriptor, direction == Interest::writable});
+    return false;
+  }
+  void note_drained(Ringed& /*descriptor*/, Op& /*op*/, Interest /*direction*/) noexcept {}
+
+  void cancel_in_kernel(Request request) noexcept {
+    RingEntry* const entry = ring_.next();
+    if (entry == nullptr) [[unlikely]]
+      return postpone(request, cancel_postponed);
+    entry->operation = ring::op_async_cancel;
+    entry->fd = -1;
+    entry->address = request.user_data();
+    entry->user_data = is_ignored;
+    if (ring_.has(ring::cqe_skip)) entry->flags = ring::skip_success;
+  }
+
+  void tell_receiver(Ringed& descriptor) noexcept {
+    // Its poll ends with ECANCELED, and the next attempt with the error.
+    if (descriptor.in.state == Op::State::parked && descriptor.in.calls == (none | polls))
+      cancel_in_kernel({descriptor, false});
+  }
+
+  // Requests that the queue has no room for, since the kernel takes nothing from it (no memory).
+  // They are linked by Op::next.
+
+  [[gnu::noinline, gnu::cold]] void postpone(Request request, std::uint8_t how) noexcept {
+    Op& op = request.op();
+    op.calls |= how;
+    op.next = nullptr;
+    *last_postponed_ = &op;
+    last_postponed_ = &op.next;
+  }
+  [[gnu::noinline, gnu::cold]] void submit_postponed() noexcept {
+    Op* op = std::exchange(first_postponed_, nullptr);
+    last_postponed_ = &first_postponed_;
+    while (op != nullptr) {
+      Op* const next = op->next;
+      const Request request = request_of(*op);
+      const std::uint8_t how = op->calls & (postponed | cancel_postponed);
+      op->calls = static_cast<std::uint8_t>(op->calls - how);
+      if (how == cancel_postponed)
+        cancel_in_kernel(request);
+      else if ((op->calls & cancelled) != 0)
+        end(request, -ECANCELED);
+      else
+        submit_now(request);
+      op = next;
+    }
+  }
+  /// It has ended before it could be cancelled.
+  [[gnu::noinline, gnu::cold]] void forget_postponed(Op& op) noexcept {
+    Op** link = &first_postponed_;
+    while (*link != &op) link = &(*link)->next;
+    *link = op.next;
+    if (last_postponed_ == &op.next) last_postponed_ = link;
+  }
+
+  // --- completions
+
+  void complete(RingCompletion completion) {
+    if ((completion.user_data & (is_ignored | is_wake)) != 0) [[unlikely]]
+      return woken(completion);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see Request::user_data()
+    auto& descriptor = *reinterpret_cast<Ringed*>(completion.user_data & ~tag_bits);
+    if ((completion.user_data & is_out) != 0)
+      complete_out(descriptor, completion.result);
+    else
+      complete_in(descriptor, completion);
+  }
+
+  void woken(RingCompletion completion) noexcept {
+    if ((completion.user_data & is_wake) == 0) return;
+    if ((completion.flags & ring::more) == 0) arm_waker();
+  }
+  /// A multishot poll of an eventfd reports every write. A pipe fills up, and a poll that is made
+  /// anew is level-triggered: both need an empty waker.
+  void arm_waker() noexcept {
+    waker_.drain();
+    RingEntry* const entry = ring_.next();
+    waker_armed_ = entry != nullptr;
+    if (!waker_armed_) return;
+    entry->operation = ring::op_poll_add;
+    entry->fd = waker_.fd();
+    entry->size = waker_.is_pipe() ? 0 : ring::poll_multi;
+    entry->operation_flags = poll_events(POLLIN);
+    entry->user_data = is_wake;
+  }
+
+  void complete_in(Ringed& descriptor, RingCompletion completion) {
+    Op& op = descriptor.in;
+    if ((op.calls & polls) != 0) [[unlikely]]
+      return polled({descriptor, false}, completion.result);
+    std::int32_t result = completion.result;
+    if (op.code == Op::Code::recv_lent) {
+      --receiving_lent_;
+      LentBuffer* const buffer = (completion.flags & ring::has_buffer) != 0
+                                     ? take_provided(completion.flags >> ring::buffer_shift)
+                                     : nullptr;
+      if (result > 0) [[likely]] {
+        op.data = buffer->bytes();
+        return end_in(op, result);
+      }
+      if (buffer != nullptr) give_back(*buffer);
+      if (result == -ENOBUFS) {
+        if ((op.calls & cancelled) == 0) return starve(op);
+        result = -ECANCELED;
+      }
+    } else if (op.code == Op::Code::accept) {
+      if (result >= 0 && result <= STDERR_FILENO) [[unlikely]]
+        result = above_standard(result);
+    }
+    if (result <= 0 && op.code != Op::Code::accept) {
+      if (again_later({descriptor, false}, result)) return;
+      result = static_cast<std::int32_t>(end_of(descriptor, result));
+    } else if (result < 0 && again_later({descriptor, false}, result)) {
+      return;
+    }
+    end_in(op, result);
+  }
+  void end_in(Op& op, std::int32_t result) noexcept {
+    if ((op.calls & cancel_postponed) != 0) [[unlikely]]
+      forget_postponed(op);
+    op.calls = none;
+    finish(op, result);
+  }
+
+  void complete_out(Ringed& descriptor, std::int32_t result) {
+    Op& op = descriptor.out;
+    if ((op.calls & polls) != 0) [[unlikely]]
+      return polled({descriptor, true}, result);
+    if (result < 0) [[unlikely]] {
+      if (again_later({descriptor, true}, result)) return;
+      note_error(descriptor, result);
+      return end_out(descriptor, result);
+    }
+    op.moved += static_cast<std::uint64_t>(result);
+    const bool all = op.code == Op::Code::sendmsg ? skip(*reinterpret_cast<msghdr*>(op.data),
+                                                         static_cast<std::size_t>(result))
+                                                  : op.moved == op.size;
+    if (all) [[likely]]
+      return end_out(descriptor, 0);
+    if ((op.calls & cancelled) != 0) return end_out(descriptor, -ECANCELED);
+    submit_now({descriptor, true});
+  }
+  void end_out(Ringed& descriptor, std::int32_t result) noexcept {
+    Op& op = descriptor.out;
+    if (op.code == Op::Code::send_lent) {
+      LentBuffer& buffer = LentBuffer::of(std::exchange(op.data, nullptr));
+      if ((op.calls & keeps_buffer) != 0) [[unlikely]]
+        leases_.put_back(buffer);
+      else
+        give_back(buffer);
+    }
+    end_in(op, result);
+  }
+  void end(Request request, std::int32_t result) noexcept {
+    if (request.out)
+      end_out(request.descriptor, result);
+    else
+      end_in(request.descriptor.in, result);
+  }
+
+  /// Whether a request that ended with `result` is to be made again, perhaps when it can succeed.
+  bool again_later(Request request, std::int32_t result) noexcept {
+    Op& op = request.op();
+    if ((result != -EINTR && result != -EAGAIN) || (op.calls & cancelled) != 0) return false;
+    if (result == -EAGAIN) op.calls |= polls;
+    submit_now(request);
+    return true;
+  }
+
+  /// The ring has waited until the request can be attempted.
+  [[gnu::noinline]] void polled(Request request, std::int32_t result) {
+    Op& op = request.op();
+    op.calls = static_cast<std::uint8_t>(op.calls & ~polls);
+    const bool was_cancelled = (op.calls & cancelled) != 0;
+    if (result < 0 && (was_cancelled || result != -ECANCELED)) return end(request, result);
+    if (is_native(request.descriptor, op)) {
+      if (was_cancelled) return end(request, -ECANCELED);
+      return submit(request);
+    }
+    if (advance(request.descriptor, op)) end(request, op.result);
+  }
+
+  /// K7: `fd`, or the same file under a number above standard error's.
+  [[gnu::noinline, gnu::cold]] int above_standard(int fd) noexcept {
+    const int moved = kernel().fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    kernel().close(fd);
+    return moved;
+  }
+
+  // --- lent buffers
+
+  static std::size_t most_provided(const EngineOptions& options) noexcept {
+    return std::min<std::size_t>(options.buffers, 32'768);
+  }
+  [[nodiscard]] std::size_t buffers_bytes() const noexcept {
+    return provided_.size() * sizeof(RingBuffer);
+  }
+
+  Result<> map_buffers() {
+    if (!ring_.has(ring::buffer_ring)) return {};
+    provided_.resize(std::bit_ceil(most_provided_));
+    void* memory = nullptr;
+    if (const int result = kernel().mmap(&memory, buffers_bytes(), PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        result < 0)
+      return fail(-result);
+    buffers_ = static_cast<RingBuffer*>(memory);
+    register_buffers();
+    return {};
+  }
+  void register_buffers() noexcept {
+    BufferRing about{.address = reinterpret_cast<std::uintptr_t>(buffers_),
+                     .entries = static_cast<std::uint32_t>(provided_.size()),
+                     .group = 0,
+                     .flags = 0,
+                     .reserved = {}};
+    // A kernel without it: lent buffers are received into by recv(2), when there is something.
+    if (ring_.control(ring::register_buffer_ring, &about, 1) < 0) ring_.lacks(ring::buffer_ring);
+  }
+
+  /// Gives the kernel as many buffers as it may need at once, if there are so many.
+  void provide() noexcept {
+    const std::size_t needed = std::min(receiving_lent_, provided_goal_);
+    if (provided_count_ >= needed) return;
+    while (provided_count_ < needed && provide_one()) {
+    }
+    publish_buffers();
+  }
+  bool provide_one() noexcept {
+    const std::size_t id = buffers_tail_ & (provided_.size() - 1);
+    if (provided_[id] != nullptr) return false;  // not used yet, although later ones were
+    LentBuffer* const buffer = leases_.take();
+    if (buffer == nullptr) return false;
+    provided_[id] = buffer;
+    // Not `reserved`: that of the first one is the ring's tail.
+    RingBuffer& place = buffers_[id];
+    place.address = reinterpret_cast<std::uintptr_t>(buffer->bytes());
+    place.size = static_cast<std::uint32_t>(buffer_size());
+    place.id = static_cast<std::uint16_t>(id);
+    ++buffers_tail_;
+    ++provided_count_;
+    return true;
+  }
+  void publish_buffers() noexcept {
+    std::atomic_ref(buffers_[0].reserved).store(buffers_tail_, std::memory_order_release);
+  }
+  LentBuffer* take_provided(std::uint32_t id) noexcept {
+    --provided_count_;
+    return std::exchange(provided_[id], nullptr);
+  }
+
+  /// There was no provided buffer for a request.
+  [[gnu::noinline, gnu::cold]] void starve(Op& op) noexcept {
+    provided_goal_ = std::min(2 * provided_goal_, most_provided_);
+    leases_.starve(op);
+  }
+  /// Continues requests that wait for a buffer, while there are buffers. A native one needs a
+  /// buffer also when there is nothing to receive; then it leaves the buffer to the next one.
+  [[gnu::noinline, gnu::cold]] void feed() {
+    leases_.try_memory_again();
+    const std::size_t needed = std::min(receiving_lent_ + leases_.starved(), provided_goal_);
+    while (provided_count_ < needed && provide_one()) {
+    }
+    publish_buffers();
+    std::size_t attempts = provided_count_ == 0 ? 0 : 2 * provided_count_ + least_provided;
+    while (leases_.first_starved() != nullptr) {
+      Op& op = *leases_.first_starved();
+      Ringed& descriptor = of_in(op);
+      const bool native = is_native(descriptor, op);
+      const bool no_memory = provided_count_ == 0 && leases_.nothing_lent();
+      if (native ? attempts == 0 && !no_memory : !leases_.can_lend()) return;
+      leases_.forget(op);
+      if (!native) {
+        if (receive_lent(descriptor, op)) end_in(op, op.result);
+      } else if (attempts > 0) {
+        --attempts;
+        submit_now({descriptor, false});
+      } else {
+        end_in(op, -ENOMEM);
+      }
+    }
+  }
+
+  /// EN10: buffers that were not sent in this wait stay with their requests.
+  void keep_rests() noexcept {
+    for (Ringed* one = std::exchange(sending_, nullptr); one != nullptr; one = one->next_sending) {
+      Op& op = one->out;
+      if (op.state != Op::State::parked) [[likely]]
+        continue;
+      leases_.take_out(LentBuffer::of(op.data));
+      op.calls |= keeps_buffer;
+    }
+  }
+
+  void unwatch(Ringed& /*descriptor*/) noexcept {
+    if (provided_count_ > 2 * open_count() + least_provided) take_back_buffers();
+  }
+  /// The kernel returns no provided buffer but with a completion, so its ring is made anew.
+  /// Requests that it then finds no buffer for are made again.
+  [[gnu::noinline, gnu::cold]] void take_back_buffers() noexcept {
+    BufferRing about{};
+    if (ring_.control(ring::unregister_buffer_ring, &about, 1) < 0) return;
+    for (LentBuffer*& buffer : provided_)
+      if (buffer != nullptr) give_back(*std::exchange(buffer, nullptr));
+    provided_count_ = 0;
+    buffers_tail_ = 0;
+    provided_goal_ = least_provided;
+    publish_buffers();
+    register_buffers();
+  }
+
+  Ring ring_;
+  Waker waker_;
+  bool waker_armed_ = false;
+  const std::uint32_t forks_ = fork_count();
+  Ringed* sending_ = nullptr;  ///< Lent buffers that are sent since the last wait.
+  Op* first_postponed_ = nullptr;
+  Op** last_postponed_ = &first_postponed_;
+
+  RingBuffer* buffers_ = nullptr;  ///< What the kernel takes buffers from.
+  std::uint16_t buffers_tail_ = 0;
+  std::vector<LentBuffer*> provided_;  ///< Those in it, by place; null where there is none.
+  std::size_t provided_count_ = 0;
+  std::size_t provided_goal_ = least_provided;  ///< How many it may be given.
+  const std::size_t most_provided_;
+  std::size_t receiving_lent_ = 0;  ///< Requests in the kernel that need one.
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> make_uring_engine(Kernel& kernel, EngineOptions options) {
+  auto engine = std::make_unique<UringEngine>(kernel, options);
+  if (Result<> opened = engine->open(); !opened) return fail(opened.error());
+  return engine;
+}
+
+Probe probe_uring_engine(Kernel& kernel) {
+  Ring ring;
+  const Result<> opened = ring.open(kernel);
+  if (opened) return {.reason = "io_uring_setup works"};
+  RingRefusal refusal = explain_refusal(kernel, opened.error());
+  return {.error = opened.error(),
+          .reason = std::move(refusal.reason),
+          .advice = std::move(refusal.advice)};
+}
+
+}  // namespace duolu

@@ -1,0 +1,216 @@
+#include "duolu/kernel/ring.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace duolu {
+
+/// struct io_uring_params.
+struct RingParams {
+  std::uint32_t submissions, completions, flags, thread_cpu, thread_idle, features, queue_fd;
+  std::uint32_t reserved[3];
+  struct {
+    std::uint32_t head, tail, mask, entries, flags, dropped, array, reserved;
+    std::uint64_t address;
+  } submit;
+  struct {
+    std::uint32_t head, tail, mask, entries, overflow, completions, flags, reserved;
+    std::uint64_t address;
+  } done;
+};
+static_assert(sizeof(RingParams) == 120);
+
+namespace {
+
+constexpr std::uint32_t setup_cqsize = 1U << 3U;
+constexpr std::uint32_t setup_clamp = 1U << 4U;
+constexpr std::uint32_t setup_disabled = 1U << 6U;
+constexpr std::uint32_t setup_submit_all = 1U << 7U;
+constexpr std::uint32_t setup_coop_taskrun = 1U << 8U;
+constexpr std::uint32_t setup_single_issuer = 1U << 12U;
+constexpr std::uint32_t setup_defer_taskrun = 1U << 13U;
+constexpr std::uint32_t setup_no_sqarray = 1U << 16U;
+
+constexpr std::uint32_t feature_single_mmap = 1U << 0U;
+constexpr std::uint32_t feature_nodrop = 1U << 1U;
+constexpr std::uint32_t feature_ext_arg = 1U << 8U;
+constexpr std::uint32_t feature_cqe_skip = 1U << 11U;
+constexpr std::uint32_t needed_features = feature_single_mmap | feature_nodrop | feature_ext_arg;
+
+constexpr unsigned enter_getevents = 1U << 0U;
+constexpr unsigned enter_ext_arg = 1U << 3U;
+constexpr unsigned enter_registered = 1U << 4U;
+
+constexpr unsigned register_enable_rings = 12;
+constexpr unsigned register_ring_fds = 20;
+
+constexpr off_t offset_of_queues = 0;
+constexpr off_t offset_of_entries = 0x1000'0000;
+
+/// struct io_uring_rsrc_update.
+struct Update {
+  std::uint32_t offset, reserved;
+  std::uint64_t data;
+};
+/// struct io_uring_getevents_arg.
+struct WaitArgument {
+  std::uint64_t signals;
+  std::uint32_t signals_size, least_usec;
+  std::uint64_t timeout;
+};
+struct RingTime {
+  std::int64_t seconds, nanoseconds;
+};
+
+}  // namespace
+
+Ring::~Ring() {
+  if (entries_ != nullptr) kernel_->munmap(entries_, entries_bytes_);
+  if (queues_ != nullptr) kernel_->munmap(queues_, queues_bytes_);
+}
+
+Result<> Ring::open(Kernel& kernel, std::uint32_t without) {
+  kernel_ = &kernel;
+  // Each step leaves out what is newest; a kernel that does not know a flag returns EINVAL.
+  constexpr std::uint32_t steps[] = {
+      ring::defer_taskrun | ring::submit_all | ring::no_sqarray,  // Linux 6.6
+      ring::defer_taskrun | ring::submit_all,                     // 6.1
+      ring::coop_taskrun | ring::submit_all,                      // 5.19
+      ring::submit_all,                                           // 5.18
+      0,                                                          // 5.11
+  };
+  RingParams params;
+  int made = -ENOSYS;
+  for (const std::uint32_t step : steps) {
+    features_ = step & ~without;
+    params = {};
+    params.completions = completions;
+    params.flags = setup_cqsize | setup_clamp | setup_disabled;
+    if (has(ring::defer_taskrun)) params.flags |= setup_single_issuer | setup_defer_taskrun;
+    if (has(ring::coop_taskrun)) params.flags |= setup_coop_taskrun;
+    if (has(ring::submit_all)) params.flags |= setup_submit_all;
+    if (has(ring::no_sqarray)) params.flags |= setup_no_sqarray;
+    made = kernel.io_uring_setup(submissions, reinterpret_cast<io_uring_params*>(&params));
+    if (made != -EINVAL) break;
+  }
+  if (made < 0) return fail(made == -EINVAL ? ENOSYS : -made);
+  fd_ = Fd(kernel, made);
+  if ((params.features & needed_features) != needed_features) return fail(ENOSYS);
+  if ((params.features & feature_cqe_skip) != 0) features_ |= ring::cqe_skip;
+  features_ |= ring::registered_ring | ring::buffer_ring;  // until they turn out to be missing
+  features_ &= ~without;
+  return map(params);
+}
+
+Result<> Ring::map(const RingParams& params) {
+  const auto place = [&](std::size_t size, off_t offset, void*& out) {
+    return kernel_->mmap(&out, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd_.get(),
+                         offset);
+  };
+  queues_bytes_ = params.done.completions + params.completions * sizeof(RingCompletion);
+  if (!has(ring::no_sqarray))
+    queues_bytes_ =
+        std::max(queues_bytes_, params.submit.array + params.submissions * sizeof(unsigned));
+  void* queues = nullptr;
+  if (const int result = place(queues_bytes_, offset_of_queues, queues); result < 0)
+    return fail(-result);
+  queues_ = queues;
+  void* entries = nullptr;
+  entries_bytes_ = params.submissions * sizeof(RingEntry);
+  if (const int result = place(entries_bytes_, offset_of_entries, entries); result < 0)
+    return fail(-result);
+  entries_ = static_cast<RingEntry*>(entries);
+
+  char* const base = static_cast<char*>(queues);
+  const auto number_at = [&](std::uint32_t offset) {
+    return reinterpret_cast<unsigned*>(base + offset);
+  };
+  size_ = params.submissions;
+  done_size_ = params.completions;
+  tail_ = number_at(params.submit.tail);
+  done_head_ = number_at(params.done.head);
+  done_tail_ = number_at(params.done.tail);
+  done_ = reinterpret_cast<RingCompletion*>(base + params.done.completions);
+  filled_ = taken_ = *tail_;
+  if (!has(ring::no_sqarray))
+    for (unsigned i = 0; i < size_; ++i) number_at(params.submit.array)[i] = i;
+  entered_ = fd_.get();
+  enter_flags_ = enter_getevents;
+  return {};
+}
+
+[[gnu::noinline, gnu::cold]] int Ring::begin() noexcept {
+  const int result = control(register_enable_rings, nullptr, 0);
+  if (result < 0) return result;
+  enabled_ = true;
+  // Saves the kernel a look-up of the number at every entry. The registration belongs to the
+  // calling thread.
+  Update self{.offset = ~0U, .reserved = 0, .data = static_cast<std::uint64_t>(fd_.get())};
+  if (has(ring::registered_ring) && control(register_ring_fds, &self, 1) == 1) {
+    entered_ = static_cast<int>(self.offset);
+    enter_flags_ |= enter_registered;
+  } else {
+    features_ &= ~ring::registered_ring;
+  }
+  return 0;
+}
+
+int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
+  if (!enabled_) [[unlikely]]
+    if (const int result = begin(); result < 0) return result;
+  std::atomic_ref(*tail_).store(filled_, std::memory_order_release);
+  RingTime time{};
+  WaitArgument argument{};
+  unsigned flags = enter_flags_;
+  if (wanted != 0 && timeout != nullptr) {
+    time = {.seconds = timeout->tv_sec, .nanoseconds = timeout->tv_nsec};
+    argument.timeout = reinterpret_cast<std::uintptr_t>(&time);
+    flags |= enter_ext_arg;
+  }
+  const bool extended = argument.timeout != 0;
+  const int result =
+      kernel_->io_uring_enter(entered_, filled_ - taken_, wanted, flags,
+                              extended ? &argument : nullptr, extended ? sizeof argument : 0);
+  if (result > 0) taken_ += static_cast<unsigned>(result);
+  return result;
+}
+
+[[gnu::noinline, gnu::cold]] bool Ring::make_room() noexcept {
+  int result = 0;
+  do result = enter(0, nullptr);
+  while (result == -EINTR);
+  return filled_ - taken_ < size_;
+}
+
+RingRefusal explain_refusal(Kernel& kernel, std::error_code error) {
+  switch (error.value()) {
+    case ENOSYS:
+      return {"this kernel has no io_uring, or one before Linux 5.11",
+              "a newer kernel, or one with CONFIG_IO_URING; epoll does the same work"};
+    case EPERM: {
+      // kernel.io_uring_disabled (Linux 6.6): 1 for processes without CAP_SYS_ADMIN outside
+      // io_uring_group, 2 for everybody.
+      char setting = '?';
+      if (const Fd file(kernel, kernel.open("/proc/sys/kernel/io_uring_disabled", O_RDONLY)); file)
+        if (kernel.read(file.get(), &setting, 1) != 1) setting = '?';
+      if (setting == '1' || setting == '2')
+        return {std::string("io_uring is disabled here: kernel.io_uring_disabled is ") + setting,
+                "sysctl kernel.io_uring_disabled=0, if you trust every program here with it"};
+      return {"io_uring is forbidden here (EPERM), as by a container's seccomp filter",
+              "allow io_uring_setup, io_uring_enter and io_uring_register in the filter"};
+    }
+    case ENOMEM:
+      return {"no memory for a ring (ENOMEM)",
+              "before Linux 5.12 it counts as locked memory: raise ulimit -l"};
+    default:
+      return {"making a ring: " + error.message(),
+              "raise the descriptor limit (ulimit -n) or close some"};
+  }
+}
+
+}  // namespace duolu
