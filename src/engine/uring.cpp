@@ -9,8 +9,9 @@
 //   - A lent receive names no buffer. The kernel takes one from a ring of provided buffers when
 //     there is something to receive, so that idle connections hold none. If the ring is empty, the
 //     receive ends with ENOBUFS, and waits in LeasePool's order for a buffer.
-//   - A send with MSG_WAITALL continues until all is sent (Linux 5.19); an older kernel, an error
-//     and a cancellation end it early, with what was sent by then.
+//   - A send with MSG_WAITALL would continue until all is sent, but an error that ends it after a
+//     part is lost: the completion has the size of the part, and the socket's error was taken. So
+//     each send ends with what the socket has room for, and the rest is submitted again.
 //   - A descriptor whose file does not support non-blocking attempts (a terminal) makes a request
 //     end with EAGAIN. What is not a connected socket is therefore attempted by a system call
 //     first, as in the readiness engine, and the ring only waits until it can be attempted again.
@@ -39,6 +40,7 @@
 #include "attempts.hpp"
 #include "duolu/base/check.hpp"
 #include "duolu/engine/engines.hpp"
+#include "duolu/kernel/fd.hpp"
 #include "duolu/kernel/fork.hpp"
 #include "duolu/kernel/ring.hpp"
 #include "duolu/kernel/time_left.hpp"
@@ -99,6 +101,9 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
+    // A socket is one that was just made or accepted; a file may be any number.
+    if (kind == DescriptorKind::file)
+      if (const int flags = kernel().fcntl(fd, F_GETFD, 0); flags < 0) return fail(-flags);
     Ringed& descriptor = next_free();
     take(descriptor, fd, kind);
     return &descriptor;
@@ -107,16 +112,22 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   bool start_send(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
     descriptor.out.moved = 0;
-    return start(descriptor, descriptor.out);
+    if (!is_connected(descriptor)) [[unlikely]]
+      return start(descriptor, descriptor.out);
+    check_process();
+    descriptor.out.state = Op::State::parked;
+    if (ring_.has_room()) [[likely]]
+      fill_send(ring_.next(), descriptor);
+    else
+      postpone({descriptor, true}, postponed);
+    return false;
   }
   bool start_send_lent(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
-    Op& op = descriptor.out;
-    op.moved = 0;
-    if (!is_native(descriptor, op)) [[unlikely]]
+    if (!is_connected(descriptor)) [[unlikely]]
       return attempt_send_lent(descriptor);
     descriptor.next_sending = std::exchange(sending_, &descriptor);
-    return start(descriptor, op);
+    return start_send(descriptor);
   }
   bool start_out(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
@@ -141,6 +152,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     left_ = budget_;
     if (first_postponed_ != nullptr) [[unlikely]]
       submit_postponed();
+    if (front_) drain_front();
     for (;;) {
       if (!waker_armed_) [[unlikely]]
         arm_waker();
@@ -154,7 +166,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       const bool may_feed =
           leases_.first_starved() != nullptr && (sending_ != nullptr || provided_count_ > 0);
       const int result = ring_.enter(passed || may_feed || !waker_armed_ ? 0 : 1, timeout);
-      ring_.harvest([this](RingCompletion completion) { complete(completion); });
+      ring_.harvest([this](RingCompletion completion) noexcept { complete(completion); });
       keep_rests();
       const bool woken = waker_.take();
       if (has_finished() || woken) return woken;
@@ -171,7 +183,10 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   void wake() noexcept override { waker_.wake(); }
-  int fd() const noexcept override { return ring_.fd(); }
+  int fd() const noexcept override {
+    if (!front_) open_front();
+    return front_.get();
+  }
   bool due() const noexcept override {
     return has_finished() || ring_.unsubmitted() != 0 || first_postponed_ != nullptr ||
            (leases_.first_starved() != nullptr && leases_.can_lend());
@@ -205,43 +220,74 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     }
   }
 
+  /// A poll of the ring's descriptor may sleep although the kernel has deferred work for the ring,
+  /// which produces completions; its eventfd is written in that case, too.
+  void open_front() const noexcept {
+    Fd made(kernel(), kernel().eventfd());
+    int number = made.get();
+    (void)ring_.enter(0,
+                      nullptr);  // wake() is to be noticed, and registering needs the ring's thread
+    if (made && ring_.control(ring::register_eventfd, &number, 1) == 0) front_ = std::move(made);
+  }
+  void drain_front() noexcept {
+    std::uint64_t count = 0;
+    (void)kernel().read(front_.get(), &count, sizeof count);
+  }
+
   void check_process() const noexcept {
     if (forks_ != fork_count()) [[unlikely]]
-      check_failed("a Loop is used in a forked child, and has to be made anew there (P37)");
+      in_a_child();
+  }
+  [[noreturn, gnu::noinline, gnu::cold]] static void in_a_child() noexcept {
+    check_failed("a Loop is used in a forked child, and has to be made anew there (P37)");
   }
 
   // --- requests
 
   bool try_in(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
+    if (descriptor.in.code == Op::Code::recv_lent && lends(descriptor)) [[likely]]
+      return start_recv_lent(descriptor);
     return start(descriptor, descriptor.in);
   }
 
+  static bool is_connected(const Ringed& descriptor) noexcept {
+    return descriptor.kind == DescriptorKind::tcp || descriptor.kind == DescriptorKind::socket;
+  }
+  [[nodiscard]] bool lends(const Ringed& descriptor) const noexcept {
+    return is_connected(descriptor) && buffers_ != nullptr;
+  }
   /// Whether the kernel performs it; else it is attempted by system calls.
   [[nodiscard]] bool is_native(const Ringed& descriptor, const Op& op) const noexcept {
-    const bool connected =
-        descriptor.kind == DescriptorKind::tcp || descriptor.kind == DescriptorKind::socket;
     switch (op.code) {
       case Op::Code::accept: return true;
       case Op::Code::recv:
       case Op::Code::send:
-      case Op::Code::send_lent: return connected;
-      case Op::Code::recv_lent: return connected && ring_.has(ring::buffer_ring);
+      case Op::Code::send_lent: return is_connected(descriptor);
+      case Op::Code::recv_lent: return lends(descriptor);
       case Op::Code::sendmsg: {
         // One that names its receiver may find that one's queue full, for which no poll waits: the
         // kernel would make a blocking attempt in a thread of its own.
         const auto& message = *reinterpret_cast<const msghdr*>(op.data);
-        return connected && message.msg_name == nullptr && message.msg_iovlen <= IOV_MAX;
+        return is_connected(descriptor) && message.msg_name == nullptr &&
+               message.msg_iovlen <= IOV_MAX;
       }
       default: return false;
     }
   }
 
-  bool start(Ringed& descriptor, Op& op) {
+  /// Each function that starts a request returns whether it has ended, as EN1 says.
+  [[gnu::noinline]] bool start(Ringed& descriptor, Op& op) {
     check_process();
     if (!is_native(descriptor, op)) return attempt(descriptor, op);
     op.state = Op::State::parked;
     submit({descriptor, &op == &descriptor.out});
+    return false;
+  }
+  bool start_recv_lent(Ringed& descriptor) noexcept {
+    check_process();
+    descriptor.in.state = Op::State::parked;
+    submit_recv_lent(descriptor);
     return false;
   }
   [[gnu::noinline, gnu::cold]] bool attempt_send_lent(Ringed& descriptor) {
@@ -255,55 +301,64 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   void submit(Request request) noexcept {
-    Op& op = request.op();
-    if (op.code == Op::Code::recv_lent &&
-        (leases_.first_starved() != nullptr || (provided_count_ == 0 && !leases_.can_lend())))
-      return leases_.starve(op);
+    if (request.op().code == Op::Code::recv_lent) return submit_recv_lent(request.descriptor);
     submit_now(request);
   }
+  void submit_recv_lent(Ringed& descriptor) noexcept {
+    if (leases_.first_starved() != nullptr || (provided_count_ == 0 && !leases_.can_lend()))
+        [[unlikely]]
+      return leases_.starve(descriptor.in);
+    if (ring_.has_room()) [[likely]]
+      fill_recv_lent(ring_.next(), descriptor);
+    else
+      postpone({descriptor, false}, postponed);
+  }
   void submit_now(Request request) noexcept {
-    if (RingEntry* const entry = ring_.next(); entry != nullptr) [[likely]]
-      fill(*entry, request);
+    if (ring_.has_room()) [[likely]]
+      fill(ring_.next(), request);
     else
       postpone(request, postponed);
   }
 
+  void fill_recv_lent(RingEntry& entry, Ringed& descriptor) noexcept {
+    ++receiving_lent_;
+    entry = {.operation = ring::op_recv,
+             .flags = ring::select_buffer,
+             .fd = descriptor.fd,
+             .user_data = Request{descriptor, false}.user_data()};
+  }
+  static void fill_send(RingEntry& entry, Ringed& descriptor) noexcept {
+    const Op& op = descriptor.out;
+    entry = {.operation = ring::op_send,
+             .fd = descriptor.fd,
+             .address = reinterpret_cast<std::uintptr_t>(op.data + op.moved),
+             .size = op.size - static_cast<std::uint32_t>(op.moved),
+             .operation_flags = MSG_NOSIGNAL,
+             .user_data = Request{descriptor, true}.user_data()};
+  }
   void fill(RingEntry& entry, Request request) noexcept {
     const Op& op = request.op();
+    if ((op.calls & polls) != 0) {
+      entry = {.operation = ring::op_poll_add,
+               .operation_flags = poll_events(request.out ? POLLOUT : POLLIN | POLLRDHUP)};
+    } else if (op.code == Op::Code::recv) {
+      entry = {.operation = ring::op_recv,
+               .address = reinterpret_cast<std::uintptr_t>(op.data),
+               .size = op.size};
+    } else if (op.code == Op::Code::recv_lent) {
+      return fill_recv_lent(entry, request.descriptor);
+    } else if (op.code == Op::Code::accept) {
+      entry = {.operation = ring::op_accept, .operation_flags = SOCK_NONBLOCK | SOCK_CLOEXEC};
+    } else if (op.code == Op::Code::sendmsg) {
+      entry = {.operation = ring::op_sendmsg,
+               .address = reinterpret_cast<std::uintptr_t>(op.data),
+               .size = 1,
+               .operation_flags = MSG_NOSIGNAL};
+    } else {
+      return fill_send(entry, request.descriptor);
+    }
     entry.fd = request.descriptor.fd;
     entry.user_data = request.user_data();
-    if ((op.calls & polls) != 0) {
-      entry.operation = ring::op_poll_add;
-      entry.operation_flags = poll_events(request.out ? POLLOUT : POLLIN | POLLRDHUP);
-      return;
-    }
-    switch (op.code) {
-      case Op::Code::recv:
-        entry.operation = ring::op_recv;
-        entry.address = reinterpret_cast<std::uintptr_t>(op.data);
-        entry.size = op.size;
-        return;
-      case Op::Code::recv_lent:
-        entry.operation = ring::op_recv;
-        entry.flags = ring::select_buffer;
-        ++receiving_lent_;
-        return;
-      case Op::Code::accept:
-        entry.operation = ring::op_accept;
-        entry.operation_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
-        return;
-      case Op::Code::sendmsg:
-        entry.operation = ring::op_sendmsg;
-        entry.address = reinterpret_cast<std::uintptr_t>(op.data);
-        entry.size = 1;
-        entry.operation_flags = MSG_NOSIGNAL | MSG_WAITALL;
-        return;
-      default:  // send, send_lent
-        entry.operation = ring::op_send;
-        entry.address = reinterpret_cast<std::uintptr_t>(op.data + op.moved);
-        entry.size = op.size - static_cast<std::uint32_t>(op.moved);
-        entry.operation_flags = MSG_NOSIGNAL | MSG_WAITALL;
-    }
   }
   /// poll32_events has its halves exchanged on big-endian machines.
   static constexpr std::uint32_t poll_events(std::uint32_t events) noexcept {
@@ -320,14 +375,13 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   void note_drained(Ringed& /*descriptor*/, Op& /*op*/, Interest /*direction*/) noexcept {}
 
   void cancel_in_kernel(Request request) noexcept {
-    RingEntry* const entry = ring_.next();
-    if (entry == nullptr) [[unlikely]]
+    if (!ring_.has_room()) [[unlikely]]
       return postpone(request, cancel_postponed);
-    entry->operation = ring::op_async_cancel;
-    entry->fd = -1;
-    entry->address = request.user_data();
-    entry->user_data = is_ignored;
-    if (ring_.has(ring::cqe_skip)) entry->flags = ring::skip_success;
+    ring_.next() = {.operation = ring::op_async_cancel,
+                    .flags = ring_.has(ring::cqe_skip) ? ring::skip_success : std::uint8_t{},
+                    .fd = -1,
+                    .address = request.user_data(),
+                    .user_data = is_ignored};
   }
 
   void tell_receiver(Ringed& descriptor) noexcept {
@@ -373,7 +427,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   // --- completions
 
-  void complete(RingCompletion completion) {
+  void complete(RingCompletion completion) noexcept {
     if ((completion.user_data & (is_ignored | is_wake)) != 0) [[unlikely]]
       return woken(completion);
     // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see Request::user_data()
@@ -392,44 +446,43 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   /// anew is level-triggered: both need an empty waker.
   void arm_waker() noexcept {
     waker_.drain();
-    RingEntry* const entry = ring_.next();
-    waker_armed_ = entry != nullptr;
+    waker_armed_ = ring_.has_room();
     if (!waker_armed_) return;
-    entry->operation = ring::op_poll_add;
-    entry->fd = waker_.fd();
-    entry->size = waker_.is_pipe() ? 0 : ring::poll_multi;
-    entry->operation_flags = poll_events(POLLIN);
-    entry->user_data = is_wake;
+    ring_.next() = {.operation = ring::op_poll_add,
+                    .fd = waker_.fd(),
+                    .size = waker_.is_pipe() ? 0 : ring::poll_multi,
+                    .operation_flags = poll_events(POLLIN),
+                    .user_data = is_wake};
   }
 
-  void complete_in(Ringed& descriptor, RingCompletion completion) {
+  void complete_in(Ringed& descriptor, RingCompletion completion) noexcept {
     Op& op = descriptor.in;
-    if ((op.calls & polls) != 0) [[unlikely]]
-      return polled({descriptor, false}, completion.result);
+    if ((completion.flags & ring::has_buffer) != 0 && completion.result > 0) [[likely]] {
+      --receiving_lent_;
+      op.data = take_provided(completion.flags >> ring::buffer_shift)->bytes();
+      return end_in(op, completion.result);
+    }
+    complete_in_otherwise(descriptor, completion);
+  }
+  [[gnu::noinline]] void complete_in_otherwise(Ringed& descriptor,
+                                               RingCompletion completion) noexcept {
+    Op& op = descriptor.in;
     std::int32_t result = completion.result;
+    if ((op.calls & polls) != 0) return polled({descriptor, false}, result);
     if (op.code == Op::Code::recv_lent) {
       --receiving_lent_;
-      LentBuffer* const buffer = (completion.flags & ring::has_buffer) != 0
-                                     ? take_provided(completion.flags >> ring::buffer_shift)
-                                     : nullptr;
-      if (result > 0) [[likely]] {
-        op.data = buffer->bytes();
-        return end_in(op, result);
-      }
-      if (buffer != nullptr) give_back(*buffer);
+      if ((completion.flags & ring::has_buffer) != 0)
+        give_back(*take_provided(completion.flags >> ring::buffer_shift));
       if (result == -ENOBUFS) {
         if ((op.calls & cancelled) == 0) return starve(op);
         result = -ECANCELED;
       }
-    } else if (op.code == Op::Code::accept) {
-      if (result >= 0 && result <= STDERR_FILENO) [[unlikely]]
-        result = above_standard(result);
     }
-    if (result <= 0 && op.code != Op::Code::accept) {
-      if (again_later({descriptor, false}, result)) return;
+    if (result < 0 && again_later({descriptor, false}, result)) return;
+    if (op.code == Op::Code::accept) {
+      if (result >= 0 && result <= STDERR_FILENO) result = above_standard(result);
+    } else if (result <= 0) {
       result = static_cast<std::int32_t>(end_of(descriptor, result));
-    } else if (result < 0 && again_later({descriptor, false}, result)) {
-      return;
     }
     end_in(op, result);
   }
@@ -440,7 +493,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     finish(op, result);
   }
 
-  void complete_out(Ringed& descriptor, std::int32_t result) {
+  void complete_out(Ringed& descriptor, std::int32_t result) noexcept {
     Op& op = descriptor.out;
     if ((op.calls & polls) != 0) [[unlikely]]
       return polled({descriptor, true}, result);
@@ -486,7 +539,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   /// The ring has waited until the request can be attempted.
-  [[gnu::noinline]] void polled(Request request, std::int32_t result) {
+  [[gnu::noinline, gnu::cold]] void polled(Request request, std::int32_t result) noexcept {
     Op& op = request.op();
     op.calls = static_cast<std::uint8_t>(op.calls & ~polls);
     const bool was_cancelled = (op.calls & cancelled) != 0;
@@ -517,12 +570,18 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   Result<> map_buffers() {
     if (!ring_.has(ring::buffer_ring)) return {};
     provided_.resize(std::bit_ceil(most_provided_));
+    buffers_mask_ = static_cast<std::uint32_t>(provided_.size() - 1);
     void* memory = nullptr;
     if (const int result = kernel().mmap(&memory, buffers_bytes(), PROT_READ | PROT_WRITE,
                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         result < 0)
       return fail(-result);
     buffers_ = static_cast<RingBuffer*>(memory);
+    for (std::uint32_t id = 0; id <= buffers_mask_; ++id)
+      buffers_[id] = {.address = 0,
+                      .size = static_cast<std::uint32_t>(buffer_size()),
+                      .id = static_cast<std::uint16_t>(id),
+                      .reserved = 0};  // of the first one, the ring's tail
     register_buffers();
     return {};
   }
@@ -533,7 +592,9 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
                      .flags = 0,
                      .reserved = {}};
     // A kernel without it: lent buffers are received into by recv(2), when there is something.
-    if (ring_.control(ring::register_buffer_ring, &about, 1) < 0) ring_.lacks(ring::buffer_ring);
+    if (ring_.control(ring::register_buffer_ring, &about, 1) == 0) return;
+    ring_.lacks(ring::buffer_ring);
+    kernel().munmap(std::exchange(buffers_, nullptr), buffers_bytes());
   }
 
   /// Gives the kernel as many buffers as it may need at once, if there are so many.
@@ -545,16 +606,12 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     publish_buffers();
   }
   bool provide_one() noexcept {
-    const std::size_t id = buffers_tail_ & (provided_.size() - 1);
+    const std::size_t id = buffers_tail_ & buffers_mask_;
     if (provided_[id] != nullptr) return false;  // not used yet, although later ones were
     LentBuffer* const buffer = leases_.take();
     if (buffer == nullptr) return false;
     provided_[id] = buffer;
-    // Not `reserved`: that of the first one is the ring's tail.
-    RingBuffer& place = buffers_[id];
-    place.address = reinterpret_cast<std::uintptr_t>(buffer->bytes());
-    place.size = static_cast<std::uint32_t>(buffer_size());
-    place.id = static_cast<std::uint16_t>(id);
+    buffers_[id].address = reinterpret_cast<std::uintptr_t>(buffer->bytes());
     ++buffers_tail_;
     ++provided_count_;
     return true;
@@ -627,7 +684,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     register_buffers();
   }
 
-  Ring ring_;
+  mutable Ring ring_;
+  mutable Fd front_;  ///< What fd() returns; made at its first call.
   Waker waker_;
   bool waker_armed_ = false;
   const std::uint32_t forks_ = fork_count();
@@ -637,6 +695,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   RingBuffer* buffers_ = nullptr;  ///< What the kernel takes buffers from.
   std::uint16_t buffers_tail_ = 0;
+  std::uint32_t buffers_mask_ = 0;
   std::vector<LentBuffer*> provided_;  ///< Those in it, by place; null where there is none.
   std::size_t provided_count_ = 0;
   std::size_t provided_goal_ = least_provided;  ///< How many it may be given.

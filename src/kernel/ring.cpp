@@ -130,15 +130,16 @@ Result<> Ring::map(const RingParams& params) {
   const auto number_at = [&](std::uint32_t offset) {
     return reinterpret_cast<unsigned*>(base + offset);
   };
-  size_ = params.submissions;
-  done_size_ = params.completions;
+  mask_ = params.submissions - 1;
+  done_mask_ = params.completions - 1;
   tail_ = number_at(params.submit.tail);
   done_head_ = number_at(params.done.head);
   done_tail_ = number_at(params.done.tail);
   done_ = reinterpret_cast<RingCompletion*>(base + params.done.completions);
   filled_ = taken_ = *tail_;
+  full_ = taken_ + params.submissions;
   if (!has(ring::no_sqarray))
-    for (unsigned i = 0; i < size_; ++i) number_at(params.submit.array)[i] = i;
+    for (unsigned i = 0; i < params.submissions; ++i) number_at(params.submit.array)[i] = i;
   entered_ = fd_.get();
   enter_flags_ = enter_getevents;
   return {};
@@ -176,7 +177,10 @@ int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
   const int result =
       kernel_->io_uring_enter(entered_, filled_ - taken_, wanted, flags,
                               extended ? &argument : nullptr, extended ? sizeof argument : 0);
-  if (result > 0) taken_ += static_cast<unsigned>(result);
+  if (result > 0) {
+    taken_ += static_cast<unsigned>(result);
+    full_ += static_cast<unsigned>(result);
+  }
   return result;
 }
 
@@ -184,7 +188,7 @@ int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
   int result = 0;
   do result = enter(0, nullptr);
   while (result == -EINTR);
-  return filled_ - taken_ < size_;
+  return filled_ != full_;
 }
 
 RingRefusal explain_refusal(Kernel& kernel, std::error_code error) {

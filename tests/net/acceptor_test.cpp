@@ -87,6 +87,10 @@ class AcceptorTest : protected HasFaults, public LoopFixture {
 };
 DUOLU_EVERY_ENGINE_AND_TRIGGER(AcceptorTest);
 
+/// Where taking a descriptor needs memory each time.
+class ReadinessAcceptorTest : public AcceptorTest {};
+DUOLU_EVERY_READINESS_ENGINE(ReadinessAcceptorTest);
+
 TEST_P(AcceptorTest, AC2_what_the_report_frees_is_not_forgotten) {
   on_told = [this] { acceptor.freed(); };
   kernel.fail(Call::accept, 1, EMFILE);
@@ -150,7 +154,7 @@ TEST_P(AcceptorTest, AC2_pauses_double_and_are_short_again_after_an_accept) {
   }
 }
 
-TEST_P(AcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
+TEST_P(ReadinessAcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
   on_told = [this] { acceptor.freed(); };
   const Attempt waits = client();
   fail_to_open(2);
@@ -168,7 +172,7 @@ TEST_P(AcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
   EXPECT_EQ(std::string_view(bytes, 4), "here");
 }
 
-TEST_P(AcceptorTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_next) {
+TEST_P(ReadinessAcceptorTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_next) {
   const Attempt waits = client();
   fail_to_open(1);
   begin();

@@ -313,6 +313,7 @@ TEST_P(StreamTest, a_listener_is_adopted) {
 // Only TCP's short transfers mean that there is no more: of MPTCP another call has to say so.
 TEST_P(StreamTest, an_adopted_listener_knows_what_its_connections_are) {
   const EngineCell& cell = GetParam();
+  if (cell.kind->poller == nullptr) return;  // it relies on no short transfer
   if (cell.trigger.value_or(
           cell.kind->poller->traits.native_edge ? Trigger::edge : Trigger::level) != Trigger::edge)
     return;                   // levels are reported again: every short transfer is trusted

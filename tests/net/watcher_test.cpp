@@ -80,7 +80,13 @@ TEST_P(WatcherTest, WA3_the_descriptor_stays_as_it_was) {
   {
     Watcher first = Watcher::open(loop, fds.a.get()).value();
     const Watcher moved = std::move(first);
-    EXPECT_EQ(Watcher::open(loop, fds.a.get()).error(), std::errc::file_exists);
+    const Result<Watcher> another = Watcher::open(loop, fds.a.get());
+    if (GetParam().kind->poller != nullptr) {
+      ASSERT_FALSE(another);
+      EXPECT_EQ(another.error(), std::errc::file_exists);
+    } else {
+      EXPECT_TRUE(another);  // nothing is registered before there is a request
+    }
   }
   EXPECT_EQ(::fcntl(fds.a.get(), F_GETFL), flags);
   EXPECT_TRUE(Watcher::open(loop, fds.a.get()));

@@ -30,20 +30,20 @@ namespace duolu {
 
 /// struct io_uring_sqe: a request.
 struct RingEntry {
-  std::uint8_t operation;
-  std::uint8_t flags;
-  std::uint16_t priority;  ///< Of some operations: more flags.
-  std::int32_t fd;
-  std::uint64_t offset;
-  std::uint64_t address;
-  std::uint32_t size;
-  std::uint32_t operation_flags;  ///< msg_flags, poll32_events, accept_flags ...
-  std::uint64_t user_data;
-  std::uint16_t buffer_group;
-  std::uint16_t personality;
-  std::uint32_t file_index;
-  std::uint64_t address3;
-  std::uint64_t reserved;
+  std::uint8_t operation = 0;
+  std::uint8_t flags = 0;
+  std::uint16_t priority = 0;  ///< Of some operations: more flags.
+  std::int32_t fd = 0;
+  std::uint64_t offset = 0;
+  std::uint64_t address = 0;
+  std::uint32_t size = 0;
+  std::uint32_t operation_flags = 0;  ///< msg_flags, poll32_events, accept_flags ...
+  std::uint64_t user_data = 0;
+  std::uint16_t buffer_group = 0;
+  std::uint16_t personality = 0;
+  std::uint32_t file_index = 0;
+  std::uint64_t address3 = 0;
+  std::uint64_t reserved = 0;
 };
 static_assert(sizeof(RingEntry) == 64);
 
@@ -84,6 +84,7 @@ inline constexpr std::uint32_t has_buffer = 1U << 0U;  ///< IORING_CQE_F_BUFFER
 inline constexpr std::uint32_t more = 1U << 1U;        ///< IORING_CQE_F_MORE
 inline constexpr unsigned buffer_shift = 16;           ///< IORING_CQE_BUFFER_SHIFT
 
+inline constexpr unsigned register_eventfd = 4;         ///< IORING_REGISTER_EVENTFD (5.2)
 inline constexpr unsigned register_buffer_ring = 22;    ///< IORING_REGISTER_PBUF_RING (5.19)
 inline constexpr unsigned unregister_buffer_ring = 23;  ///< IORING_UNREGISTER_PBUF_RING
 
@@ -119,18 +120,14 @@ class Ring {
     return (features_ & feature) != 0;
   }
   void lacks(ring::Feature feature) noexcept { features_ &= ~feature; }
-  /// Readable when there are completions, or enter() would produce some.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
-  /// An empty submission to be filled in. Null if the queue is full and the kernel takes nothing
-  /// now: there may be completions to harvest, or memory is short.
-  [[nodiscard]] RingEntry* next() noexcept {
-    if (filled_ - taken_ == size_) [[unlikely]]
-      if (!make_room()) return nullptr;
-    RingEntry& entry = entries_[filled_++ & (size_ - 1)];
-    entry = {};
-    return &entry;
-  }
+  /// Whether there is a free submission; submits those that are filled in if there is none. False
+  /// if the kernel takes nothing now: there may be completions to harvest, or memory is short.
+  [[nodiscard]] bool has_room() noexcept { return filled_ != full_ || make_room(); }
+  /// After has_room(): a submission, to be filled in completely, since it has what an earlier one
+  /// left.
+  [[nodiscard]] RingEntry& next() noexcept { return entries_[filled_++ & mask_]; }
   /// How many are filled in that the kernel has not taken.
   [[nodiscard]] unsigned unsubmitted() const noexcept { return filled_ - taken_; }
 
@@ -141,14 +138,14 @@ class Ring {
 
   /// Calls `each(completion)` for those that are there. It may call next().
   template <class Fn>
-  void harvest(Fn each) noexcept(std::is_nothrow_invocable_v<Fn, RingCompletion>) {
+  void harvest(Fn each) noexcept {
+    static_assert(std::is_nothrow_invocable_v<Fn, const RingCompletion&>);
     // Acquire: what the kernel wrote before it moved the tail, received bytes among it.
     const unsigned end = std::atomic_ref(*done_tail_).load(std::memory_order_acquire);
-    for (unsigned at = *done_head_; at != end;) {
-      const RingCompletion completion = done_[at & (done_size_ - 1)];
-      std::atomic_ref(*done_head_).store(++at, std::memory_order_release);
-      each(completion);
-    }
+    unsigned at = *done_head_;
+    if (at == end) return;
+    for (; at != end; ++at) each(static_cast<const RingCompletion&>(done_[at & done_mask_]));
+    std::atomic_ref(*done_head_).store(end, std::memory_order_release);
   }
   /// io_uring_register(2).
   int control(unsigned operation, void* argument, unsigned count) noexcept {
@@ -167,10 +164,11 @@ class Ring {
   std::uint32_t features_ = 0;
   bool enabled_ = false;
 
-  unsigned size_ = 0;  ///< Of the submission queue.
-  unsigned filled_ = 0;
+  unsigned mask_ = 0;    ///< The size of the submission queue - 1.
+  unsigned filled_ = 0;  ///< Counts submissions that were filled in, and those that were taken.
   unsigned taken_ = 0;
-  unsigned done_size_ = 0;
+  unsigned full_ = 0;  ///< Where `filled_` may not go further.
+  unsigned done_mask_ = 0;
   RingEntry* entries_ = nullptr;
   RingCompletion* done_ = nullptr;
   unsigned* tail_ = nullptr;

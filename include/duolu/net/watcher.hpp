@@ -39,8 +39,8 @@ struct ReadableRequest : InRequest {
 /// Waits for a descriptor of other code. Move-only; in the thread of its loop, which outlives it.
 class Watcher {
  public:
-  /// `fd` need not be non-blocking. Errors: as Engine::open(): EEXIST if this loop watches it
-  /// already, EBADF if it is not open.
+  /// `fd` need not be non-blocking. Errors: as Engine::open(): EBADF if it is not open;
+  /// EEXIST if this loop watches it already through a Poller, which watches each once.
   [[nodiscard]] static Result<Watcher> open(Loop& loop, int fd);
   Watcher(Watcher&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
