@@ -83,7 +83,10 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
  public:
   UringEngine(Kernel& kernel, const EngineOptions& options)
-      : TryingEngine(kernel, options), waker_(kernel), most_provided_(most_provided(options)) {}
+      : TryingEngine(kernel, options),
+        without_(options.ring_without),
+        waker_(kernel),
+        most_provided_(most_provided(options)) {}
   UringEngine(const UringEngine&) = delete;
   UringEngine& operator=(const UringEngine&) = delete;
   ~UringEngine() override {
@@ -94,7 +97,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   Result<> open() {
     if (Result<> opened = waker_.open(); !opened) return opened;
-    if (Result<> opened = ring_.open(kernel()); !opened) return opened;
+    if (Result<> opened = ring_.open(kernel(), without_); !opened) return opened;
     if (Result<> mapped = map_buffers(); !mapped) return mapped;
     arm_waker();
     return {};
@@ -633,10 +636,12 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   /// buffer also when there is nothing to receive; then it leaves the buffer to the next one.
   [[gnu::noinline, gnu::cold]] void feed() {
     leases_.try_memory_again();
-    const std::size_t needed = std::min(receiving_lent_ + leases_.starved(), provided_goal_);
-    while (provided_count_ < needed && provide_one()) {
+    if (buffers_ != nullptr) {
+      const std::size_t needed = std::min(receiving_lent_ + leases_.starved(), provided_goal_);
+      while (provided_count_ < needed && provide_one()) {
+      }
+      publish_buffers();
     }
-    publish_buffers();
     std::size_t attempts = provided_count_ == 0 ? 0 : 2 * provided_count_ + least_provided;
     while (leases_.first_starved() != nullptr) {
       Op& op = *leases_.first_starved();
@@ -684,6 +689,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     register_buffers();
   }
 
+  const std::uint32_t without_;  ///< EngineOptions::ring_without.
   mutable Ring ring_;
   mutable Fd front_;  ///< What fd() returns; made at its first call.
   Waker waker_;

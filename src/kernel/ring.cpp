@@ -69,6 +69,19 @@ struct RingTime {
 
 }  // namespace
 
+std::span<const ring::FeatureName> ring::feature_names() noexcept {
+  static constexpr FeatureName names[] = {
+      {defer_taskrun, "defer-taskrun", "6.1", "completions are made when the program waits"},
+      {coop_taskrun, "coop-taskrun", "5.19", "the same, less strictly; used without the former"},
+      {no_sqarray, "no-sqarray", "6.6", "submissions are taken in order, without an index"},
+      {submit_all, "submit-all", "5.18", "a bad submission does not hold up those behind it"},
+      {registered_ring, "registered-ring", "5.18", "no look-up of the ring at every entry"},
+      {cqe_skip, "cqe-skip", "5.17", "a cancellation makes no completion of its own"},
+      {buffer_ring, "buffer-ring", "5.19", "the kernel picks the buffer when there is data"},
+  };
+  return names;
+}
+
 Ring::~Ring() {
   if (entries_ != nullptr) kernel_->munmap(entries_, entries_bytes_);
   if (queues_ != nullptr) kernel_->munmap(queues_, queues_bytes_);

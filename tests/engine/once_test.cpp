@@ -31,7 +31,7 @@ class OnceTest : public EngineFixture {
 
   FaultKernel faults{real_kernel()};
 };
-DUOLU_EVERY_ENGINE_AND_TRIGGER(OnceTest);
+DUOLU_EVERY_ENGINE_TRIGGER_AND_RING(OnceTest);
 
 TEST_P(OnceTest, EN12_a_reset_that_the_writer_was_told_is_no_end_to_the_reader) {
   const std::string much(16 << 20, 'x');

@@ -39,7 +39,7 @@ class SendTest : public EngineFixture {
   FaultKernel faults{real_kernel()};
   BottomlessKernel bottomless;
 };
-DUOLU_EVERY_ENGINE_AND_TRIGGER(SendTest);
+DUOLU_EVERY_ENGINE_TRIGGER_AND_RING(SendTest);
 
 msghdr message_of(std::vector<iovec>& parts) {
   msghdr message{};

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "duolu/engine/engines.hpp"
+#include "duolu/kernel/ring.hpp"
 #include "support/late_engine.hpp"
 
 namespace duolu::test {
@@ -22,16 +24,23 @@ struct EngineCell {
   const EngineKind* kind = nullptr;
   std::optional<Trigger> trigger{};  ///< Of a readiness engine; none: its own choice.
   bool late = false;                 ///< A LateEngine over it.
+  std::uint32_t ring_without = 0;    ///< Of a ring: EngineOptions::ring_without.
+  std::string_view without_name{};   ///< What that is.
 
   [[nodiscard]] std::string name() const {
     std::string name(kind->name);
     if (trigger) name.append("_").append(to_string(*trigger));
     if (late) name += "_late";
+    if (ring_without != 0) {
+      name.append("_without_").append(without_name);
+      std::replace(name.begin(), name.end(), '-', '_');
+    }
     return name;
   }
   [[nodiscard]] Result<std::unique_ptr<Engine>> make(Kernel& kernel,
                                                      EngineOptions options = {}) const {
     options.trigger = trigger;
+    options.ring_without |= ring_without;
     Result<std::unique_ptr<Engine>> made = kind->make(kernel, options);
     if (made && late) return std::make_unique<LateEngine>(*std::move(made));
     return made;
@@ -40,11 +49,11 @@ struct EngineCell {
 
 inline void PrintTo(const EngineCell& cell, std::ostream* out) { *out << cell.name(); }
 
-/// The rows of the table. What they promise beyond the clauses of Engine, such as that a request
-/// ends at once when it can, is tested on these.
+/// The rows of the table that work here.
 inline std::vector<EngineCell> engine_rows() {
   std::vector<EngineCell> cells;
-  for (const EngineKind& kind : engines()) cells.push_back({.kind = &kind});
+  for (const EngineKind& kind : engines())
+    if (kind.probe(real_kernel()).works()) cells.push_back({.kind = &kind});
   return cells;
 }
 /// The readiness engines with every trigger, those of the table included.
@@ -65,11 +74,41 @@ inline std::vector<EngineCell> every_engine() {
   cells.push_back({.kind = cells.front().kind, .late = true});
   return cells;
 }
-/// The same, and the readiness engines with the other triggers.
+/// Engines over io_uring, each without one of the features that it can do without, and without all
+/// of them: as on the kernels that lack them.
+inline std::vector<EngineCell> older_rings() {
+  std::vector<EngineCell> cells;
+  for (const EngineCell& row : engine_rows()) {
+    if (row.kind->poller != nullptr) continue;
+    std::uint32_t all = 0;
+    for (const ring::FeatureName& each : ring::feature_names()) {
+      all |= each.feature;
+      EngineCell cell = row;
+      cell.without_name = each.name;
+      cell.ring_without = each.feature;
+      // Used only where the other one is not.
+      if (each.feature == ring::coop_taskrun) cell.ring_without |= ring::defer_taskrun;
+      cells.push_back(cell);
+    }
+    EngineCell oldest = row;
+    oldest.without_name = "any";
+    oldest.ring_without = all;
+    cells.push_back(oldest);
+  }
+  return cells;
+}
+/// every_engine(), and the readiness engines with the other triggers.
 inline std::vector<EngineCell> every_engine_and_trigger() {
   std::vector<EngineCell> cells = every_engine();
   for (const EngineCell& cell : readiness_engines())
     if (cell.trigger) cells.push_back(cell);
+  return cells;
+}
+
+/// All of these.
+inline std::vector<EngineCell> every_engine_trigger_and_ring() {
+  std::vector<EngineCell> cells = every_engine_and_trigger();
+  for (const EngineCell& cell : older_rings()) cells.push_back(cell);
   return cells;
 }
 
@@ -82,5 +121,6 @@ inline std::vector<EngineCell> every_engine_and_trigger() {
 #define DUOLU_EVERY_ENGINE(suite) DUOLU_IN_CELLS(suite, duolu::test::every_engine())
 #define DUOLU_EVERY_ENGINE_AND_TRIGGER(suite) \
   DUOLU_IN_CELLS(suite, duolu::test::every_engine_and_trigger())
-#define DUOLU_EVERY_ENGINE_ROW(suite) DUOLU_IN_CELLS(suite, duolu::test::engine_rows())
+#define DUOLU_EVERY_ENGINE_TRIGGER_AND_RING(suite) \
+  DUOLU_IN_CELLS(suite, duolu::test::every_engine_trigger_and_ring())
 #define DUOLU_EVERY_READINESS_ENGINE(suite) DUOLU_IN_CELLS(suite, duolu::test::readiness_engines())

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 #include "duolu/poll/event.hpp"
@@ -22,6 +23,9 @@ struct EngineOptions {
   /// such as a socket's error queue (IP_RECVERR), keeps wait() from sleeping while a request reads
   /// there, except with the edges of epoll.
   std::optional<Trigger> trigger{};
+  /// What an engine over io_uring does without although the kernel has it: bits of ring::Feature
+  /// (kernel/ring.hpp). It changes the costs and not the results.
+  std::uint32_t ring_without = 0;
 };
 
 }  // namespace duolu

@@ -19,7 +19,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
 #include "duolu/base/result.hpp"
@@ -98,6 +100,15 @@ enum Feature : std::uint32_t {
   cqe_skip = 1U << 5U,         ///< CQE_SKIP_SUCCESS (5.17)
   buffer_ring = 1U << 6U,      ///< REGISTER_PBUF_RING (5.19)
 };
+
+/// A feature, for people.
+struct FeatureName {
+  Feature feature;
+  std::string_view name;   ///< "defer-taskrun".
+  std::string_view since;  ///< The first kernel that has it: "6.1".
+  std::string_view what;   ///< One line.
+};
+[[nodiscard]] std::span<const FeatureName> feature_names() noexcept;
 
 }  // namespace ring
 
