@@ -10,62 +10,10 @@
 
 namespace duolu {
 
-/// struct io_uring_params.
-struct RingParams {
-  std::uint32_t submissions, completions, flags, thread_cpu, thread_idle, features, queue_fd;
-  std::uint32_t reserved[3];
-  struct {
-    std::uint32_t head, tail, mask, entries, flags, dropped, array, reserved;
-    std::uint64_t address;
-  } submit;
-  struct {
-    std::uint32_t head, tail, mask, entries, overflow, completions, flags, reserved;
-    std::uint64_t address;
-  } done;
-};
-static_assert(sizeof(RingParams) == 120);
-
 namespace {
 
-constexpr std::uint32_t setup_cqsize = 1U << 3U;
-constexpr std::uint32_t setup_clamp = 1U << 4U;
-constexpr std::uint32_t setup_disabled = 1U << 6U;
-constexpr std::uint32_t setup_submit_all = 1U << 7U;
-constexpr std::uint32_t setup_coop_taskrun = 1U << 8U;
-constexpr std::uint32_t setup_single_issuer = 1U << 12U;
-constexpr std::uint32_t setup_defer_taskrun = 1U << 13U;
-constexpr std::uint32_t setup_no_sqarray = 1U << 16U;
-
-constexpr std::uint32_t feature_single_mmap = 1U << 0U;
-constexpr std::uint32_t feature_nodrop = 1U << 1U;
-constexpr std::uint32_t feature_ext_arg = 1U << 8U;
-constexpr std::uint32_t feature_cqe_skip = 1U << 11U;
-constexpr std::uint32_t needed_features = feature_single_mmap | feature_nodrop | feature_ext_arg;
-
-constexpr unsigned enter_getevents = 1U << 0U;
-constexpr unsigned enter_ext_arg = 1U << 3U;
-constexpr unsigned enter_registered = 1U << 4U;
-
-constexpr unsigned register_enable_rings = 12;
-constexpr unsigned register_ring_fds = 20;
-
-constexpr off_t offset_of_queues = 0;
-constexpr off_t offset_of_entries = 0x1000'0000;
-
-/// struct io_uring_rsrc_update.
-struct Update {
-  std::uint32_t offset, reserved;
-  std::uint64_t data;
-};
-/// struct io_uring_getevents_arg.
-struct WaitArgument {
-  std::uint64_t signals;
-  std::uint32_t signals_size, least_usec;
-  std::uint64_t timeout;
-};
-struct RingTime {
-  std::int64_t seconds, nanoseconds;
-};
+constexpr std::uint32_t needed_features =
+    ring::feature_single_mmap | ring::feature_nodrop | ring::feature_ext_arg;
 
 }  // namespace
 
@@ -103,18 +51,19 @@ Result<> Ring::open(Kernel& kernel, std::uint32_t without) {
     features_ = step & ~without;
     params = {};
     params.completions = completions;
-    params.flags = setup_cqsize | setup_clamp | setup_disabled;
-    if (has(ring::defer_taskrun)) params.flags |= setup_single_issuer | setup_defer_taskrun;
-    if (has(ring::coop_taskrun)) params.flags |= setup_coop_taskrun;
-    if (has(ring::submit_all)) params.flags |= setup_submit_all;
-    if (has(ring::no_sqarray)) params.flags |= setup_no_sqarray;
+    params.flags = ring::setup_cqsize | ring::setup_clamp | ring::setup_disabled;
+    if (has(ring::defer_taskrun))
+      params.flags |= ring::setup_single_issuer | ring::setup_defer_taskrun;
+    if (has(ring::coop_taskrun)) params.flags |= ring::setup_coop_taskrun;
+    if (has(ring::submit_all)) params.flags |= ring::setup_submit_all;
+    if (has(ring::no_sqarray)) params.flags |= ring::setup_no_sqarray;
     made = kernel.io_uring_setup(submissions, reinterpret_cast<io_uring_params*>(&params));
     if (made != -EINVAL) break;
   }
   if (made < 0) return fail(made == -EINVAL ? ENOSYS : -made);
   fd_ = Fd(kernel, made);
   if ((params.features & needed_features) != needed_features) return fail(ENOSYS);
-  if ((params.features & feature_cqe_skip) != 0) features_ |= ring::cqe_skip;
+  if ((params.features & ring::feature_cqe_skip) != 0) features_ |= ring::cqe_skip;
   features_ |= ring::registered_ring | ring::buffer_ring;  // until they turn out to be missing
   features_ &= ~without;
   return map(params);
@@ -130,12 +79,12 @@ Result<> Ring::map(const RingParams& params) {
     queues_bytes_ =
         std::max(queues_bytes_, params.submit.array + params.submissions * sizeof(unsigned));
   void* queues = nullptr;
-  if (const int result = place(queues_bytes_, offset_of_queues, queues); result < 0)
+  if (const int result = place(queues_bytes_, ring::offset_of_queues, queues); result < 0)
     return fail(-result);
   queues_ = queues;
   void* entries = nullptr;
   entries_bytes_ = params.submissions * sizeof(RingEntry);
-  if (const int result = place(entries_bytes_, offset_of_entries, entries); result < 0)
+  if (const int result = place(entries_bytes_, ring::offset_of_entries, entries); result < 0)
     return fail(-result);
   entries_ = static_cast<RingEntry*>(entries);
 
@@ -154,20 +103,20 @@ Result<> Ring::map(const RingParams& params) {
   if (!has(ring::no_sqarray))
     for (unsigned i = 0; i < params.submissions; ++i) number_at(params.submit.array)[i] = i;
   entered_ = fd_.get();
-  enter_flags_ = enter_getevents;
+  enter_flags_ = ring::enter_getevents;
   return {};
 }
 
 [[gnu::noinline, gnu::cold]] int Ring::begin() noexcept {
-  const int result = control(register_enable_rings, nullptr, 0);
+  const int result = control(ring::register_enable_rings, nullptr, 0);
   if (result < 0) return result;
   enabled_ = true;
   // Saves the kernel a look-up of the number at every entry. The registration belongs to the
   // calling thread.
-  Update self{.offset = ~0U, .reserved = 0, .data = static_cast<std::uint64_t>(fd_.get())};
-  if (has(ring::registered_ring) && control(register_ring_fds, &self, 1) == 1) {
+  RingUpdate self{.offset = ~0U, .reserved = 0, .data = static_cast<std::uint64_t>(fd_.get())};
+  if (has(ring::registered_ring) && control(ring::register_ring_fds, &self, 1) == 1) {
     entered_ = static_cast<int>(self.offset);
-    enter_flags_ |= enter_registered;
+    enter_flags_ |= ring::enter_registered;
   } else {
     features_ &= ~ring::registered_ring;
   }
@@ -179,12 +128,12 @@ int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
     if (const int result = begin(); result < 0) return result;
   std::atomic_ref(*tail_).store(filled_, std::memory_order_release);
   RingTime time{};
-  WaitArgument argument{};
+  RingWait argument{};
   unsigned flags = enter_flags_;
   if (wanted != 0 && timeout != nullptr) {
     time = {.seconds = timeout->tv_sec, .nanoseconds = timeout->tv_nsec};
     argument.timeout = reinterpret_cast<std::uintptr_t>(&time);
-    flags |= enter_ext_arg;
+    flags |= ring::enter_ext_arg;
   }
   const bool extended = argument.timeout != 0;
   const int result =

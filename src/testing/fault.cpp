@@ -8,6 +8,8 @@
 //     walk it while another thread adds to it.
 //   - Registrations are armed again under the lock that epoll_ctl takes too. Otherwise that could
 //     restore an interest that another thread has just changed.
+//   - A request to a ring that has to fail is made a no-operation, and its completion is rewritten
+//     where the kernel has put it. So the kernel's own queues stay in order, whatever is injected.
 
 #include "duolu/testing/fault.hpp"
 
@@ -20,6 +22,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <deque>
@@ -27,11 +30,14 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <thread>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "duolu/base/check.hpp"
 #include "duolu/base/prng.hpp"
+#include "duolu/kernel/ring.hpp"
 
 #ifndef DUOLU_POSIX_ONLY
 #include <sys/epoll.h>
@@ -153,6 +159,48 @@ struct FaultKernel::File {
   bool blocks = false;
 };
 
+/// What becomes of a transfer.
+struct FaultKernel::Verdict {
+  int error = 0;     ///< It fails with this errno, unless 0.
+  std::size_t size;  ///< How much of it is made.
+  File file{};       ///< Where it is not made whole.
+};
+
+/// A ring, and what has been done to its requests.
+struct FaultKernel::RingSeen {
+  RingParams params;
+  char* queues = nullptr;
+  RingEntry* entries = nullptr;
+  unsigned judged = 0;  ///< Submissions before this one have been counted.
+  std::vector<std::pair<std::uint64_t, int>> failing;  ///< Their user data and results.
+  std::deque<Clipped> clipped;                         ///< Messages of untaken submissions.
+
+  [[nodiscard]] std::atomic_ref<unsigned> number(std::uint32_t offset) const noexcept {
+    return std::atomic_ref(*reinterpret_cast<unsigned*>(queues + offset));
+  }
+  [[nodiscard]] RingEntry& entry(unsigned at) const noexcept {
+    unsigned place = at & (params.submissions - 1);
+    if ((params.flags & ring::setup_no_sqarray) == 0)
+      place = number(params.submit.array + place * std::uint32_t{sizeof(unsigned)});
+    return entries[place];
+  }
+  [[nodiscard]] unsigned done_tail() const noexcept {
+    return number(params.done.tail).load(std::memory_order_acquire);
+  }
+  /// Gives the completions from `old` on the results that were decided on.
+  void rewrite(unsigned old) noexcept {
+    auto* const done = reinterpret_cast<RingCompletion*>(queues + params.done.completions);
+    for (const unsigned end = done_tail(); old != end && !failing.empty(); ++old) {
+      RingCompletion& completion = done[old & (params.completions - 1)];
+      const auto found =
+          std::ranges::find(failing, completion.user_data, &std::pair<std::uint64_t, int>::first);
+      if (found == failing.end()) continue;
+      completion.result = found->second;
+      failing.erase(found);
+    }
+  }
+};
+
 struct FaultKernel::Table {
   struct Registration {
     std::uint32_t events;
@@ -166,6 +214,8 @@ struct FaultKernel::Table {
   std::map<std::pair<int, int>, Registration> registrations;  ///< By epoll set and number.
   std::map<std::pair<Call, int>, std::uint64_t> delayed;      ///< How often in a row.
   std::set<std::pair<int, bool>> pretended;  ///< Random EAGAINs: number, and whether for writing.
+  std::map<int, RingSeen> rings;             ///< By number.
+  std::map<std::pair<std::thread::id, int>, int> registered;  ///< Their indexes, in each thread.
 
   void forget(int fd) {
     std::erase_if(registrations, [fd](const auto& entry) {
@@ -174,6 +224,12 @@ struct FaultKernel::Table {
     std::erase_if(delayed, [fd](const auto& entry) { return entry.first.second == fd; });
     pretended.erase({fd, false});
     pretended.erase({fd, true});
+    rings.erase(fd);
+    std::erase_if(registered, [fd](const auto& entry) { return entry.second == fd; });
+  }
+  RingSeen* ring(int fd) noexcept {
+    const auto found = rings.find(fd);
+    return found != rings.end() ? &found->second : nullptr;
   }
 
   /// Whether a readiness that has been delayed `before` times is delayed once more. The bound is
@@ -347,22 +403,28 @@ ssize_t FaultKernel::writev(int fd, const iovec* parts, int count) noexcept {
 // --- sockets
 
 int FaultKernel::accept(int fd, sockaddr* address, socklen_t* size) noexcept {
+  const int error = judge_accept(fd);
+  return error != 0 ? -error : inner_.accept(fd, address, size);
+}
+
+/// The errno that it fails with; 0 for none.
+int FaultKernel::judge_accept(int fd) noexcept {
   const std::uint64_t number = enter(Call::accept);
   if (const int error = planned(Call::accept, number); error != 0) {
     if (error == EAGAIN) remind(look_at(fd, 0));
-    return -error;
+    return error;
   }
   const Dice dice = roll(Call::accept, number);
-  if (dice.interrupts && interrupt(Call::accept)) return -EINTR;
+  if (dice.interrupts && interrupt(Call::accept)) return EINTR;
   if (dice.pretends_empty) {
     const File file = look_at(fd, 0);
     if (may_pretend_empty(file, false)) {
       ++injected_;
       remind(file);
-      return -EAGAIN;
+      return EAGAIN;
     }
   }
-  return inner_.accept(fd, address, size);
+  return 0;
 }
 
 int FaultKernel::connect(int fd, const sockaddr* address, socklen_t size) noexcept {
@@ -453,8 +515,7 @@ bool FaultKernel::may_pretend_empty(const File& file, bool writing) noexcept {
   return true;
 }
 
-template <class Real>
-ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept {
+FaultKernel::Verdict FaultKernel::judge(Call call, int fd, std::size_t size, int flags) noexcept {
   const std::uint64_t number = enter(call);
   const bool by_write = call == Call::write || call == Call::writev;
   const bool writing = call == Call::send || call == Call::sendmsg || by_write;
@@ -466,33 +527,171 @@ ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Re
     const File file = look_at(fd, flags);
     if (error == EAGAIN && !wakes(file)) remind(file);
     if (breaks_connection(error) && file.socket && file.stream) inner_.shutdown(fd, SHUT_RDWR);
-    return -error;
+    return {.error = error, .size = 0};
   }
+  const Verdict whole{.size = size};
   Dice dice = roll(call, number);
-  if (!dice.interrupts && !dice.pretends_empty && !dice.shortens) return real(size);
+  if (!dice.interrupts && !dice.pretends_empty && !dice.shortens) return whole;
   const File file = look_at(fd, flags);
   if (dice.interrupts && (file.socket || file.pipe || file.terminal) && interrupt(call))
-    return -EINTR;
+    return {.error = EINTR, .size = 0};
   // Out-of-band data and the error queue are outside the stream and its directions of readiness.
   int beside = MSG_OOB;
 #ifdef MSG_ERRQUEUE
   beside |= MSG_ERRQUEUE;
 #endif
   if (wakes(file) || file.blocks || (flags & beside) != 0 || !(file.socket || file.pipe))
-    return real(size);
+    return whole;
   if (dice.pretends_empty && may_pretend_empty(file, writing)) {
     ++injected_;
     remind(file);
-    return -EAGAIN;
+    return {.error = EAGAIN, .size = 0};
   }
-  if (!dice.shortens || !file.stream || size < 2) return real(size);
-  std::size_t part = dice.cut(size);
+  if (!dice.shortens || !file.stream || size < 2) return whole;
+  return {.size = dice.cut(size), .file = file};
+}
+
+template <class Real>
+ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept {
+  const Verdict verdict = judge(call, fd, size, flags);
+  if (verdict.error != 0) return -verdict.error;
+  std::size_t part = verdict.size;
   const ssize_t moved = real(part);
-  if (moved == static_cast<ssize_t>(part)) {  // less comes from the inner kernel, and is true
+  // Less comes from the inner kernel, and is true.
+  if (verdict.size < size && moved == static_cast<ssize_t>(part)) {
     ++injected_;
-    remind(file);
+    remind(verdict.file);
   }
   return moved;
+}
+
+// --- rings
+
+int FaultKernel::io_uring_setup(unsigned entries, io_uring_params* params) noexcept {
+  return plain(Call::io_uring_setup, [&] {
+    const int ring = inner_.io_uring_setup(entries, params);
+    if (ring >= 0) {
+      const std::scoped_lock guard(table_->lock);
+      table_->forget(ring);  // closed, but not through this kernel
+      table_->rings[ring].params = *reinterpret_cast<const RingParams*>(params);
+    }
+    return ring;
+  });
+}
+
+int FaultKernel::mmap(void** address, std::size_t size, int protection, int flags, int fd,
+                      off_t offset) noexcept {
+  return plain(Call::mmap, [&] {
+    const int result = inner_.mmap(address, size, protection, flags, fd, offset);
+    if (result == 0 && fd >= 0) {
+      const std::scoped_lock guard(table_->lock);
+      if (RingSeen* const seen = table_->ring(fd); seen != nullptr) {
+        if (offset == ring::offset_of_queues) seen->queues = static_cast<char*>(*address);
+        if (offset == ring::offset_of_entries) seen->entries = static_cast<RingEntry*>(*address);
+      }
+    }
+    return result;
+  });
+}
+
+int FaultKernel::io_uring_register(int ring, unsigned operation, void* argument,
+                                   unsigned count) noexcept {
+  return plain(Call::io_uring_register, [&] {
+    const int result = inner_.io_uring_register(ring, operation, argument, count);
+    if (operation == ring::register_ring_fds) {
+      const auto* const updates = static_cast<const RingUpdate*>(argument);
+      const std::scoped_lock guard(table_->lock);
+      for (int i = 0; i < result; ++i)
+        table_->registered[{std::this_thread::get_id(), static_cast<int>(updates[i].offset)}] =
+            static_cast<int>(updates[i].data);
+    }
+    return result;
+  });
+}
+
+int FaultKernel::io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+                                const void* argument, std::size_t size) noexcept {
+  const std::uint64_t number = enter(Call::io_uring_enter);
+  const int error = planned(Call::io_uring_enter, number);
+  if (error != 0 && error != EINTR) return -error;
+  const Dice dice = roll(Call::io_uring_enter, number);
+  const bool interrupted =
+      error == EINTR || (dice.interrupts && min_complete > 0 && interrupt(Call::io_uring_enter));
+  RingSeen* seen = nullptr;
+  {
+    const std::scoped_lock guard(table_->lock);
+    int fd = ring;
+    if ((flags & ring::enter_registered) != 0) {
+      const auto found = table_->registered.find({std::this_thread::get_id(), ring});
+      fd = found != table_->registered.end() ? found->second : -1;
+    }
+    seen = table_->ring(fd);
+    if (seen != nullptr && (seen->queues == nullptr || seen->entries == nullptr)) seen = nullptr;
+  }
+  unsigned done = 0;
+  if (seen != nullptr) {
+    judge_submissions(*seen, to_submit);
+    done = seen->done_tail();
+  }
+  const int result =
+      inner_.io_uring_enter(ring, to_submit, interrupted ? 0 : min_complete, flags, argument, size);
+  if (seen == nullptr) return interrupted && result == 0 ? -EINTR : result;
+  seen->rewrite(done);
+  // As in the kernel, submissions and completions are returned before the signal.
+  const bool nothing =
+      result == 0 && seen->number(seen->params.done.head).load() == seen->done_tail();
+  return interrupted && nothing ? -EINTR : result;
+}
+
+/// Counts those that the kernel is about to take, and decides on each.
+void FaultKernel::judge_submissions(RingSeen& seen, unsigned to_submit) noexcept {
+  const unsigned head = seen.number(seen.params.submit.head).load(std::memory_order_acquire);
+  const unsigned filled = seen.number(seen.params.submit.tail).load() - head;
+  const unsigned end = head + std::min(filled, to_submit);
+  if (head == seen.judged) seen.clipped.clear();
+  // Some may have been judged before, and left by the kernel.
+  for (; static_cast<int>(end - seen.judged) > 0; ++seen.judged)
+    judge_submission(seen, seen.entry(seen.judged));
+}
+
+void FaultKernel::judge_submission(RingSeen& seen, RingEntry& entry) noexcept {
+  // What may be received into a selected buffer is only limited by its size.
+  constexpr std::size_t selected = 64 << 10;
+  const int flags = static_cast<int>(entry.operation_flags);
+  int error = 0;
+  switch (entry.operation) {
+    case ring::op_accept: error = judge_accept(entry.fd); break;
+    case ring::op_recv:
+    case ring::op_send: {
+      const bool any_size = entry.size == 0 && (entry.flags & ring::select_buffer) != 0;
+      const std::size_t size = any_size ? selected : entry.size;
+      const Verdict verdict =
+          judge(entry.operation == ring::op_recv ? Call::recv : Call::send, entry.fd, size, flags);
+      error = verdict.error;
+      if (error != 0 || verdict.size == size) break;
+      entry.size = static_cast<std::uint32_t>(verdict.size);
+      ++injected_;
+      break;
+    }
+    case ring::op_sendmsg: {
+      // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's interface
+      const auto& message = *reinterpret_cast<const msghdr*>(entry.address);
+      const std::size_t size = size_of(message);
+      Verdict verdict = judge(Call::sendmsg, entry.fd, size, flags);
+      error = verdict.error;
+      if (error != 0 || verdict.size == size) break;
+      Clipped& clipped = seen.clipped.emplace_back(message, verdict.size);
+      entry.address = reinterpret_cast<std::uintptr_t>(&clipped.message);
+      ++injected_;
+      break;
+    }
+    default: return;
+  }
+  if (error == 0) return;
+  seen.failing.emplace_back(entry.user_data, -error);
+  const std::uint64_t user_data = entry.user_data;
+  entry = {};
+  entry.user_data = user_data;
 }
 
 // --- readiness

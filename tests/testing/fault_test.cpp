@@ -1,4 +1,4 @@
-// The rules F1 to F5 of fault.hpp.
+// The rules F1 to F6 of fault.hpp.
 #include "duolu/testing/fault.hpp"
 
 #include <fcntl.h>
@@ -17,7 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <functional>
 #include <limits>
@@ -26,6 +28,7 @@
 #include <thread>
 #include <vector>
 
+#include "duolu/kernel/ring.hpp"
 #include "duolu/testing/forwarding.hpp"
 #include "support/conformance.hpp"
 
@@ -921,6 +924,335 @@ TEST_F(FaultEpollTest, EINTR_strikes_a_wait_that_sleeps_and_not_a_look) {
   EXPECT_EQ(kernel.epoll_pwait2(epoll.get(), &event, 1, &no_time), 1);
   EXPECT_EQ(kernel.epoll_wait(epoll.get(), &event, 1, -1), -EINTR);
   EXPECT_EQ(kernel.epoll_pwait2(epoll.get(), &event, 1, nullptr), -EINTR);
+}
+
+// --- rings (F6)
+
+/// Takes one submission a call, as a kernel without memory for the next one does.
+struct OneAtATime final : ForwardingKernel {
+  using ForwardingKernel::ForwardingKernel;
+  int io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+                     const void* argument, std::size_t size) noexcept override {
+    return ForwardingKernel::io_uring_enter(ring, std::min(to_submit, 1U), min_complete, flags,
+                                            argument, size);
+  }
+};
+
+class FaultRingTest : public FaultTest {
+ protected:
+  void SetUp() override {
+    const Result<> opened = ring.open(kernel);
+    if (!opened) GTEST_SKIP() << "no io_uring here: " << opened.error().message();
+  }
+
+  /// A submission whose completion is found under `user_data`.
+  RingEntry& make(std::uint8_t operation, int fd, std::uint64_t user_data) {
+    EXPECT_TRUE(ring.has_room());
+    RingEntry& entry = ring.next();
+    entry = {.operation = operation, .fd = fd, .user_data = user_data};
+    return entry;
+  }
+  void make_recv(int fd, std::size_t size, std::uint64_t user_data = 1) {
+    RingEntry& entry = make(ring::op_recv, fd, user_data);
+    entry.address = reinterpret_cast<std::uintptr_t>(buffer.data());
+    entry.size = static_cast<std::uint32_t>(size);
+  }
+  void make_send(int fd, const std::string& bytes, std::uint64_t user_data = 1) {
+    RingEntry& entry = make(ring::op_send, fd, user_data);
+    entry.address = reinterpret_cast<std::uintptr_t>(bytes.data());
+    entry.size = static_cast<std::uint32_t>(bytes.size());
+    entry.operation_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  }
+  void make_sendmsg(int fd, const msghdr& message, std::uint64_t user_data = 1) {
+    RingEntry& entry = make(ring::op_sendmsg, fd, user_data);
+    entry.address = reinterpret_cast<std::uintptr_t>(&message);
+    entry.size = 1;
+    entry.operation_flags = MSG_NOSIGNAL | MSG_WAITALL;
+  }
+  std::map<std::uint64_t, RingCompletion> harvest() {
+    std::map<std::uint64_t, RingCompletion> found;
+    ring.harvest([&](RingCompletion completion) noexcept {
+      EXPECT_TRUE(found.emplace(completion.user_data, completion).second);
+    });
+    return found;
+  }
+  /// The results, by user data, of what is submitted and `count` requests.
+  std::map<std::uint64_t, int> results(unsigned count) {
+    std::map<std::uint64_t, int> found;
+    while (found.size() < count) {
+      const int entered = ring.enter(1, &guard);
+      if (entered < 0 && entered != -EINTR) {
+        ADD_FAILURE() << entered;
+        break;
+      }
+      for (const auto& [user_data, completion] : harvest()) found[user_data] = completion.result;
+    }
+    return found;
+  }
+  int result() { return results(1)[1]; }
+
+  Ring ring;
+};
+
+using Results = std::map<std::uint64_t, int>;
+
+TEST_F(FaultRingTest, F6_requests_are_counted_as_the_calls_that_they_stand_for) {
+  Listener listener;
+  const Fd client = listener.client();
+  const Pair pair = unix_pair();
+  msghdr message{};
+  put(pair.b.get(), "x");
+  make_recv(pair.a.get(), 1, 1);
+  make_send(pair.a.get(), "y", 2);
+  make_sendmsg(pair.a.get(), message, 3);
+  make(ring::op_accept, listener.fd.get(), 4);
+  make(ring::op_poll_add, pair.a.get(), 5).operation_flags = POLLOUT;
+  make(ring::op_async_cancel, -1, 6).address = 99;
+  Results found = results(6);
+  const Fd accepted(real_kernel(), found[4]);
+  EXPECT_TRUE(accepted);
+  found.erase(4);
+  EXPECT_EQ(found, (Results{{1, 1}, {2, 1}, {3, 0}, {5, POLLOUT}, {6, -ENOENT}}));
+  for (const Call call : {Call::recv, Call::send, Call::sendmsg, Call::accept}) {
+    EXPECT_EQ(kernel.calls(call), 1U) << to_string(call);
+    EXPECT_EQ(inner.calls(call), 1U) << to_string(call);
+  }
+  EXPECT_EQ(kernel.calls(Call::ppoll), 0U);
+  EXPECT_EQ(kernel.injected(), 0U);
+}
+
+TEST_F(FaultRingTest, F6_a_planned_error_is_the_completion_and_nothing_else_happens) {
+  Listener listener;
+  const Fd client = listener.client();
+  const Pair pair = unix_pair();
+  std::string text = "text";
+  iovec part{.iov_base = text.data(), .iov_len = text.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  put(pair.b.get(), "data");
+  for (const Call call : {Call::recv, Call::send, Call::sendmsg, Call::accept})
+    kernel.fail(call, 2, EXFULL, 2);
+  const auto make_all = [&] {
+    make_recv(pair.a.get(), 1, 1);
+    make_send(pair.a.get(), text, 2);
+    make_sendmsg(pair.a.get(), message, 3);
+    make(ring::op_accept, listener.fd.get(), 4);
+  };
+  make_all();
+  Results found = results(4);
+  const Fd accepted(real_kernel(), found[4]);
+  EXPECT_EQ(found, (Results{{1, 1}, {2, 4}, {3, 4}, {4, accepted.get()}}));
+  const Fd next = listener.client();
+  for (int round = 0; round < 2; ++round) {
+    make_all();
+    EXPECT_EQ(results(4), (Results{{1, -EXFULL}, {2, -EXFULL}, {3, -EXFULL}, {4, -EXFULL}}));
+  }
+  EXPECT_EQ(kernel.injected(), 8U);
+  EXPECT_EQ(drain(pair.b.get()), 8U);
+  make_all();
+  found = results(4);
+  const Fd second(real_kernel(), found[4]);
+  EXPECT_TRUE(second);
+  EXPECT_EQ(buffer[0], 'a');
+  EXPECT_EQ(drain(pair.a.get()), 2U);
+  EXPECT_EQ(kernel.calls(Call::recv), 4U);
+}
+
+TEST_F(FaultRingTest, F6_a_receive_that_fails_takes_no_buffer) {
+  struct {
+    std::uint64_t address;
+    std::uint32_t entries;
+    std::uint16_t group, flags;
+    std::uint64_t reserved[3];
+  } about{};
+  void* memory = nullptr;
+  ASSERT_EQ(
+      real_kernel().mmap(&memory, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+      0);
+  auto* const places = static_cast<RingBuffer*>(memory);
+  about.address = reinterpret_cast<std::uintptr_t>(memory);
+  about.entries = 2;
+  if (ring.control(ring::register_buffer_ring, &about, 1) < 0)
+    GTEST_SKIP() << "this kernel has no rings of buffers";
+  places[0].address = reinterpret_cast<std::uintptr_t>(buffer.data());
+  places[0].size = 1000;
+  places[0].id = 7;
+  std::atomic_ref(places[0].reserved).store(1, std::memory_order_release);
+  const Pair pair = unix_pair();
+  put(pair.b.get(), std::string(1000, 'd'));
+  const auto receive_once = [&] {
+    make(ring::op_recv, pair.a.get(), 1).flags = ring::select_buffer;
+    EXPECT_EQ(ring.enter(1, &guard), 1);
+    return harvest()[1];
+  };
+  kernel.fail(Call::recv, 1, ENOMEM);
+  EXPECT_EQ(receive_once().result, -ENOMEM);
+  kernel.fail(Call::recv, 1, ENOBUFS);
+  const RingCompletion failed = receive_once();
+  EXPECT_EQ(failed.result, -ENOBUFS);
+  EXPECT_EQ(failed.flags, 0U);
+  const RingCompletion served = receive_once();
+  EXPECT_EQ(served.result, 1000);
+  EXPECT_EQ(served.flags & ring::has_buffer, ring::has_buffer);
+  EXPECT_EQ(served.flags >> ring::buffer_shift, 7U);
+  EXPECT_EQ(receive_once().result, -ENOBUFS);  // there is really none
+  real_kernel().munmap(memory, 4096);
+}
+
+TEST_F(FaultRingTest, F6_a_connection_that_broke_stays_broken) {
+  const Pair pair = unix_pair();
+  kernel.fail(Call::recv, 1, ECONNRESET);
+  make_recv(pair.a.get(), 1);
+  EXPECT_EQ(result(), -ECONNRESET);
+  make_recv(pair.a.get(), 1);
+  EXPECT_EQ(result(), 0);
+  make_send(pair.a.get(), "x");
+  EXPECT_EQ(result(), -EPIPE);
+}
+
+TEST_F(FaultRingTest, F6_F4_short_transfers_move_at_least_one_byte_and_less_than_asked) {
+  kernel.set_rates({.short_transfers = 1000});
+  const Pair pair = unix_pair();
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += static_cast<char>('a' + i % 26);
+  for (const bool parts : {false, true}) {
+    std::string came;
+    for (std::size_t moved = 0; moved < text.size();) {
+      const std::size_t left = text.size() - moved;
+      std::array<iovec, 20> pieces{};
+      for (std::size_t i = 0; i < pieces.size(); ++i)
+        pieces[i] = {.iov_base = text.data() + moved + left * i / pieces.size(),
+                     .iov_len = left * (i + 1) / pieces.size() - left * i / pieces.size()};
+      msghdr message{};
+      message.msg_iov = pieces.data();
+      message.msg_iovlen = pieces.size();
+      const std::string rest = text.substr(moved);
+      if (parts)
+        make_sendmsg(pair.b.get(), message);
+      else
+        make_send(pair.b.get(), rest);
+      const int sent = result();
+      ASSERT_GE(sent, 1);
+      if (left > 1) {
+        ASSERT_LT(sent, static_cast<int>(left));
+      }
+      moved += static_cast<std::size_t>(sent);
+      for (int there = sent; there > 0;) {
+        make_recv(pair.a.get(), static_cast<std::size_t>(there));
+        const int got = result();
+        ASSERT_GE(got, 1);
+        if (there > 1) {
+          ASSERT_LT(got, there);
+        }
+        came.append(buffer.data(), static_cast<std::size_t>(got));
+        there -= got;
+      }
+    }
+    EXPECT_EQ(came, text);
+  }
+}
+
+TEST_F(FaultRingTest, F6_F4_EAGAIN_never_comes_twice_in_a_row_and_EINTR_not_four_times) {
+  kernel.set_rates({.eagain = 1000});
+  const Pair pair = unix_pair();
+  put(pair.b.get(), "0123456789");
+  for (int round = 0; round < 5; ++round) {
+    make_recv(pair.a.get(), 1);
+    EXPECT_EQ(result(), -EAGAIN);
+    make_recv(pair.a.get(), 1);
+    EXPECT_EQ(result(), 1);
+  }
+  kernel.set_rates({.eintr = 1000});
+  int interrupted = 0;
+  for (;; ++interrupted) {
+    make_recv(pair.a.get(), 1);
+    const int got = result();
+    if (got == 1) break;
+    ASSERT_EQ(got, -EINTR);
+  }
+  EXPECT_EQ(interrupted, 3);
+}
+
+TEST_F(FaultRingTest, F6_enter_fails_by_plan_and_takes_nothing) {
+  const Pair pair = unix_pair();
+  for (const int error : {EBUSY, EAGAIN, ENOMEM}) {
+    kernel.fail(Call::io_uring_enter, 1, error);
+    make_send(pair.a.get(), "x");
+    EXPECT_EQ(ring.enter(1, &guard), -error);
+    EXPECT_EQ(ring.unsubmitted(), 1U);
+    EXPECT_TRUE(harvest().empty());
+    EXPECT_EQ(drain(pair.b.get()), 0U);
+    EXPECT_EQ(result(), 1);
+    EXPECT_EQ(drain(pair.b.get()), 1U);
+  }
+  EXPECT_EQ(kernel.calls(Call::send), 3U);
+}
+
+TEST_F(FaultRingTest, F6_a_signal_ends_the_wait_and_hides_nothing) {
+  const Pair pair = unix_pair();
+  const timespec forever{.tv_sec = 100'000, .tv_nsec = 0};
+  kernel.fail(Call::io_uring_enter, 1, EINTR, 3);
+  make_recv(pair.a.get(), 1);
+  EXPECT_EQ(ring.enter(1, &forever), 1);  // taken
+  EXPECT_TRUE(harvest().empty());
+  EXPECT_EQ(ring.enter(1, &forever), -EINTR);
+  put(pair.b.get(), "x");
+  EXPECT_EQ(ring.enter(1, &forever), 0);
+  EXPECT_EQ(harvest()[1].result, 1);
+  kernel.set_rates({.eintr = 1000});
+  int interrupted = 0;
+  const timespec short_time{.tv_sec = 0, .tv_nsec = 1};
+  while (ring.enter(1, &short_time) == -EINTR) ++interrupted;
+  EXPECT_EQ(interrupted, 3);
+  EXPECT_EQ(ring.enter(0, nullptr), 0);  // does not sleep
+}
+
+TEST_F(FaultRingTest, F6_setup_and_registration_fail_by_plan) {
+  for (const int error : {ENOSYS, EPERM, ENOMEM, EMFILE}) {
+    Ring refused;
+    kernel.fail(Call::io_uring_setup, 1, error);
+    const Result<> opened = refused.open(kernel);
+    ASSERT_FALSE(opened);
+    EXPECT_EQ(opened.error().value(), error);
+  }
+  kernel.fail(Call::io_uring_register, 1, EINVAL);
+  EXPECT_EQ(ring.enter(0, nullptr), -EINVAL);  // it could not be enabled
+  kernel.fail(Call::io_uring_register, 2, EINVAL);
+  EXPECT_EQ(ring.enter(0, nullptr), 0);
+  EXPECT_FALSE(ring.has(ring::registered_ring));
+  const Pair pair = unix_pair();
+  kernel.fail(Call::recv, 1, EXFULL);
+  make_recv(pair.a.get(), 1);
+  EXPECT_EQ(result(), -EXFULL);  // seen under its number as well
+}
+
+TEST_F(FaultRingTest, F6_what_the_kernel_leaves_is_judged_once) {
+  OneAtATime slow(real_kernel());
+  FaultKernel over(slow);
+  Ring short_ring;
+  ASSERT_TRUE(short_ring.open(over));
+  const Pair pair = unix_pair();
+  over.fail(Call::send, 2, EXFULL);
+  const char byte = 'x';
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(short_ring.has_room());
+    short_ring.next() = {.operation = ring::op_send,
+                         .fd = pair.a.get(),
+                         .address = reinterpret_cast<std::uintptr_t>(&byte),
+                         .size = 1,
+                         .user_data = i};
+  }
+  Results found;
+  for (unsigned left = 3; left > 0; --left) {
+    EXPECT_EQ(short_ring.unsubmitted(), left);
+    EXPECT_EQ(short_ring.enter(1, &guard), 1);
+    short_ring.harvest([&](RingCompletion completion) noexcept {
+      found[completion.user_data] = completion.result;
+    });
+  }
+  EXPECT_EQ(found, (Results{{1, 1}, {2, -EXFULL}, {3, 1}}));
+  EXPECT_EQ(over.calls(Call::send), 3U);
 }
 
 #endif

@@ -67,6 +67,39 @@ struct RingBuffer {
 };
 static_assert(sizeof(RingBuffer) == 16);
 
+/// struct io_uring_params: what io_uring_setup() is asked for, and where the queues are in the
+/// mappings.
+struct RingParams {
+  std::uint32_t submissions, completions, flags, thread_cpu, thread_idle, features, queue_fd;
+  std::uint32_t reserved[3];
+  struct {
+    std::uint32_t head, tail, mask, entries, flags, dropped, array, reserved;
+    std::uint64_t address;
+  } submit;
+  struct {
+    std::uint32_t head, tail, mask, entries, overflow, completions, flags, reserved;
+    std::uint64_t address;
+  } done;
+};
+static_assert(sizeof(RingParams) == 120);
+
+/// struct io_uring_rsrc_update, of register_ring_fds.
+struct RingUpdate {
+  std::uint32_t offset;  ///< The index; ~0 for one that the kernel chooses.
+  std::uint32_t reserved;
+  std::uint64_t data;  ///< The ring's descriptor.
+};
+/// struct io_uring_getevents_arg, with enter_ext_arg.
+struct RingWait {
+  std::uint64_t signals;
+  std::uint32_t signals_size, least_usec;
+  std::uint64_t timeout;  ///< Address of a RingTime.
+};
+/// struct __kernel_timespec.
+struct RingTime {
+  std::int64_t seconds, nanoseconds;
+};
+
 namespace ring {
 
 // enum io_uring_op
@@ -85,6 +118,32 @@ inline constexpr std::uint32_t poll_multi = 1U << 0U;    ///< IORING_POLL_ADD_MU
 inline constexpr std::uint32_t has_buffer = 1U << 0U;  ///< IORING_CQE_F_BUFFER
 inline constexpr std::uint32_t more = 1U << 1U;        ///< IORING_CQE_F_MORE
 inline constexpr unsigned buffer_shift = 16;           ///< IORING_CQE_BUFFER_SHIFT
+
+// IORING_SETUP_*, IORING_FEAT_*, IORING_ENTER_*, IORING_REGISTER_*, IORING_OFF_*
+inline constexpr std::uint32_t setup_cqsize = 1U << 3U;
+inline constexpr std::uint32_t setup_clamp = 1U << 4U;
+inline constexpr std::uint32_t setup_disabled = 1U << 6U;
+inline constexpr std::uint32_t setup_submit_all = 1U << 7U;
+inline constexpr std::uint32_t setup_coop_taskrun = 1U << 8U;
+inline constexpr std::uint32_t setup_single_issuer = 1U << 12U;
+inline constexpr std::uint32_t setup_defer_taskrun = 1U << 13U;
+inline constexpr std::uint32_t setup_no_sqarray = 1U << 16U;
+
+inline constexpr std::uint32_t feature_single_mmap = 1U << 0U;
+inline constexpr std::uint32_t feature_nodrop = 1U << 1U;
+inline constexpr std::uint32_t feature_ext_arg = 1U << 8U;
+inline constexpr std::uint32_t feature_cqe_skip = 1U << 11U;
+
+inline constexpr unsigned enter_getevents = 1U << 0U;
+inline constexpr unsigned enter_ext_arg = 1U << 3U;
+inline constexpr unsigned enter_registered = 1U << 4U;
+
+inline constexpr unsigned register_enable_rings = 12;
+inline constexpr unsigned register_ring_fds = 20;
+
+// What is mapped at which offset of the ring's descriptor.
+inline constexpr std::int64_t offset_of_queues = 0;
+inline constexpr std::int64_t offset_of_entries = 0x1000'0000;
 
 inline constexpr unsigned register_eventfd = 4;         ///< IORING_REGISTER_EVENTFD (5.2)
 inline constexpr unsigned register_buffer_ring = 22;    ///< IORING_REGISTER_PBUF_RING (5.19)
@@ -165,7 +224,7 @@ class Ring {
 
  private:
   bool make_room() noexcept;
-  Result<> map(const struct RingParams& params);
+  Result<> map(const RingParams& params);
   int begin() noexcept;
 
   Kernel* kernel_ = nullptr;

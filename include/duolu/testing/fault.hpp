@@ -21,6 +21,15 @@
 //   F5  They depend on the seed, the kind of the call and the number of earlier calls of that kind,
 //       and on nothing else: the same run again has the same faults.
 //
+//   F6  A request that passes through an io_uring is the call that it stands for: recv, send,
+//       sendmsg and accept are counted, fail and are shortened when io_uring_enter submits them.
+//       One that fails has its completion in that call; with a selected buffer it takes none. A
+//       receive or send that is shortened asks for less. Waiting (poll), cancelling and all other
+//       requests are neither counted nor changed, and no completion is delayed. A link to the next
+//       request is not followed. io_uring_enter itself with EINTR submits what it is given, and
+//       returns EINTR only if it has submitted nothing and there is no completion; with another
+//       errno it does nothing (F1).
+//
 // Which calls have random faults, and why not the others:
 //
 //   short_transfers    recv, send, recvmsg, sendmsg, read, write, writev of stream sockets and
@@ -32,10 +41,10 @@
 //                      pending (then the kernel does not say "not yet"). Not a write of up to
 //                      PIPE_BUF bytes to a pipe: there EAGAIN means that the reader has data.
 //   eintr              recv, send, recvmsg, sendmsg, read, write, writev of sockets, pipes and
-//                      terminals, accept, pselect, ppoll, and epoll's waits unless their timeout is
-//                      zero: those do not sleep. POSIX allows it for all of these even if they are
-//                      non-blocking. Not eventfds, epoll_ctl and the calls that make or describe
-//                      descriptors: these never wait.
+//                      terminals, accept, pselect, ppoll, epoll's waits unless their timeout is
+//                      zero, and io_uring_enter if it waits: the others do not sleep. POSIX allows
+//                      it for all of these even if they are non-blocking. Not eventfds, epoll_ctl
+//                      and the calls that make or describe descriptors: these never wait.
 //   delayed_readiness  pselect, ppoll, epoll_wait, epoll_pwait2. Not POLLNVAL, which is immediate.
 //
 // Blocking descriptors, as standard input may be, have EINTR as their only random fault. Calls that
@@ -108,10 +117,12 @@ class FaultKernel final : public Kernel, public Host {
 #include "duolu/kernel/calls.def"
 
  private:
-  struct Plan;   // one fail()
-  struct Table;  // registrations and withheld events; has a lock
-  struct Dice;   // the random faults of one call
-  struct File;   // the kind of file of a descriptor
+  struct Plan;      // one fail()
+  struct Table;     // registrations and withheld events; has a lock
+  struct Dice;      // the random faults of one call
+  struct File;      // the kind of file of a descriptor
+  struct Verdict;   // what becomes of a transfer
+  struct RingSeen;  // a ring
 
   static constexpr auto call_count = static_cast<std::size_t>(Call::count_);
 
@@ -123,6 +134,10 @@ class FaultKernel final : public Kernel, public Host {
   auto plain(Call call, Real real) noexcept;
   template <class Real>
   ssize_t transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept;
+  Verdict judge(Call call, int fd, std::size_t size, int flags) noexcept;
+  int judge_accept(int fd) noexcept;
+  void judge_submissions(RingSeen& seen, unsigned to_submit) noexcept;
+  void judge_submission(RingSeen& seen, struct RingEntry& entry) noexcept;
   File look_at(int fd, int message_flags) noexcept;
   bool has_ended(int fd, bool writing) noexcept;
   bool may_pretend_empty(const File& file, bool writing) noexcept;
