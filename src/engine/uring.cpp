@@ -16,7 +16,8 @@
 //     end with EAGAIN. What is not a connected socket is therefore attempted by a system call
 //     first, as in the readiness engine, and the ring only waits until it can be attempted again.
 //     The same holds for connecting: a worker thread of the kernel would block in connect(2) of a
-//     Unix socket whose peer's backlog is full.
+//     Unix socket whose peer's backlog is full. A regular file is never waited for by a poll, but
+//     the kernel reads and writes it in threads of its own.
 //   - A poll request is level-triggered when it is submitted. Each is used once.
 
 #include <fcntl.h>
@@ -24,6 +25,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -58,6 +60,7 @@ constexpr std::uint8_t cancel_postponed = 16;  ///< In that list, to be cancelle
 constexpr std::uint8_t keeps_buffer = 32;      ///< send_lent: LeasePool::take_out() was called.
 
 struct Ringed : Tried {
+  bool is_regular = false;         ///< A regular file: reading it may wait for a disk.
   Ringed* next_sending = nullptr;  ///< In the list of lent buffers being sent.
 };
 
@@ -105,17 +108,19 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   Result<Descriptor*> open(int fd, DescriptorKind kind) override {
     // A socket is one that was just made or accepted; a file may be any number.
+    struct stat about{};
     if (kind == DescriptorKind::file)
-      if (const int flags = kernel().fcntl(fd, F_GETFD, 0); flags < 0) return fail(-flags);
+      if (const int result = kernel().fstat(fd, &about); result < 0) return fail(-result);
     Ringed& descriptor = next_free();
     take(descriptor, fd, kind);
+    descriptor.is_regular = S_ISREG(about.st_mode) || S_ISBLK(about.st_mode);
     return &descriptor;
   }
 
   bool start_send(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
     descriptor.out.moved = 0;
-    if (!is_connected(descriptor)) [[unlikely]]
+    if (!is_native(descriptor)) [[unlikely]]
       return start(descriptor, descriptor.out);
     check_process();
     descriptor.out.state = Op::State::parked;
@@ -127,7 +132,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
   bool start_send_lent(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
-    if (!is_connected(descriptor)) [[unlikely]]
+    if (!is_native(descriptor)) [[unlikely]]
       return attempt_send_lent(descriptor);
     descriptor.next_sending = std::exchange(sending_, &descriptor);
     return start_send(descriptor);
@@ -257,8 +262,11 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   static bool is_connected(const Ringed& descriptor) noexcept {
     return descriptor.kind == DescriptorKind::tcp || descriptor.kind == DescriptorKind::socket;
   }
+  static bool is_native(const Ringed& descriptor) noexcept {
+    return is_connected(descriptor) || descriptor.is_regular;
+  }
   [[nodiscard]] bool lends(const Ringed& descriptor) const noexcept {
-    return is_connected(descriptor) && buffers_ != nullptr;
+    return is_native(descriptor) && buffers_ != nullptr;
   }
   /// Whether the kernel performs it; else it is attempted by system calls.
   [[nodiscard]] bool is_native(const Ringed& descriptor, const Op& op) const noexcept {
@@ -266,7 +274,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       case Op::Code::accept: return true;
       case Op::Code::recv:
       case Op::Code::send:
-      case Op::Code::send_lent: return is_connected(descriptor);
+      case Op::Code::send_lent: return is_native(descriptor);
       case Op::Code::recv_lent: return lends(descriptor);
       case Op::Code::sendmsg: {
         // One that names its receiver may find that one's queue full, for which no poll waits: the
@@ -329,6 +337,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
              .flags = ring::select_buffer,
              .fd = descriptor.fd,
              .user_data = Request{descriptor, false}.user_data()};
+    if (descriptor.is_regular) [[unlikely]]
+      make_file_request(entry, ring::op_read);
   }
   static void fill_send(RingEntry& entry, Ringed& descriptor) noexcept {
     const Op& op = descriptor.out;
@@ -338,6 +348,14 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
              .size = op.size - static_cast<std::uint32_t>(op.moved),
              .operation_flags = MSG_NOSIGNAL,
              .user_data = Request{descriptor, true}.user_data()};
+    if (descriptor.is_regular) [[unlikely]]
+      make_file_request(entry, ring::op_write);
+  }
+  /// At the file's own position. A thread of the kernel waits for the disk, not the loop.
+  static void make_file_request(RingEntry& entry, std::uint8_t operation) noexcept {
+    entry.operation = operation;
+    entry.operation_flags = 0;
+    entry.offset = ~std::uint64_t{0};
   }
   void fill(RingEntry& entry, Request request) noexcept {
     const Op& op = request.op();
@@ -348,6 +366,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       entry = {.operation = ring::op_recv,
                .address = reinterpret_cast<std::uintptr_t>(op.data),
                .size = op.size};
+      if (request.descriptor.is_regular) make_file_request(entry, ring::op_read);
     } else if (op.code == Op::Code::recv_lent) {
       return fill_recv_lent(entry, request.descriptor);
     } else if (op.code == Op::Code::accept) {

@@ -257,6 +257,60 @@ TEST_P(EngineTest, EN8_another_thread_wakes_it) {
   EXPECT_FALSE(engine->wait(immediately).value());
 }
 
+TEST_P(EngineTest, EN8_other_threads_may_make_it_and_destroy_it) {
+  Pair pair = tcp_pair();
+  Descriptor* descriptor = nullptr;
+  std::jthread([&] {
+    start(real_kernel());
+    descriptor = &open(std::move(pair.a));
+  }).join();
+  std::jthread([&] {
+    std::string got;
+    put(pair.b.get(), "here");
+    EXPECT_EQ(receive(*descriptor, got), 4);
+    EXPECT_EQ(transmit(*descriptor, got), 0);
+    close(*descriptor);
+  }).join();
+  char echoed[5] = "";
+  EXPECT_EQ(::recv(pair.b.get(), echoed, 4, 0), 4);
+  EXPECT_STREQ(echoed, "here");
+  stop();
+}
+
+TEST_P(EngineTest, EN7_a_regular_file_is_written_and_read_at_its_position) {
+  FaultKernel faults(real_kernel());
+  start(faults);
+  ScratchDirectory directory;
+  const std::string path = directory.path("file");
+  const std::string text(100'000, 't');
+  Fd writes(real_kernel(), ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  Fd reads(real_kernel(), ::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  Descriptor& out = open(std::move(writes), DescriptorKind::file);
+  Descriptor& in = open(std::move(reads), DescriptorKind::file);
+  const auto calls = [&] { return faults.calls(Call::read) + faults.calls(Call::write); };
+  const std::size_t before = calls();
+  EXPECT_EQ(transmit(out, "begins "), 0);
+  EXPECT_EQ(transmit(out, text), 0);
+  std::string got;
+  EXPECT_EQ(receive(in, got, 7), 7);
+  EXPECT_EQ(got, "begins ");
+  std::string rest;
+  while (ended(engine->recv_lent(in), in.in) > 0) {
+    LentBuffer& lent = Engine::lent(in);
+    rest.append(lent.bytes(), lent.size);
+    Engine::give_back(lent);
+  }
+  EXPECT_EQ(in.in.result, 0);
+  EXPECT_EQ(rest, text);
+  // Where the kernel performs requests, none of them makes the loop wait for a disk.
+  if (GetParam().kind->poller == nullptr && (GetParam().ring_without & ring::buffer_ring) == 0) {
+    EXPECT_EQ(calls(), before);
+  } else {
+    EXPECT_GT(calls(), before);
+  }
+  stop();
+}
+
 TEST_P(EngineTest, EN9_without_memory_for_a_buffer_it_waits_for_another_one) {
   Pair one = tcp_pair();
   Pair other = tcp_pair();

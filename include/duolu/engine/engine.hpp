@@ -1,9 +1,9 @@
 // Public. Layer: engine. Completion: a request is made, and ends later, with a result.
 //
-// This is the seam between waiting and everything above it. Two families implement it: one over any
-// Poller (readiness: try the call, and if it would block, wait until it would not), and, later, one
-// over io_uring (the kernel performs the call and reports its end). Users cannot tell them apart,
-// except by the order in which requests of different descriptors end.
+// This is the seam between waiting and everything above it. Two engines implement it: one over any
+// Poller (readiness: try the call, and if it would block, wait until it would not), and one over
+// io_uring (the kernel performs the call and reports its end). Users cannot tell them apart, except
+// by the order in which requests of different descriptors end.
 //
 //   EN1  A request ends exactly once. Functions that make a request return true if it ended at
 //        once, with success: its result can be read. False: take_finished() will hand it out, after
@@ -23,7 +23,7 @@
 //        others waiting.
 //   EN7  send(), send_lent() and sendmsg() end when everything was sent, or with an error; then
 //        Op::moved says how much was sent.
-//   EN8  One thread makes all calls, except wake().
+//   EN8  One thread makes all calls, except wake(). Another one may make the engine and destroy it.
 //   EN9  recv_lent() receives into a buffer of the engine, which is lent with the result (not with
 //        0 or an error) until give_back() or send_lent(). The number of buffers is limited; a
 //        request that needs one more waits for it, in order. A request also waits when there is no

@@ -108,6 +108,8 @@ inline constexpr std::uint8_t op_poll_remove = 7;
 inline constexpr std::uint8_t op_sendmsg = 9;
 inline constexpr std::uint8_t op_accept = 13;
 inline constexpr std::uint8_t op_async_cancel = 14;
+inline constexpr std::uint8_t op_read = 22;
+inline constexpr std::uint8_t op_write = 23;
 inline constexpr std::uint8_t op_send = 26;
 inline constexpr std::uint8_t op_recv = 27;
 
