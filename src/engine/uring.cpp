@@ -60,7 +60,8 @@ constexpr std::uint8_t cancel_postponed = 16;  ///< In that list, to be cancelle
 constexpr std::uint8_t keeps_buffer = 32;      ///< send_lent: LeasePool::take_out() was called.
 
 struct Ringed : Tried {
-  bool is_regular = false;         ///< A regular file: reading it may wait for a disk.
+  /// By what requests it is received from and sent to.
+  enum class Native : std::uint8_t { no, socket, file } native = Native::no;
   Ringed* next_sending = nullptr;  ///< In the list of lent buffers being sent.
 };
 
@@ -113,14 +114,17 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       if (const int result = kernel().fstat(fd, &about); result < 0) return fail(-result);
     Ringed& descriptor = next_free();
     take(descriptor, fd, kind);
-    descriptor.is_regular = S_ISREG(about.st_mode) || S_ISBLK(about.st_mode);
+    if (kind == DescriptorKind::tcp || kind == DescriptorKind::socket)
+      descriptor.native = Ringed::Native::socket;
+    else if (S_ISREG(about.st_mode) || S_ISBLK(about.st_mode))
+      descriptor.native = Ringed::Native::file;
     return &descriptor;
   }
 
   bool start_send(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
     descriptor.out.moved = 0;
-    if (!is_native(descriptor)) [[unlikely]]
+    if (!is_connected(descriptor)) [[unlikely]]
       return start(descriptor, descriptor.out);
     check_process();
     descriptor.out.state = Op::State::parked;
@@ -254,19 +258,17 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   bool try_in(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
-    if (descriptor.in.code == Op::Code::recv_lent && lends(descriptor)) [[likely]]
+    if (descriptor.in.code == Op::Code::recv_lent && is_connected(descriptor) &&
+        buffers_ != nullptr) [[likely]]
       return start_recv_lent(descriptor);
     return start(descriptor, descriptor.in);
   }
 
   static bool is_connected(const Ringed& descriptor) noexcept {
-    return descriptor.kind == DescriptorKind::tcp || descriptor.kind == DescriptorKind::socket;
+    return descriptor.native == Ringed::Native::socket;
   }
   static bool is_native(const Ringed& descriptor) noexcept {
-    return is_connected(descriptor) || descriptor.is_regular;
-  }
-  [[nodiscard]] bool lends(const Ringed& descriptor) const noexcept {
-    return is_native(descriptor) && buffers_ != nullptr;
+    return descriptor.native != Ringed::Native::no;
   }
   /// Whether the kernel performs it; else it is attempted by system calls.
   [[nodiscard]] bool is_native(const Ringed& descriptor, const Op& op) const noexcept {
@@ -275,7 +277,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       case Op::Code::recv:
       case Op::Code::send:
       case Op::Code::send_lent: return is_native(descriptor);
-      case Op::Code::recv_lent: return lends(descriptor);
+      case Op::Code::recv_lent: return is_native(descriptor) && buffers_ != nullptr;
       case Op::Code::sendmsg: {
         // One that names its receiver may find that one's queue full, for which no poll waits: the
         // kernel would make a blocking attempt in a thread of its own.
@@ -318,11 +320,11 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   void submit_recv_lent(Ringed& descriptor) noexcept {
     if (leases_.first_starved() != nullptr || (provided_count_ == 0 && !leases_.can_lend()))
         [[unlikely]]
-      return leases_.starve(descriptor.in);
-    if (ring_.has_room()) [[likely]]
+      leases_.starve(descriptor.in);
+    else if (ring_.has_room() && is_connected(descriptor)) [[likely]]
       fill_recv_lent(ring_.next(), descriptor);
     else
-      postpone({descriptor, false}, postponed);
+      submit_now({descriptor, false});
   }
   void submit_now(Request request) noexcept {
     if (ring_.has_room()) [[likely]]
@@ -337,8 +339,6 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
              .flags = ring::select_buffer,
              .fd = descriptor.fd,
              .user_data = Request{descriptor, false}.user_data()};
-    if (descriptor.is_regular) [[unlikely]]
-      make_file_request(entry, ring::op_read);
   }
   static void fill_send(RingEntry& entry, Ringed& descriptor) noexcept {
     const Op& op = descriptor.out;
@@ -348,8 +348,6 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
              .size = op.size - static_cast<std::uint32_t>(op.moved),
              .operation_flags = MSG_NOSIGNAL,
              .user_data = Request{descriptor, true}.user_data()};
-    if (descriptor.is_regular) [[unlikely]]
-      make_file_request(entry, ring::op_write);
   }
   /// At the file's own position. A thread of the kernel waits for the disk, not the loop.
   static void make_file_request(RingEntry& entry, std::uint8_t operation) noexcept {
@@ -366,9 +364,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       entry = {.operation = ring::op_recv,
                .address = reinterpret_cast<std::uintptr_t>(op.data),
                .size = op.size};
-      if (request.descriptor.is_regular) make_file_request(entry, ring::op_read);
     } else if (op.code == Op::Code::recv_lent) {
-      return fill_recv_lent(entry, request.descriptor);
+      fill_recv_lent(entry, request.descriptor);
     } else if (op.code == Op::Code::accept) {
       entry = {.operation = ring::op_accept, .operation_flags = SOCK_NONBLOCK | SOCK_CLOEXEC};
     } else if (op.code == Op::Code::sendmsg) {
@@ -377,10 +374,12 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
                .size = 1,
                .operation_flags = MSG_NOSIGNAL};
     } else {
-      return fill_send(entry, request.descriptor);
+      fill_send(entry, request.descriptor);
     }
     entry.fd = request.descriptor.fd;
     entry.user_data = request.user_data();
+    if (request.descriptor.native == Ringed::Native::file && (op.calls & polls) == 0)
+      make_file_request(entry, request.out ? ring::op_write : ring::op_read);
   }
   /// poll32_events has its halves exchanged on big-endian machines.
   static constexpr std::uint32_t poll_events(std::uint32_t events) noexcept {
@@ -482,6 +481,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     if ((completion.flags & ring::has_buffer) != 0 && completion.result > 0) [[likely]] {
       --receiving_lent_;
       op.data = take_provided(completion.flags >> ring::buffer_shift)->bytes();
+      if (op.calls == none) [[likely]]
+        return finish(op, completion.result);
       return end_in(op, completion.result);
     }
     complete_in_otherwise(descriptor, completion);
@@ -516,6 +517,16 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   void complete_out(Ringed& descriptor, std::int32_t result) noexcept {
+    Op& op = descriptor.out;
+    if (op.code == Op::Code::send_lent && op.calls == none && op.moved == 0 &&
+        result == static_cast<std::int32_t>(op.size)) [[likely]] {
+      op.moved = op.size;
+      give_back(LentBuffer::of(op.data));
+      return finish(op, 0);
+    }
+    complete_out_otherwise(descriptor, result);
+  }
+  [[gnu::noinline]] void complete_out_otherwise(Ringed& descriptor, std::int32_t result) noexcept {
     Op& op = descriptor.out;
     if ((op.calls & polls) != 0) [[unlikely]]
       return polled({descriptor, true}, result);
