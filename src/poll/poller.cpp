@@ -129,12 +129,15 @@ std::uint32_t Poller::take_slot() noexcept {
 
 void Poller::free_slot(std::uint32_t index) noexcept {
   Slot& old = slots_[index];
-  if (old.dead) std::erase(invalid_, index);
   const std::uint64_t next = (old.token >> 32U) + 1;
-  const bool listed = old.changed;
+  const bool changed = old.changed;
+  const bool listed = old.listed;
   old = Slot{};
   if (next <= UINT32_MAX) old.token = next << 32U | Slot::nobody;
-  old.changed = listed;  // its entry in changes_ stays, for the slot's next registration
+  // Its entries in changes_ and invalid_ stay, for the slot's next registration: both lists may be
+  // long, and are not searched.
+  old.changed = changed;
+  old.listed = listed;
   old.data = free_;
   free_ = index;
 }
@@ -276,6 +279,8 @@ void Poller::invalidate(std::uint32_t index) noexcept {
   if (s.dead) return;
   s.dead = true;
   s.unusual = ~0U;
+  if (s.listed) return;
+  s.listed = true;
   invalid_.push_back(index);
 }
 
@@ -283,6 +288,8 @@ std::size_t Poller::report_invalid(std::size_t count) noexcept {
   while (!invalid_.empty() && count < raw_.size() - 1) {
     const std::uint32_t index = invalid_.back();
     invalid_.pop_back();
+    slots_[index].listed = false;
+    if (!slots_[index].dead) continue;  // freed since
     raw_[count++] = {invalid_bit, static_cast<std::uint64_t>(token_of(index))};
   }
   return count;

@@ -74,6 +74,7 @@ struct Slot {
   bool fired : 1 = false;    ///< Oneshot: reported, silent until the next modify.
   bool changed : 1 = false;  ///< On the list of changes that the next wait applies.
   bool dead : 1 = false;     ///< Found closed: paused, and reported as invalid, now or soon.
+  bool listed : 1 = false;   ///< On the list of those to report as invalid.
 };
 
 /// Slot numbers, each at most once. push() never allocates.
@@ -264,7 +265,7 @@ class Poller {
   std::size_t size_ = 0;
   std::vector<std::uint32_t> by_fd_;    ///< Descriptor number to slot; 0 for none.
   detail::SlotList changes_;            ///< Slots to update before the next wait.
-  std::vector<std::uint32_t> invalid_;  ///< Slots to report as invalid.
+  std::vector<std::uint32_t> invalid_;  ///< Slots to report as invalid, unless freed since.
   std::vector<RawEvent> raw_;           ///< One more than a batch, for the wake-up.
   Waker waker_;
   const std::uint32_t forks_ = fork_count();  ///< fork_count() in that process.
