@@ -111,6 +111,8 @@ void Loop::run_until_done(detail::TaskPromise& task, Chain& chain) {
 
 void Loop::ride_out(std::error_code error) {
   if (error == std::errc::interrupted) return;
+  if (error == std::errc::bad_file_descriptor)
+    check_failed("a descriptor of the Loop itself was closed by other code of this program");
   DUOLU_CHECK(error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
               error == std::errc::too_many_files_open ||
               error == std::errc::too_many_files_open_in_system ||

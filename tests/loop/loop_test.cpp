@@ -168,6 +168,17 @@ Task<> beat(Loop* loop, Flag* flag) {
   }
 }
 
+TEST_P(LoopDeathTest, a_descriptor_of_the_loop_that_others_close_is_named) {
+  EXPECT_DEATH(
+      {
+        const auto over_it = GetParam().make(real_kernel()).value();
+        Loop on(*over_it);
+        for (int fd = 3; fd < 100; ++fd) ::close(fd);
+        on.run(beat(&on, nullptr));
+      },
+      "a descriptor of the Loop itself was closed");
+}
+
 TEST_P(LoopDeathTest, LO4_a_task_that_ignores_that_it_was_cancelled_is_named) {
   EXPECT_DEATH(
       {
