@@ -19,7 +19,7 @@ Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexc
   const Result<Descriptor*> opened =
       open_descriptor(engine, Fd(engine.kernel(), descriptor.in.result), descriptor.kind);
   // Not an error of accept(2): this connection is lost, and has left the backlog.
-  if (!opened) return fail(make_error_code(StreamError::refused));
+  if (!opened) return fail(refused_for(opened.error()));
   return Stream(**opened);
 }
 
@@ -239,7 +239,7 @@ Result<Stream> Acceptor::open_accepted() noexcept {
   }
   if (accept_error(error) == AcceptError::resources) return fail(error);
   accepted_.reset();
-  return fail(make_error_code(StreamError::refused));
+  return fail(detail::refused_for(error));
 }
 
 }  // namespace duolu

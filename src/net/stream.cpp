@@ -9,14 +9,20 @@
 namespace duolu {
 namespace {
 
+/// The value of an error is the kind; for `refused`, above these bits, also the errno value.
+constexpr int kind_bits = 8;
+
 class StreamCategory final : public std::error_category {
  public:
   const char* name() const noexcept override { return "duolu.stream"; }
   std::string message(int value) const override {
-    switch (static_cast<StreamError>(value)) {
+    const int reason = value >> kind_bits;
+    switch (static_cast<StreamError>(static_cast<std::uint8_t>(value))) {
       case StreamError::ended: return "the stream ended too early";
       case StreamError::too_long: return "longer than the limit";
-      case StreamError::refused: return "no room to wait for the connection";
+      case StreamError::refused:
+        return "the engine cannot take the connection" +
+               (reason == 0 ? std::string() : ": " + errno_code(reason).message());
     }
     return "unknown";
   }
@@ -27,6 +33,17 @@ class StreamCategory final : public std::error_category {
 std::error_code make_error_code(StreamError error) noexcept {
   static const detail::Immortal<StreamCategory> category;
   return {static_cast<int>(error), category.value};
+}
+
+bool operator==(const std::error_code& error, StreamError kind) noexcept {
+  const std::error_code plain = make_error_code(kind);
+  return error.category() == plain.category() &&
+         static_cast<std::uint8_t>(error.value()) == static_cast<std::uint8_t>(kind);
+}
+
+std::error_code detail::refused_for(std::error_code reason) noexcept {
+  const std::error_code plain = make_error_code(StreamError::refused);
+  return {plain.value() | reason.value() << kind_bits, plain.category()};
 }
 
 Result<Stream> Stream::open(Loop& loop, Fd fd) {

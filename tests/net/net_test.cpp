@@ -519,7 +519,12 @@ TEST_P(ReadinessNetTest, a_connection_that_there_is_no_room_for_is_closed_and_to
   const Attempt first = begin_connect(where);
   kernel.fail(call_named(GetParam().kind->poller->traits.register_call), 1, ENOMEM);
   loop.run([](duolu::Listener& from, const sockaddr_in* to) -> Task<> {
-    EXPECT_EQ((co_await from.accept()).error(), StreamError::refused);
+    const Result<Stream> refused = co_await from.accept();
+    EXPECT_EQ(refused.error(), StreamError::refused);
+    EXPECT_NE(refused.error(), StreamError::ended);
+    EXPECT_EQ(accept_error(refused.error()), AcceptError::connection);
+    EXPECT_EQ(refused.error().message(),
+              "the engine cannot take the connection: Cannot allocate memory");
     const Attempt second = begin_connect(*to);
     EXPECT_TRUE(co_await from.accept());
   }(listener, &where));
