@@ -1,7 +1,6 @@
 #include "apps/server.hpp"
 
 #include <fmt/format.h>
-#include <malloc.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -33,7 +32,6 @@ constexpr Duration quiet_when_stopping = 200ms;
 /// and a short limit with much traffic costs next to nothing.
 constexpr Duration quiet_tick = 10ms;
 constexpr std::size_t shown_of_a_message = 64;
-constexpr std::size_t crowd = 1024;  // whose memory is worth giving back, when it has left
 
 bool was_cancelled(const Result<>& result) {
   return !result && result.error() == std::errc::operation_canceled;
@@ -341,15 +339,6 @@ void Server::tell_not_begun() {
   }
 }
 
-/// Gives the system the memory of those who have left: malloc keeps what lies between pieces that
-/// are in use.
-void Server::trim() {
-  trim_below_ = count() / 4;
-#ifdef __GLIBC__
-  ::malloc_trim(0);
-#endif
-}
-
 void Server::tell_accept_error(std::error_code error) {
   if (error == StreamError::refused) {
     ++totals_.failed;
@@ -410,7 +399,7 @@ void Server::admit(Connection& c) {
   const std::size_t now = count() + 1;
   ++totals_.accepted;
   totals_.peak = std::max(totals_.peak, now);
-  if (now >= crowd) trim_below_ = std::max(trim_below_, now / 4);
+  memory_.grew(now);
   std::unique_ptr<Service::State> state = service_.open();
   const bool verbose = journal_.wants(Verbosity::verbose);
   if (state == nullptr && !verbose && options_.close_after.empty()) return;
@@ -539,7 +528,7 @@ Task<Result<>> Server::linger(Connection* c) {
 /// Ends a connection, which is in no set.
 void Server::leave(Connection& c) noexcept {
   delete &c;
-  if (count() < trim_below_) trim();
+  memory_.shrank(count());
   left_.set();
   for (Door& door : doors_)
     if (door.acceptor != nullptr) door.acceptor->freed();

@@ -32,6 +32,7 @@
 #include "duolu/net/stream.hpp"
 #include "duolu/poll/poller.hpp"
 #include "duolu/task/flag.hpp"
+#include "duolu/task/frames.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu::apps {
@@ -124,7 +125,6 @@ class Server {
   Task<> accept_from(Door* door);
   void tell_accept_error(std::error_code error);
   void tell_not_begun();
-  void trim();
 
   // One connection.
   void begin(Stream stream);
@@ -180,9 +180,9 @@ class Server {
   /// Those that are to end, or wait for the peer's end; the one that has been here longest first.
   std::unique_ptr<Connections> ending_;
   Flag lingers_;                ///< A connection is in ending_.
-  std::size_t trim_below_ = 0;  ///< With fewer connections, memory goes back to the system.
-  Flag behind_;                 ///< A slow reader of the log has left some of it unread.
-  std::vector<char> scratch_;   ///< Services compose here.
+  CrowdMemory memory_;
+  Flag behind_;                ///< A slow reader of the log has left some of it unread.
+  std::vector<char> scratch_;  ///< Services compose here.
   Totals totals_;
   Duration quiet_limit_;             ///< How long one may be without a byte; zero: no limit.
   Instant turn_began_{};             ///< See time_of_turn().

@@ -10,6 +10,7 @@
 #include "duolu/loop/within.hpp"
 #include "duolu/task/chain.hpp"
 #include "duolu/task/flag.hpp"
+#include "duolu/task/frames.hpp"
 #include "duolu/task/semaphore.hpp"
 #include "duolu/task/together.hpp"
 
@@ -86,6 +87,7 @@ class Server {
       }
       try {
         connections_->spawn(handle(door, *std::move(stream), std::move(permit)), "connection");
+        memory_.grew(connections_->size());
       } catch (...) {
         report(
             {.kind = Kind::threw, .address = door->address, .exception = std::current_exception()});
@@ -107,6 +109,7 @@ class Server {
     else if (!ended && !was_cut)
       report({.kind = Kind::failed, .address = door->address, .error = ended.error()});
     permit.release();
+    memory_.shrank(connections_->size() - 1);
     left_.set();
     for (Door& each : doors_)
       if (each.socket != nullptr) each.socket->acceptor.freed();
@@ -139,8 +142,9 @@ class Server {
   std::list<Door> doors_;
   Scope* connections_ = nullptr;
   std::optional<Semaphore> room_;  ///< With max_connections.
-  Flag left_;                      ///< A connection has ended.
-  bool ending_ = false;            ///< The listeners are closed.
+  CrowdMemory memory_;
+  Flag left_;            ///< A connection has ended.
+  bool ending_ = false;  ///< The listeners are closed.
 };
 
 std::string text_of(const std::exception_ptr& exception) {

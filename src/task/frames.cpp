@@ -1,5 +1,7 @@
 #include "duolu/task/frames.hpp"
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -303,5 +305,12 @@ void give_frame(void* frame, std::size_t size) noexcept {
 #endif
 
 std::ptrdiff_t frames_in_use() noexcept { return in_use; }
+
+void CrowdMemory::trim([[maybe_unused]] std::size_t count) noexcept {
+  trim_below_ = count / 4;
+#ifdef __GLIBC__
+  ::malloc_trim(0);
+#endif
+}
 
 }  // namespace duolu

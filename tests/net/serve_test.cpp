@@ -1,13 +1,18 @@
-// serve(), connect() of a text, and what needs no Loop to be named: clauses SV1 to SV5.
+// serve(), connect() of a text, and what needs no Loop to be named: clauses SV1 to SV6.
 #include "duolu/net/serve.hpp"
 
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <functional>
+#include <memory>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -18,6 +23,7 @@
 #include "duolu/net/connect.hpp"
 #include "duolu/task/together.hpp"
 #include "support/loop_fixture.hpp"
+#include "support/sanitizers.hpp"
 
 namespace duolu::test {
 namespace {
@@ -287,6 +293,62 @@ TEST_P(ServeTest, it_takes_listeners_that_are_open) {
     co_return std::get<1>(first);
   });
   EXPECT_TRUE(ended) << ended.error().message();
+}
+
+/// Pages of this process that are in memory, in bytes.
+std::size_t resident() {
+  std::size_t all = 0;
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> all >> pages;
+  return pages * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+}
+
+TEST(ServeMemory, SV6_the_memory_of_a_crowd_that_has_left_goes_back) {
+  if (DUOLU_ASAN || DUOLU_TSAN) GTEST_SKIP() << "a sanitizer keeps what is freed";
+  constexpr int count = 1200;
+  constexpr std::size_t held_by_each = 16'384;
+  rlimit limit{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  const std::unique_ptr<Loop> loop = make_loop({}).value();
+  const std::string name = "unix://@duolu-serve-memory-" + std::to_string(::getpid());
+  const Address where = resolve(real_kernel(), parse_endpoint(name).value()).value().front();
+  std::vector<std::unique_ptr<char>> between;  // what stays between the pieces that are freed
+  int now = 0;
+  std::size_t most = 0;
+  const Result<> ended = loop->run([&]() -> Task<Result<>> {
+    const auto first = co_await first_of(
+        serve(name,
+              [&](Stream client) -> Task<Result<>> {
+                const std::vector<char> held(held_by_each, 'x');
+                between.push_back(std::make_unique<char>());
+                ++now;
+                char byte = 0;
+                (void)co_await client.read(std::span(&byte, 1));
+                --now;
+                co_return Result<>();
+              }),
+        task_of([&]() -> Task<Result<>> {
+          std::vector<Fd> clients;
+          co_await sleep(1ms);
+          for (int i = 0; i < count; ++i) {
+            clients.emplace_back(real_kernel(), ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            if (::connect(clients.back().get(), where.data(), where.size()) < 0)
+              co_return fail(errno);
+          }
+          while (now < count) co_await sleep(1ms);
+          most = resident();
+          clients.clear();
+          while (now > 0) co_await sleep(1ms);
+          co_return Result<>();
+        }));
+    co_return std::get<1>(first);
+  });
+  EXPECT_TRUE(ended) << ended.error().message();
+  EXPECT_LT(resident() + count * held_by_each / 2, most);
+  limit.rlim_cur = before;
+  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 }  // namespace

@@ -15,6 +15,8 @@
 //   SV4  When its chain is cancelled, it closes the listeners at once, lets handlers run for
 //        `grace` at most, cancels those that are left, waits for their end, and returns success.
 //   SV5  The socket file of a Unix address is removed with its listener, unless it was replaced.
+//   SV6  When most of a crowd of connections has left, their memory goes back to the system
+//        (CrowdMemory).
 #pragma once
 
 #include <chrono>

@@ -25,6 +25,28 @@ void give_frame(void* frame, std::size_t size) noexcept;
 /// Frees the chunks of which every frame is free and in the lists of this thread or of threads that
 /// have ended: for callers that have run out of memory. Returns whether there were any.
 bool trim_frames() noexcept;
+/// Gives memory back to the system when most of a crowd has left: of connections, or of anything
+/// else that has some memory each. malloc keeps what lies between pieces that are in use, so that a
+/// process would stay as large as the crowd was. Costs nothing but comparisons with fewer than
+/// 1,024, and then one malloc_trim(3) (glibc only), which looks at all free memory of the process,
+/// each time three quarters have left.
+class CrowdMemory {
+ public:
+  /// One has come, and there are `count` now.
+  void grew(std::size_t count) noexcept {
+    if (count >= crowd && trim_below_ < count / 4) trim_below_ = count / 4;
+  }
+  /// One has left, and there are `count` now.
+  void shrank(std::size_t count) noexcept {
+    if (count < trim_below_) trim(count);
+  }
+
+ private:
+  static constexpr std::size_t crowd = 1024;  // whose memory is worth giving back
+  void trim(std::size_t count) noexcept;
+
+  std::size_t trim_below_ = 0;
+};
 /// How many frames this thread has taken, less those it has given back: 0 when all tasks have
 /// ended. (A frame that another thread gives back is counted there.)
 [[nodiscard]] std::ptrdiff_t frames_in_use() noexcept;
