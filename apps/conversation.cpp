@@ -35,29 +35,6 @@ Signals ending_signals(Loop& loop) {
 
 bool is_cancelled(std::error_code error) { return error == errno_code(ECANCELED); }
 
-/// The advice after "cannot connect to X: ...".
-std::string advice(std::error_code error, Duration timeout) {
-  if (error == std::errc::connection_refused) return "nobody listens there; is the server running?";
-  if (error == std::errc::timed_out)
-    return fmt::format(
-        "no answer within {}; is the host up, or a firewall in between? "
-        "--connect-timeout waits longer",
-        to_text(timeout));
-  if (error == std::errc::no_such_file_or_directory)
-    return "there is no such socket; is the server running, and the path right?";
-  if (error == std::errc::permission_denied)
-    return "ask whoever owns it, or a firewall, to let you";
-  if (error == std::errc::network_unreachable || error == std::errc::host_unreachable)
-    return "there is no way to it from here; `ip route` shows the ways";
-  if (error == std::errc::too_many_files_open)
-    return "`ulimit -n` shows how many descriptors this may have; the call that started it may "
-           "have "
-           "left some open";
-  if (error == std::errc::too_many_files_open_in_system)
-    return "no program gets a descriptor now; `sysctl fs.file-nr` shows how many are open";
-  return "is the address right?";
-}
-
 }  // namespace
 
 // --- the console
@@ -187,8 +164,9 @@ Task<> Conversation::connect_all() {
     if (!stream)
       throw Failure(
           exit_no_connection,
-          fmt::format("cannot connect to {}: {}; {}", options_->name, stream.error().message(),
-                      advice(stream.error(), options_->connect_timeout)));
+          fmt::format(
+              "cannot connect to {}: {}; {}", options_->name, stream.error().message(),
+              connect_advice(stream.error(), options_->connect_timeout, "--connect-timeout")));
     const std::size_t number = connections_.size() + 1;
     const std::string mark =
         options_->connections > 1 ? fmt::format("[{}] ", number) : std::string();

@@ -198,9 +198,7 @@ Run measure(const LoadArguments& arguments, int& signal) {
         fmt::format("cannot connect to {}: {}; {}",
                     escape(targets.size() == 1 ? targets.front().to_string() : arguments.address),
                     report.error().message(),
-                    report.error() == std::errc::too_many_files_open
-                        ? "`ulimit -n` shows how many descriptors this may have"
-                        : "is the server there?"));
+                    connect_advice(report.error(), options.timeout, "--timeout")));
   signal = signals.received();
   return {command_words(arguments), options, std::string(chosen.poller->name()),
           *std::move(report)};

@@ -63,6 +63,31 @@ std::string text_argument(const char* option, const std::string& text) {
   return *std::move(bytes);
 }
 
+std::string connect_advice(std::error_code error, Duration timeout, const char* option) {
+  if (error.category() != std::generic_category()) return "is the address right?";
+  switch (error.value()) {
+    case ECONNREFUSED: return "nobody listens there; is the server running?";
+    case ETIMEDOUT:
+      return fmt::format(
+          "no answer within {}; is the host up, or a firewall in between? {} waits longer",
+          to_text(timeout), option);
+    case ENOENT: return "there is no such socket; is the server running, and the path right?";
+    case EACCES: return "ask whoever owns it, or a firewall, to let you";
+    case EPERM: return "a firewall or a sandbox of this machine forbids it";
+    case ENETUNREACH:
+    case EHOSTUNREACH: return "there is no way to it from here; `ip route` shows the ways";
+    case EADDRNOTAVAIL:
+      return "every local port for it is in use; `ss -tan` shows by what: wait until those in "
+             "TIME-WAIT are gone, or widen `sysctl net.ipv4.ip_local_port_range`";
+    case EMFILE:
+      return "`ulimit -n` shows how many descriptors this may have; the call that started it may "
+             "have left some open";
+    case ENFILE:
+      return "no program gets a descriptor now; `sysctl fs.file-nr` shows how many are open";
+    default: return "is the address right?";
+  }
+}
+
 std::vector<Address> target_argument(Kernel& kernel, const std::string& text) {
   const std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
   if (!endpoint) throw Failure(exit_usage, escape(endpoint.error()));

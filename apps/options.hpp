@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "duolu/kernel/host.hpp"
@@ -23,6 +24,9 @@ std::uint64_t count_argument(const char* option, const std::string& text, const 
 std::string text_argument(const char* option, const std::string& text);
 /// The addresses of the name that was typed, at least one.
 std::vector<Address> target_argument(Kernel& kernel, const std::string& text);
+
+/// What to do about an error of connecting, for behind its name. `option` sets `timeout`.
+std::string connect_advice(std::error_code error, Duration timeout, const char* option);
 
 /// Adds --backend NAME: one of the table, or "auto".
 void add_backend_option(CLI::App& verb, std::string& name);

@@ -1,5 +1,6 @@
 """`duolu load` as people run it: figures, JSON, errors, and what it refuses."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -214,10 +215,45 @@ def refusals():
         bound.bind(("127.0.0.1", 0))
         _, errors = load(f"127.0.0.1:{bound.getsockname()[1]}", code=4)
         need("Connection refused" in errors, errors)
-    load("unix:///no/such/socket", code=4)
     done = subprocess.run(["sh", "-c", f"ulimit -n 100; exec '{TOOL}' load :1 --connections 1k"],
                           capture_output=True, timeout=GUARD, env=ENVIRONMENT, text=True)
     need(done.returncode == 3 and "ulimit -n" in done.stderr, done)
+
+
+def what_cannot_be_connected_to_is_explained():
+    """One line that names the error and what to do about it."""
+
+    def failing(address, *words, wrapper=()):
+        done = subprocess.run([*wrapper, TOOL, "load", address, "-c", "3", "--timeout", "300ms"],
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=GUARD,
+                              env=ENVIRONMENT, text=True)
+        line = done.stderr
+        need(done.returncode == 4 and line.count("\n") == 1 and not done.stdout, done)
+        need(line.startswith(f"duolu: cannot connect to {address}: "), line)
+        need(all(word in line for word in words), line, words)
+
+    with socket.socket() as bound:  # bound, not listening
+        bound.bind(("127.0.0.1", 0))
+        nobody = f"tcp://127.0.0.1:{bound.getsockname()[1]}"
+        failing(nobody, "refused", "is the server running?")
+        failing("unix:///no/such/socket", "No such file", "is the server running, and the path")
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen(0)
+            with contextlib.ExitStack() as held:
+                for _ in range(4):  # a full backlog drops what else comes
+                    client = held.enter_context(socket.socket())
+                    client.setblocking(False)
+                    client.connect_ex(silent.getsockname())
+                failing(f"tcp://127.0.0.1:{silent.getsockname()[1]}", "timed out",
+                        "no answer within 300ms", "--timeout waits longer")
+        for error, words in (("EADDRNOTAVAIL", ("local port", "TIME-WAIT", "ip_local_port_range")),
+                             ("EACCES", ("Permission denied", "whoever owns it")),
+                             ("EPERM", ("not permitted", "firewall"))):
+            inject = ("strace", "-qq", "-o", "/dev/null", "-e", f"inject=connect:error={error}")
+            if SANITIZED or subprocess.run([*inject, "true"], capture_output=True).returncode:
+                raise Skip("needs strace(1), and no sanitizer")
+            failing(nobody, *words, wrapper=inject)
 
 
 def a_failure_is_an_object_too():
@@ -464,7 +500,8 @@ def a_stall_shows_in_the_corrected_latency():
 if __name__ == "__main__":
     main(json_is_as_documented, every_kind_of_address, a_name_whose_first_address_does_not_answer,
          every_address_of_a_name_is_tried, a_correct_server_is_not_accused, socat_is_not_accused,
-         the_table, idle_connections_are_really_there, refusals, a_failure_is_an_object_too,
+         the_table, idle_connections_are_really_there, refusals,
+         what_cannot_be_connected_to_is_explained, a_failure_is_an_object_too,
          the_command_is_quoted_for_a_shell, low_rates, a_wrong_answer_ends_it, a_server_that_dies,
          a_server_that_restarts, ctrl_c_shows_the_figures_so_far,
          a_report_that_cannot_be_written_is_a_failure, progress_fits_a_narrow_terminal,
