@@ -179,7 +179,7 @@ class Server {
   std::unique_ptr<Connections> active_;
   /// Those that are to end, or wait for the peer's end; the one that has been here longest first.
   std::unique_ptr<Connections> ending_;
-  Flag lingers_;                ///< A connection is in ending_.
+  Flag lingers_;  ///< A connection is in ending_.
   CrowdMemory memory_;
   Flag behind_;                ///< A slow reader of the log has left some of it unread.
   std::vector<char> scratch_;  ///< Services compose here.
