@@ -99,7 +99,7 @@ def a_crowd_that_has_left_takes_its_memory_along():
         raise Skip("select takes 1,023 descriptors")
     raise_descriptor_limit(2200)
     with Server() as server:
-        for _ in range(2):  # the tables of a first crowd are kept
+        for _ in range(2):
             with server.connect() as client:
                 ping(client)
             before = server.status("VmRSS")
@@ -110,7 +110,8 @@ def a_crowd_that_has_left_takes_its_memory_along():
             server.settle(server.descriptors_at_rest(), server.descriptors)
             after = server.status("VmRSS")
             print(f"report: {before} KiB before 2,000 connections, {most} with them, {after} after")
-        need(after <= before + 256, before, most, after)
+            # The tables stay, of a first crowd: some hundred KiB.
+            need(after <= before + 1024 and after + 200 <= most, before, most, after)
 
 
 main(nobody_is_dropped_without_memory, a_crowd_without_memory_leaves_no_damage,
