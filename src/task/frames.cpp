@@ -1,6 +1,8 @@
 #include "duolu/task/frames.hpp"
 
+#ifdef __linux__
 #include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <array>

@@ -1,9 +1,4 @@
 // Clause P7 and row D2: descriptors that are closed under their registration.
-#include <fcntl.h>
-#include <sys/resource.h>
-
-#include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "support/conformance.hpp"
@@ -91,35 +86,6 @@ TEST_P(VanishTest, P5_P7_in_a_pause_is_reported_when_it_ends) {
 }
 
 DUOLU_EVERY_BACKEND_AND_TRIGGER(VanishTest);
-
-// Where the kernel's own set notices all of them in one wait. To remove them takes a quarter of the time to
-// add them; when the list of those to be reported was searched, more than all of it.
-TEST(Vanished, P7_are_removed_in_time_that_grows_with_their_number_only) {
-  rlimit limit{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
-  const rlim_t before = std::exchange(limit.rlim_cur, limit.rlim_max);
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-  const auto count = static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_max, 40'000) - 100);
-  const auto poller = backends().front().make(real_kernel(), {.batch = 1}).value();
-  Pair pair = unix_pair();
-  std::vector<Fd> copies;
-  std::vector<Token> tokens;
-  const Duration adding = thread_cpu_time();
-  for (std::size_t i = 0; i < count; ++i) {
-    copies.emplace_back(real_kernel(), ::fcntl(pair.a.get(), F_DUPFD_CLOEXEC, 0));
-    tokens.push_back(poller->add(copies.back().get(), Interest::readable).value());
-  }
-  const Duration added = thread_cpu_time();
-  copies.clear();
-  for (const Token token : tokens) ASSERT_TRUE(poller->modify(token, Interest::writable));
-  ASSERT_TRUE(poller->wait(immediately));
-  const Duration removing = thread_cpu_time();
-  for (const Token token : tokens) ASSERT_TRUE(poller->remove(token));
-  const Duration removed = thread_cpu_time();
-  EXPECT_LT(2 * (removed - removing), added - adding) << count;
-  limit.rlim_cur = before;
-  EXPECT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
-}
 
 }  // namespace
 }  // namespace duolu::test
