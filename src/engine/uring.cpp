@@ -563,9 +563,13 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   /// Whether a request that ended with `result` is to be made again, perhaps when it can succeed.
-  bool again_later(Request request, std::int32_t result) noexcept {
+  bool again_later(Request request, std::int32_t& result) noexcept {
+    if (result != -EINTR && result != -EAGAIN) return false;
     Op& op = request.op();
-    if ((result != -EINTR && result != -EAGAIN) || (op.calls & cancelled) != 0) return false;
+    if ((op.calls & cancelled) != 0) {
+      result = -ECANCELED;
+      return false;
+    }
     if (result == -EAGAIN) op.calls |= polls;
     submit_now(request);
     return true;

@@ -175,6 +175,30 @@ TEST_P(EngineTest, EN5_a_cancelled_request_ends_once_and_takes_no_byte) {
   EXPECT_EQ(result_of(descriptor.in), 8);
 }
 
+// Of a ring, such a result ends a request that was submitted together with its cancellation.
+TEST_P(EngineTest, EN5_a_cancelled_request_that_was_to_be_made_again_ends_as_cancelled) {
+  FaultKernel faults(real_kernel());
+  for (const int error : {EINTR, EAGAIN}) {
+    SCOPED_TRACE(error);
+    start(faults);
+    Pair pair = unix_pair();
+    fill(pair.a.get());
+    Descriptor& descriptor = open(std::move(pair.a), DescriptorKind::socket);
+    char byte = 'x';
+    faults.fail(Call::recv, 1, error);
+    ASSERT_FALSE(engine->recv(descriptor, &byte, 1));
+    engine->cancel(descriptor.in);
+    EXPECT_EQ(result_of(descriptor.in), -ECANCELED);
+    faults.fail(Call::send, 1, error);
+    ASSERT_FALSE(engine->send(descriptor, &byte, 1));
+    engine->cancel(descriptor.out);
+    EXPECT_EQ(result_of(descriptor.out), -ECANCELED);
+    EXPECT_EQ(descriptor.out.moved, 0U);
+  }
+  EXPECT_EQ(faults.injected(), 4U);
+  stop();
+}
+
 TEST_P(EngineTest, EN5_a_cancelled_send_says_how_much_went_out) {
   Pair pair = tcp_pair();
   Descriptor& descriptor = open(std::move(pair.a));
