@@ -573,7 +573,9 @@ int FaultKernel::io_uring_setup(unsigned entries, io_uring_params* params) noexc
     if (ring >= 0) {
       const std::scoped_lock guard(table_->lock);
       table_->forget(ring);  // closed, but not through this kernel
-      table_->rings[ring].params = *reinterpret_cast<const RingParams*>(params);
+      RingSeen& seen = table_->rings[ring];
+      seen.params = *reinterpret_cast<const RingParams*>(params);
+      seen.failing.reserve(seen.params.submissions);  // entering takes no memory for them
     }
     return ring;
   });
