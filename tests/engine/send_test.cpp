@@ -110,6 +110,8 @@ TEST_P(SendTest, EN7_a_message_of_too_many_parts_is_refused_and_not_torn) {
 }
 
 TEST_P(SendTest, EN7_more_than_four_gigabytes_are_counted) {
+  // A real ring does not ask this kernel.
+  if (GetParam().kind->poller == nullptr && !GetParam().scripted) return;
   start(bottomless);
   Pair pair = tcp_pair();
   Descriptor& out = open(std::move(pair.b));

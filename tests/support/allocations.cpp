@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace {
 
@@ -66,6 +67,16 @@ void* allocate(std::size_t size) {
 [[gnu::noinline]] void operator delete[](void* memory, std::size_t) noexcept { release(memory); }
 
 namespace duolu::test {
+
+SparesAllocations::SparesAllocations() noexcept
+    : counted_(std::exchange(counted, false)),
+      failing_(std::exchange(failing, false)),
+      limited_(std::exchange(limited, false)) {}
+SparesAllocations::~SparesAllocations() {
+  counted = counted_;
+  failing = failing_;
+  limited = limited_;
+}
 
 CountsAllocations::CountsAllocations() noexcept { counted = true; }
 CountsAllocations::~CountsAllocations() { counted = false; }

@@ -36,6 +36,21 @@ class LimitsAllocations {
   [[nodiscard]] static std::ptrdiff_t left() noexcept;
 };
 
+/// While one lives in a thread, nothing of the above concerns that thread: for what stands for the
+/// kernel, which takes no memory of the program.
+class SparesAllocations {
+ public:
+  SparesAllocations() noexcept;
+  SparesAllocations(const SparesAllocations&) = delete;
+  SparesAllocations& operator=(const SparesAllocations&) = delete;
+  ~SparesAllocations();
+
+ private:
+  bool counted_;
+  bool failing_;
+  bool limited_;
+};
+
 /// What has been counted so far, in all threads.
 [[nodiscard]] std::uint64_t allocations() noexcept;
 

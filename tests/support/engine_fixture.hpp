@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "support/conformance.hpp"
 #include "support/endpoints.hpp"
 #include "support/engines.hpp"
+#include "support/scripted_ring.hpp"
 
 namespace duolu::test {
 
@@ -30,7 +32,8 @@ class EngineFixture : public testing::TestWithParam<EngineCell> {
   void start(Kernel& with, const EngineOptions& options = {}) {
     stop();
     kernel = &with;
-    engine = GetParam().make(with, options).value();
+    if (GetParam().scripted) kernel = &ring_.emplace(with, 0);
+    engine = GetParam().make(*kernel, options).value();
   }
   Descriptor& open(Fd fd, DescriptorKind kind = DescriptorKind::tcp) {
     Descriptor* const descriptor = engine->open(fd.get(), kind).value();
@@ -85,6 +88,7 @@ class EngineFixture : public testing::TestWithParam<EngineCell> {
   }
 
   Kernel* kernel = nullptr;
+  std::optional<ScriptedRing> ring_;  ///< Over the kernel that start() was given.
   std::unique_ptr<Engine> engine;
   std::vector<Descriptor*> open_;
   Op* finished_ = nullptr;

@@ -26,6 +26,7 @@ struct EngineCell {
   bool late = false;                 ///< A LateEngine over it.
   std::uint32_t ring_without = 0;    ///< Of a ring: EngineOptions::ring_without.
   std::string_view without_name{};   ///< What that is.
+  bool scripted = false;             ///< On a ScriptedRing, which EngineFixture makes.
 
   [[nodiscard]] std::string name() const {
     std::string name(kind->name);
@@ -35,6 +36,7 @@ struct EngineCell {
       name.append("_without_").append(without_name);
       std::replace(name.begin(), name.end(), '-', '_');
     }
+    if (scripted) name += "_scripted";
     return name;
   }
   [[nodiscard]] Result<std::unique_ptr<Engine>> make(Kernel& kernel,
@@ -105,10 +107,19 @@ inline std::vector<EngineCell> every_engine_and_trigger() {
   return cells;
 }
 
+/// Engines over io_uring, on rings in plain memory.
+inline std::vector<EngineCell> scripted_rings() {
+  std::vector<EngineCell> cells;
+  for (const EngineKind& kind : engines())
+    if (kind.poller == nullptr) cells.push_back({.kind = &kind, .scripted = true});
+  return cells;
+}
+
 /// All of these.
 inline std::vector<EngineCell> every_engine_trigger_and_ring() {
   std::vector<EngineCell> cells = every_engine_and_trigger();
   for (const EngineCell& cell : older_rings()) cells.push_back(cell);
+  for (const EngineCell& cell : scripted_rings()) cells.push_back(cell);
   return cells;
 }
 
