@@ -104,7 +104,7 @@ TEST_P(AcceptorTest, AC2_what_the_report_frees_is_not_forgotten) {
 
 TEST_P(AcceptorTest, AC2_what_is_freed_in_the_turn_that_lacked_it_is_not_forgotten) {
   begin();
-  turn();
+  if (GetParam().kind->poller != nullptr) turn();  // what a ring has accepted cannot fail any more
   const Attempt waits = client();
   kernel.fail(Call::accept, 1, EMFILE);
   Chain other;
