@@ -171,7 +171,9 @@ struct FaultKernel::RingSeen {
   RingParams params;
   char* queues = nullptr;
   RingEntry* entries = nullptr;
-  unsigned judged = 0;  ///< Submissions before this one have been counted.
+  std::thread::id thread;  ///< Where it is registered.
+  int index = -1;          ///< As what.
+  unsigned judged = 0;     ///< Submissions before this one have been counted.
   std::vector<std::pair<std::uint64_t, int>> failing;  ///< Their user data and results.
   std::deque<Clipped> clipped;                         ///< Messages of untaken submissions.
 
@@ -215,7 +217,6 @@ struct FaultKernel::Table {
   std::map<std::pair<Call, int>, std::uint64_t> delayed;      ///< How often in a row.
   std::set<std::pair<int, bool>> pretended;  ///< Random EAGAINs: number, and whether for writing.
   std::map<int, RingSeen> rings;             ///< By number.
-  std::map<std::pair<std::thread::id, int>, int> registered;  ///< Their indexes, in each thread.
 
   void forget(int fd) {
     std::erase_if(registrations, [fd](const auto& entry) {
@@ -225,11 +226,16 @@ struct FaultKernel::Table {
     pretended.erase({fd, false});
     pretended.erase({fd, true});
     rings.erase(fd);
-    std::erase_if(registered, [fd](const auto& entry) { return entry.second == fd; });
   }
   RingSeen* ring(int fd) noexcept {
     const auto found = rings.find(fd);
     return found != rings.end() ? &found->second : nullptr;
+  }
+  /// The one that this thread has registered as `index`.
+  RingSeen* registered(int index) noexcept {
+    for (auto& [fd, seen] : rings)
+      if (seen.index == index && seen.thread == std::this_thread::get_id()) return &seen;
+    return nullptr;
   }
 
   /// Whether a readiness that has been delayed `before` times is delayed once more. The bound is
@@ -603,9 +609,12 @@ int FaultKernel::io_uring_register(int ring, unsigned operation, void* argument,
     if (operation == ring::register_ring_fds) {
       const auto* const updates = static_cast<const RingUpdate*>(argument);
       const std::scoped_lock guard(table_->lock);
-      for (int i = 0; i < result; ++i)
-        table_->registered[{std::this_thread::get_id(), static_cast<int>(updates[i].offset)}] =
-            static_cast<int>(updates[i].data);
+      for (int i = 0; i < result; ++i) {
+        RingSeen* const seen = table_->ring(static_cast<int>(updates[i].data));
+        if (seen == nullptr) continue;
+        seen->thread = std::this_thread::get_id();
+        seen->index = static_cast<int>(updates[i].offset);
+      }
     }
     return result;
   });
@@ -622,12 +631,7 @@ int FaultKernel::io_uring_enter(int ring, unsigned to_submit, unsigned min_compl
   RingSeen* seen = nullptr;
   {
     const std::scoped_lock guard(table_->lock);
-    int fd = ring;
-    if ((flags & ring::enter_registered) != 0) {
-      const auto found = table_->registered.find({std::this_thread::get_id(), ring});
-      fd = found != table_->registered.end() ? found->second : -1;
-    }
-    seen = table_->ring(fd);
+    seen = (flags & ring::enter_registered) != 0 ? table_->registered(ring) : table_->ring(ring);
     if (seen != nullptr && (seen->queues == nullptr || seen->entries == nullptr)) seen = nullptr;
   }
   unsigned done = 0;
