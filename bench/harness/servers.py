@@ -42,7 +42,7 @@ def poller(backend, trigger):
 def coroutine(backend, buffer="lent"):
     suffix = "" if buffer == "lent" else f"-{buffer}"
     return Server(f"coroutine-{backend}{suffix}", "duolu",
-                  f"bench/coroutine_echo PORT {backend} {buffer}")
+                  f"bench/coroutine_echo PORT {backend} {buffer}", uses_uring=backend == "uring")
 
 
 def serve(backend, trigger):
@@ -75,6 +75,8 @@ SERVERS = (
     poller("select", "level"),
     coroutine("epoll"),
     coroutine("epoll", "own"),  # a buffer in each coroutine
+    coroutine("uring"),
+    coroutine("uring", "own"),
     coroutine("poll"),
     coroutine("select"),
     serve("epoll", "level"),
