@@ -302,9 +302,11 @@ class ScriptedRing final : public ForwardingKernel {
     if (first && play(24)) return finish(ring, entry, -EAGAIN);
     ssize_t result = -EINVAL;
     switch (entry.operation) {
+      case ring::op_write: result = write(entry.fd, data, size); break;
+      case ring::op_read:
       case ring::op_recv:
         if ((entry.flags & ring::select_buffer) != 0) return receive_selected(ring, entry);
-        result = recv(entry.fd, data, size, flags | MSG_DONTWAIT);
+        result = receive(entry, data, size);
         break;
       case ring::op_send: result = send(entry.fd, data, size, flags | MSG_DONTWAIT); break;
       case ring::op_sendmsg: {
@@ -319,6 +321,10 @@ class ScriptedRing final : public ForwardingKernel {
     if (result == -EAGAIN) return false;
     return finish(ring, entry, static_cast<int>(result));
   }
+  ssize_t receive(const RingEntry& entry, void* data, std::size_t size) {
+    if (entry.operation == ring::op_read) return read(entry.fd, data, size);
+    return recv(entry.fd, data, size, static_cast<int>(entry.operation_flags) | MSG_DONTWAIT);
+  }
   static short waits_for(const RingEntry& entry) {
     const bool out = entry.operation == ring::op_send || entry.operation == ring::op_sendmsg;
     return static_cast<short>(out ? POLLOUT : POLLIN | POLLRDHUP);
@@ -332,7 +338,7 @@ class ScriptedRing final : public ForwardingKernel {
         most > 1 && play(4) ? below(static_cast<unsigned>(most) - 1) + 1 : most;
     // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's interface
     auto* const data = reinterpret_cast<void*>(buffer->address);
-    const ssize_t got = recv(entry.fd, data, size, MSG_DONTWAIT);
+    const ssize_t got = receive(entry, data, size);
     if (got == -EAGAIN) return false;
     const bool takes_it = got > 0 || (got == 0 && play(2));
     if (takes_it) ++ring.buffers_head;
