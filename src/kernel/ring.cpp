@@ -153,6 +153,20 @@ int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
   return filled_ != full_;
 }
 
+Result<std::uint32_t> find_ring_features(Kernel& kernel) {
+  Ring ring;
+  if (const Result<> opened = ring.open(kernel); !opened) return fail(opened.error());
+  // Registers the ring, or finds that it cannot.
+  if (const int result = ring.enter(0, nullptr); result < 0) return fail(-result);
+  // A kernel that has buffer rings looks for this one, which does not exist; others return EINVAL.
+  std::uint64_t none[5]{};  // struct io_uring_buf_reg
+  if (ring.control(ring::unregister_buffer_ring, none, 1) != -ENOENT) ring.lacks(ring::buffer_ring);
+  std::uint32_t found = 0;
+  for (std::uint32_t bit = 1; bit <= ring::buffer_ring; bit <<= 1U)
+    if (ring.has(ring::Feature{bit})) found |= bit;
+  return found;
+}
+
 RingRefusal explain_refusal(Kernel& kernel, std::error_code error) {
   switch (error.value()) {
     case ENOSYS:

@@ -251,6 +251,10 @@ class Ring {
   std::size_t entries_bytes_ = 0;
 };
 
+/// What a ring has here, as bits of ring::Feature. Makes one, and leaves nothing behind. Errors: as
+/// Ring::open().
+[[nodiscard]] Result<std::uint32_t> find_ring_features(Kernel& kernel);
+
 /// Why a ring cannot be used, and what would help.
 struct RingRefusal {
   std::string reason;
