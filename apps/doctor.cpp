@@ -1,17 +1,23 @@
 // duolu doctor: what this machine has, what works, and how to fix what does not.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "apps/options.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
-#include "duolu/poll/backends.hpp"
+#include "duolu/engine/engines.hpp"
+#include "duolu/kernel/ring.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -55,6 +61,10 @@ class Report {
   void line(const std::string& text) const {
     if (!json_) write_output(text + "\n");
   }
+  /// The text beside its label, in as many lines as it needs.
+  void paragraph(const std::string& label, std::string_view text) const {
+    if (!json_) write_output(wrapped(label, text, label.size()));
+  }
 
   nlohmann::ordered_json data{{"schema", "duolu.doctor/1"}};
 
@@ -90,35 +100,78 @@ void report_machine(Kernel& kernel, Host& host, Report& report) {
   }
 }
 
+/// What a ring may have here.
+struct RingFeatureName {
+  ring::Feature bit;
+  const char* name;  ///< In JSON.
+  const char* text;
+};
+constexpr RingFeatureName ring_features[] = {
+    {ring::cqe_skip, "cqe_skip", "silent completions (5.17)"},
+    {ring::submit_all, "submit_all", "submit-all (5.18)"},
+    {ring::registered_ring, "registered_ring", "registered ring (5.18)"},
+    {ring::buffer_ring, "buffer_ring", "provided buffer rings (5.19)"},
+    {ring::coop_taskrun, "coop_taskrun", "cooperative task run (5.19)"},
+    {ring::defer_taskrun, "defer_taskrun", "deferred task run (6.1)"},
+    {ring::no_sqarray, "no_sqarray", "no submission array (6.6)"},
+};
+
+/// What rings have here. Why there are none is a matter of the backend that needs them.
+void report_rings(Kernel& kernel, Report& report) {
+  report.data["io_uring"] = nullptr;
+  const Result<std::uint32_t> found = find_ring_features(kernel);
+  if (!found) return;
+  std::vector<std::string_view> there;
+  std::vector<std::string_view> missing;
+  for (const RingFeatureName& each : ring_features) {
+    const bool has = (*found & each.bit) != 0;
+    report.data["io_uring"][each.name] = has;
+    // The two ways of running tasks exclude each other.
+    const bool wanted = each.bit != ring::coop_taskrun || (*found & ring::defer_taskrun) == 0;
+    if (has || wanted) (has ? there : missing).push_back(each.text);
+  }
+  std::string text = fmt::format("{}", fmt::join(there, ", "));
+  if (!missing.empty()) text += fmt::format("; without {}", fmt::join(missing, ", "));
+  report.paragraph("io_uring        ", text);
+}
+
 bool report_backends(Kernel& kernel, Report& report) {
   report.line("\nbackends, best first");
   report.data["backends"] = nlohmann::ordered_json::array();
-  for (const Backend& backend : backends()) {
-    const Probe probe = backend.probe(kernel);
-    report.line(fmt::format("  {:<8} {:<5} {}", backend.name, probe.works() ? "works" : "NO",
-                            probe.works() ? backend.summary : probe.reason));
-    if (!probe.works()) report.line(fmt::format("  {:<14} {}", "", probe.advice));
-    report.data["backends"].push_back({{"name", backend.name},
+  for (const EngineKind& kind : engines()) {
+    const Probe probe = kind.probe(kernel);
+    report.paragraph(fmt::format("  {:<8} {:<6}", kind.name, probe.works() ? "works" : "NO"),
+                     probe.works() ? kind.summary : probe.reason);
+    if (!probe.works()) report.paragraph(fmt::format("  {:<15}", ""), probe.advice);
+    const auto of_poller = [&kind](bool BackendTraits::* trait) {
+      return kind.poller != nullptr ? nlohmann::ordered_json(kind.poller->traits.*trait)
+                                    : nlohmann::ordered_json(nullptr);
+    };
+    report.data["backends"].push_back({{"name", kind.name},
                                        {"works", probe.works()},
-                                       {"summary", backend.summary},
-                                       {"native_edge", backend.traits.native_edge},
-                                       {"has_fd", backend.traits.has_fd},
+                                       {"summary", kind.summary},
+                                       {"native_edge", of_poller(&BackendTraits::native_edge)},
+                                       {"has_fd", of_poller(&BackendTraits::has_fd)},
                                        {"reason", probe.reason},
                                        {"advice", probe.advice}});
   }
-  const BackendChoice choice = choose_backend(kernel);
-  report.line(choice.backend != nullptr
-                  ? fmt::format("\n--backend auto takes {} ({})", choice.backend->name, choice.why)
-                  : fmt::format("\nno backend works here: {}", choice.why));
-  report.data["auto"] = choice.backend != nullptr ? nlohmann::ordered_json(choice.backend->name)
-                                                  : nlohmann::ordered_json(nullptr);
-  return choice.backend != nullptr;
+  const EngineChoice choice = choose_engine(kernel);
+  report.line("");
+  if (choice.kind != nullptr)
+    report.paragraph("",
+                     fmt::format("--backend auto takes {} ({})", choice.kind->name, choice.why));
+  else
+    report.paragraph("", fmt::format("no backend works here: {}", choice.why));
+  report.data["auto"] = choice.kind != nullptr ? nlohmann::ordered_json(choice.kind->name)
+                                               : nlohmann::ordered_json(nullptr);
+  return choice.kind != nullptr;
 }
 
 int doctor(bool json) {
   Kernel& kernel = real_kernel();
   Report report(json);
   report_machine(kernel, real_host(), report);
+  report_rings(kernel, report);
   const bool works = report_backends(kernel, report);
   if (json) write_output(report.data.dump(2) + "\n");
   return works ? exit_ok : exit_not_here;

@@ -3,6 +3,7 @@
 #include "duolu/load/load.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include "apps/options.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
+#include "duolu/poll/backends.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -145,6 +147,27 @@ std::vector<Address> find_target(Kernel& kernel, const LoadArguments& arguments)
   return found;
 }
 
+std::unique_ptr<Poller> make_poller_for(Kernel& kernel, const std::string& name) {
+  const Backend* poller = nullptr;
+  if (name == "auto") {
+    const BackendChoice best = choose_backend(kernel);
+    if (best.backend == nullptr) throw Failure(exit_not_here, "no backend works here: " + best.why);
+    poller = best.backend;
+  } else {
+    poller = find_backend(name);
+    if (poller == nullptr) {
+      std::vector<std::string_view> names;
+      for (const Backend& each : backends()) names.push_back(each.name);
+      throw Failure(exit_usage,
+                    fmt::format("--backend {0}: load drives its connections through a poller, and "
+                                "{0} is none; choose {1}",
+                                name, fmt::join(names, ", ")));
+    }
+    (void)engine_argument(kernel, name);  // it must work here
+  }
+  return made_backend(poller->name, poller->make(kernel, {}));
+}
+
 // --- progress, on a terminal
 
 class ProgressLine {
@@ -168,7 +191,8 @@ class ProgressLine {
   static std::size_t columns() {
     winsize size{};
     // tidy: allow(banned-call) It is about a terminal, not the measurement; no Kernel has one.
-    return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 ? size.ws_col : 80;
+    return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 ? size.ws_col
+                                                                              : line_width;
   }
 
   bool on_;
@@ -183,12 +207,12 @@ Run measure(const LoadArguments& arguments, int& signal) {
   const std::vector<Address> targets = find_target(kernel, arguments);
   make_room(kernel, real_host(), fmt::format("--connections {}", options.connections),
             options.connections);
-  const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
+  const std::unique_ptr<Poller> poller = make_poller_for(kernel, arguments.backend);
   const StopSignals signals(
-      kernel, [](void* poller) { static_cast<Poller*>(poller)->wake(); }, chosen.poller.get());
+      kernel, [](void* context) { static_cast<Poller*>(context)->wake(); }, poller.get());
   ProgressLine line(real_host());
   Result<LoadReport> report =
-      run_load(*chosen.poller, targets, options, [&](const LoadProgress& progress) {
+      run_load(*poller, targets, options, [&](const LoadProgress& progress) {
         line.show(progress);
         return signals.received() == 0;
       });
@@ -200,8 +224,7 @@ Run measure(const LoadArguments& arguments, int& signal) {
                     report.error().message(),
                     connect_advice(report.error(), options.timeout, "--timeout")));
   signal = signals.received();
-  return {command_words(arguments), options, std::string(chosen.poller->name()),
-          *std::move(report)};
+  return {command_words(arguments), options, std::string(poller->name()), *std::move(report)};
 }
 
 /// With --json an object is written in any case. A failure to write it changes nothing.
@@ -247,7 +270,7 @@ void add_load(CLI::App& app, Action& action) {
         ->type_name(option.type);
   verb->get_option("--messages")->excludes(verb->get_option("--duration"));
   verb->get_option("--arrivals")->check(CLI::IsMember({"constant", "poisson"}).description(""));
-  add_backend_option(*verb, arguments->backend);
+  add_backend_option(*verb, arguments->backend, Listed::pollers);
   verb->add_flag("--allow-remote", arguments->allow_remote, "Load another machine than this one");
   verb->add_flag("--json", arguments->json, "One JSON object on standard output");
   verb->callback([arguments, &action] { action = [arguments] { return load(*arguments); }; });

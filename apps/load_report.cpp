@@ -74,30 +74,10 @@ std::string document(const Json& json) {
 
 // --- text
 
-constexpr std::size_t width = 80;
 constexpr std::size_t label_width = 15;
 
 std::string plural(std::uint64_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
-/// `line` followed by the words of `text`, broken into lines, of which the later ones are indented.
-std::string wrapped(std::string line, std::string_view text, std::size_t indent) {
-  std::string rows;
-  bool empty = true;
-  while (!text.empty()) {
-    const std::string_view word = text.substr(0, text.find(' '));
-    text.remove_prefix(std::min(word.size() + 1, text.size()));
-    if (!empty && line.size() + 1 + word.size() > width) {
-      rows += line + '\n';
-      line.assign(indent, ' ');
-      empty = true;
-    }
-    if (!empty) line += ' ';
-    line += word;
-    empty = false;
-  }
-  return rows + line + '\n';
 }
 
 std::string row(std::string_view label, std::string_view text) {
@@ -113,7 +93,7 @@ std::string command_rows(const std::vector<std::string>& words) {
     std::string next = words[i];
     if (next.starts_with("--") && i + 1 < words.size() && !words[i + 1].starts_with("--"))
       next += ' ' + words[++i];
-    if (line.size() > label_width && line.size() + 1 + next.size() + 2 > width) {
+    if (line.size() > label_width && line.size() + 1 + next.size() + 2 > line_width) {
       rows += line + " \\\n";
       line.assign(label_width, ' ');
     }

@@ -13,7 +13,6 @@
 
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
-#include "duolu/poll/backends.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -106,36 +105,36 @@ void write_output(const std::string& text) {
     throw Failure(exit_failed, "cannot write to standard output: " + errno_code(errno).message());
 }
 
-void add_backend_option(CLI::App& verb, std::string& name) {
+void add_backend_option(CLI::App& verb, std::string& name, Listed listed) {
   std::vector<std::string> names{"auto"};
-  for (const Backend& backend : backends()) names.emplace_back(backend.name);
-  verb.add_option("--backend", name, fmt::format("{} [auto]", fmt::join(names, ", ")))
+  std::string list = "auto";
+  for (const EngineKind& kind : engines()) {
+    names.emplace_back(kind.name);
+    if (listed == Listed::engines || kind.poller != nullptr) list.append(", ").append(kind.name);
+  }
+  verb.add_option("--backend", name, list + " [auto]")
       ->type_name("NAME")
       ->check(CLI::IsMember(names).description(""));
 }
 
-ChosenPoller choose_poller(Kernel& kernel, const std::string& name) {
-  ChosenPoller chosen;
-  const Backend* backend = find_backend(name);
-  if (backend != nullptr) {
-    const Probe probe = backend->probe(kernel);
-    if (!probe.works())
-      throw Failure(exit_not_here, fmt::format("--backend {}: not available here: {}; {}", name,
-                                               probe.reason, probe.advice));
-    chosen.why = "as asked for";
-  } else {
-    BackendChoice choice = choose_backend(kernel);
-    if (choice.backend == nullptr)
-      throw Failure(exit_not_here, "no backend works here: " + choice.why);
-    backend = choice.backend;
-    chosen.why = "best that works here; " + choice.why;
+EngineChoice engine_argument(Kernel& kernel, const std::string& name) {
+  EngineChoice choice = choose_engine(kernel, name);
+  if (choice.kind == nullptr) throw Failure(exit_not_here, "no backend works here: " + choice.why);
+  if (name == "auto") {
+    choice.why.insert(0, "best that works here; ");
+    return choice;
   }
-  Result<std::unique_ptr<Poller>> made = backend->make(kernel, {});
-  if (!made)
-    throw Failure(exit_not_here, fmt::format("backend {}: {}; `duolu doctor` tells more",
-                                             backend->name, made.error().message()));
-  chosen.poller = std::move(*made);
-  return chosen;
+  const Probe probe = choice.kind->probe(kernel);
+  if (!probe.works())
+    throw Failure(exit_not_here, fmt::format("--backend {}: not available here: {}; {}", name,
+                                             probe.reason, probe.advice));
+  choice.why = "as asked for";
+  return choice;
+}
+
+void cannot_make_backend(std::string_view name, std::error_code error) {
+  throw Failure(exit_not_here,
+                fmt::format("backend {}: {}; `duolu doctor` tells more", name, error.message()));
 }
 
 void make_room(Kernel& kernel, Host& host, const std::string& what, std::size_t count) {

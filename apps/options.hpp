@@ -3,15 +3,18 @@
 
 #include <CLI/CLI.hpp>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "duolu/engine/engines.hpp"
 #include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/net/address.hpp"
-#include "duolu/poll/poller.hpp"
 
 namespace duolu::apps {
 
@@ -28,16 +31,22 @@ std::vector<Address> target_argument(Kernel& kernel, const std::string& text);
 /// What to do about an error of connecting, for behind its name. `option` sets `timeout`.
 std::string connect_advice(std::error_code error, Duration timeout, const char* option);
 
-/// Adds --backend NAME: one of the table, or "auto".
-void add_backend_option(CLI::App& verb, std::string& name);
+/// Which names the help of --backend lists.
+enum class Listed : std::uint8_t { engines, pollers };
+/// Adds --backend NAME: "auto" or the name of an engine.
+void add_backend_option(CLI::App& verb, std::string& name, Listed listed = Listed::engines);
 
-struct ChosenPoller {
-  std::unique_ptr<Poller> poller;
-  std::string why;  ///< "best that works here; ..."
-};
+/// The engine that --backend names, and why ("best that works here; ..."), or a Failure with the
+/// reason if it does not work here.
+EngineChoice engine_argument(Kernel& kernel, const std::string& name);
 
-/// The poller that --backend names, or a Failure with the reason if it does not work here.
-ChosenPoller choose_poller(Kernel& kernel, const std::string& name);
+[[noreturn]] void cannot_make_backend(std::string_view name, std::error_code error);
+/// What the row of that name made, or a Failure with the reason.
+template <class T>
+T made_backend(std::string_view name, Result<T> made) {
+  if (!made) cannot_make_backend(name, made.error());
+  return *std::move(made);
+}
 
 /// Makes sure that `count` connections can be open at a time in addition to the open descriptors,
 /// raising the process's limit if necessary; else a Failure that begins with `what`, such as

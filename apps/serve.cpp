@@ -9,8 +9,6 @@
 #include "apps/server.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
-#include "duolu/engine/readiness.hpp"
-#include "duolu/poll/backends.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -127,8 +125,21 @@ std::string lines_to_try(const ServeArguments& arguments, const std::vector<Addr
   return lines;
 }
 
-void announce(Journal& journal, const ServeArguments& arguments, const ChosenPoller& chosen,
-              Trigger trigger, const std::vector<Address>& bound) {
+/// How descriptors are registered with the engine's poller; empty if it has none.
+std::optional<Trigger> trigger_for(const EngineKind& kind, const std::string& name) {
+  if (kind.poller == nullptr) {
+    if (name.empty()) return std::nullopt;
+    throw Failure(exit_usage, fmt::format("--trigger {}: {} has no triggers, since the kernel "
+                                          "performs its requests; leave it out",
+                                          name, kind.name));
+  }
+  for (const Trigger trigger : {Trigger::level, Trigger::edge, Trigger::oneshot})
+    if (name == to_string(trigger)) return trigger;
+  return kind.poller->traits.native_edge ? Trigger::edge : Trigger::level;
+}
+
+void announce(Journal& journal, const ServeArguments& arguments, const EngineChoice& chosen,
+              std::optional<Trigger> trigger, const std::vector<Address>& bound) {
   std::vector<std::string> addresses;
   addresses.reserve(bound.size());
   for (const Address& address : bound) addresses.push_back(escape(address.to_string()));
@@ -137,14 +148,15 @@ void announce(Journal& journal, const ServeArguments& arguments, const ChosenPol
       is_ignored(kernel, SIGINT) ? fmt::format("kill {}", kernel.getpid()) : "Ctrl-C";
   if (arguments.stop_on_stdin) stop += ", or a line on standard input";
   journal.say(Verbosity::normal, "serving",
-              fmt::format("duolu serve {}\n  listening on {}\n  backend {}, {}-triggered ({})\n"
+              fmt::format("duolu serve {}\n  listening on {}\n  backend {}{} ({})\n"
                           "{}  stop: {}",
-                          arguments.service, fmt::join(addresses, ", "), chosen.poller->name(),
-                          to_string(trigger), chosen.why, lines_to_try(arguments, bound), stop),
+                          arguments.service, fmt::join(addresses, ", "), chosen.kind->name,
+                          trigger ? fmt::format(", {}-triggered", to_string(*trigger)) : "",
+                          chosen.why, lines_to_try(arguments, bound), stop),
               {{"service", arguments.service},
                {"listening", addresses},
-               {"backend", chosen.poller->name()},
-               {"trigger", to_string(trigger)},
+               {"backend", chosen.kind->name},
+               {"trigger", trigger ? nlohmann::ordered_json(to_string(*trigger)) : nullptr},
                {"why", chosen.why}});
 }
 
@@ -163,12 +175,6 @@ void report(Journal& journal, const Totals& totals) {
                {"cut", totals.cut}});
 }
 
-Trigger trigger_for(const Poller& poller, const std::string& name) {
-  for (const Trigger trigger : {Trigger::level, Trigger::edge, Trigger::oneshot})
-    if (name == to_string(trigger)) return trigger;
-  return cheapest_trigger(poller);
-}
-
 int serve(const ServeArguments& arguments) {
   Kernel& kernel = real_kernel();
   const ServerOptions options = server_options(arguments);
@@ -180,12 +186,15 @@ int serve(const ServeArguments& arguments) {
   if (arguments.verbose) verbosity = Verbosity::verbose;
   Journal journal(verbosity, arguments.json, "duolu.serve/1");
 
-  const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
+  const EngineChoice chosen = engine_argument(kernel, arguments.backend);
+  const std::optional<Trigger> trigger = trigger_for(*chosen.kind, arguments.trigger);
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
   const std::unique_ptr<Service> service = kind->make(real_host());
-  const Trigger trigger = trigger_for(*chosen.poller, arguments.trigger);
-  Server server(*chosen.poller, trigger, *service, options, journal);
+  const std::unique_ptr<Engine> engine = made_backend(
+      chosen.kind->name,
+      chosen.kind->make(kernel, {.buffer_size = service->read_size(), .trigger = trigger}));
+  Server server(*engine, *service, options, journal);
   const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
   const StopSignals signals(
       kernel, [](void* context) { static_cast<Server*>(context)->stop(); }, &server);
@@ -222,8 +231,9 @@ void add_serve(CLI::App& app, Action& action) {
       ->type_name("ADDR")
       ->allow_extra_args(false);
   add_backend_option(*verb, arguments->backend);
-  verb->add_option("--trigger", arguments->trigger,
-                   "level, edge, oneshot [edge with epoll, else level]")
+  verb->add_option(
+          "--trigger", arguments->trigger,
+          "level, edge, oneshot, of a backend that has triggers\n[edge with epoll, else level]")
       ->type_name("MODE")
       ->check(CLI::IsMember(triggers).description(""));
   verb->add_option("--close-after", arguments->close_after,

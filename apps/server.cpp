@@ -15,7 +15,6 @@
 #include <variant>
 
 #include "apps/text.hpp"
-#include "duolu/engine/readiness.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/standard.hpp"
 #include "duolu/task/frames.hpp"
@@ -166,15 +165,11 @@ class Server::Connections final : public TaskSet {
   Server& server_;
 };
 
-Server::Server(Poller& poller, Trigger trigger, Service& service, ServerOptions options,
-               Journal& journal)
+Server::Server(Engine& engine, Service& service, ServerOptions options, Journal& journal)
     : service_(service),
       options_(std::move(options)),
       journal_(journal),
-      // What is kept for a peer that does not read is as large as a buffer.
-      engine_(
-          make_readiness_engine(poller, {.buffer_size = service.read_size(), .trigger = trigger})),
-      loop_(*engine_),
+      loop_(engine),
       asked_(loop_, {SIGUSR1}),
       quiet_limit_(options_.idle_timeout),
       only_echoes_(service.echoes() && quiet_limit_ == Duration::zero() &&

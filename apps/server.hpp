@@ -85,9 +85,9 @@ class Reserve {
 
 class Server {
  public:
-  /// `trigger` is how descriptors are registered with the poller.
-  Server(Poller& poller, Trigger trigger, Service& service, ServerOptions options,
-         Journal& journal);
+  /// `engine` has no other user, and lent buffers of service.read_size(): that is how much is kept
+  /// for a peer that does not read. All outlive the server.
+  Server(Engine& engine, Service& service, ServerOptions options, Journal& journal);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server();
@@ -169,7 +169,6 @@ class Server {
   Service& service_;
   const ServerOptions options_;
   Journal& journal_;
-  std::unique_ptr<Engine> engine_;
   Loop loop_;
   Signals asked_;  ///< SIGUSR1, which asks for the tasks.
   std::list<Door> doors_;

@@ -7,7 +7,6 @@
 #include "apps/options.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
-#include "duolu/engine/readiness.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -79,8 +78,8 @@ int talk(const TalkArguments& arguments) {
   options.addresses = target_argument(kernel, address_of(arguments));
   make_room(kernel, real_host(), fmt::format("--connections {}", options.connections),
             options.connections);
-  const ChosenPoller chosen = choose_poller(kernel, arguments.backend);
-  const std::unique_ptr<Engine> engine = make_readiness_engine(*chosen.poller);
+  const EngineKind& kind = *engine_argument(kernel, arguments.backend).kind;
+  const std::unique_ptr<Engine> engine = made_backend(kind.name, kind.make(kernel));
   Loop loop(*engine);
   Conversation conversation(loop, real_host(), options);
   return loop.run(conversation.run());

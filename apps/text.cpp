@@ -157,4 +157,22 @@ std::string to_text(Duration duration) {
   return fmt::format("{:.4g}us", count / 1e3);
 }
 
+std::string wrapped(std::string line, std::string_view text, std::size_t indent) {
+  std::string rows;
+  bool empty = true;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(word.size() + 1, text.size()));
+    if (!empty && line.size() + 1 + word.size() > line_width) {
+      rows += line + '\n';
+      line.assign(indent, ' ');
+      empty = true;
+    }
+    if (!empty) line += ' ';
+    line += word;
+    empty = false;
+  }
+  return rows + line + '\n';
+}
+
 }  // namespace duolu::apps

@@ -1,6 +1,7 @@
 // Text that people type and read: quantities with suffixes, escapes, bytes escaped for a terminal.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -36,5 +37,12 @@ std::string counted(std::uint64_t count, std::string_view noun);
 
 /// "1.5s", "20ms": for people.
 std::string to_text(Duration duration);
+
+/// Columns of a line for people, where nothing else is known.
+inline constexpr std::size_t line_width = 80;
+
+/// `line` followed by the words of `text`, broken into lines of line_width, of which the later ones
+/// are indented. With a newline at the end.
+std::string wrapped(std::string line, std::string_view text, std::size_t indent);
 
 }  // namespace duolu::apps

@@ -16,17 +16,17 @@
 
 #include "apps/server.hpp"
 #include "support/allocations.hpp"
-#include "support/conformance.hpp"
+#include "support/engines.hpp"
 
 namespace duolu::apps {
 namespace {
 
 using namespace std::chrono_literals;
-using test::Cell;
+using test::EngineCell;
 
 constexpr int guard_ms = 20'000;
 
-class MemoryTest : public testing::TestWithParam<Cell> {
+class MemoryTest : public testing::TestWithParam<EngineCell> {
  protected:
   struct Outcome {
     int answered = 0;
@@ -43,8 +43,9 @@ class MemoryTest : public testing::TestWithParam<Cell> {
     const auto kind = std::find_if(services().begin(), services().end(),
                                    [&](const ServiceKind& each) { return each.name == name; });
     const std::unique_ptr<Service> service = kind->make(real_host());
-    const auto poller = GetParam().backend->make(real_kernel(), {}).value();
-    Server server(*poller, GetParam().trigger, *service, {.grace = 5s}, journal);
+    const auto engine =
+        GetParam().make(real_kernel(), {.buffer_size = service->read_size()}).value();
+    Server server(*engine, *service, {.grace = 5s}, journal);
     const Address where = server.listen(parse_endpoint("127.0.0.1:0").value()).value().front();
     std::thread thread([&] {
       const test::LimitsAllocations limited(limit);
@@ -98,7 +99,7 @@ class MemoryTest : public testing::TestWithParam<Cell> {
 
   std::vector<pollfd> clients;
 };
-DUOLU_EVERY_BACKEND_AND_TRIGGER(MemoryTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(MemoryTest);
 
 TEST_P(MemoryTest, whatever_it_has_nobody_is_dropped_and_it_ends_in_order) {
   constexpr std::size_t crowd = 12;

@@ -22,12 +22,13 @@
 #include "duolu/testing/fault.hpp"
 #include "support/allocations.hpp"
 #include "support/conformance.hpp"
+#include "support/engines.hpp"
 
 namespace duolu::apps {
 namespace {
 
 using namespace std::chrono_literals;
-using test::Cell;
+using test::EngineCell;
 
 /// Long past anything that works, so that a hang ends as a failure.
 constexpr int guard_seconds = 30;
@@ -72,15 +73,15 @@ class Client {
   Fd fd_;
 };
 
-class ServerTest : public testing::TestWithParam<Cell> {
+class ServerTest : public testing::TestWithParam<EngineCell> {
  protected:
   void prepare(ServerOptions options = {.grace = 0s},
                std::unique_ptr<Service> what = make_service("echo")) {
-    auto made = GetParam().backend->make(kernel, {});
-    ASSERT_TRUE(made) << made.error().message();
-    poller = std::move(*made);
     service = std::move(what);
-    server.emplace(*poller, GetParam().trigger, *service, options, journal);
+    auto made = GetParam().make(kernel, {.buffer_size = service->read_size()});
+    ASSERT_TRUE(made) << made.error().message();
+    engine = std::move(*made);
+    server.emplace(*engine, *service, options, journal);
     const auto bound = server->listen(parse_endpoint("127.0.0.1:0").value());
     ASSERT_TRUE(bound) << bound.error().error.message();
     address = bound->front();
@@ -113,24 +114,29 @@ class ServerTest : public testing::TestWithParam<Cell> {
 
   [[nodiscard]] std::uint64_t waits() const {
     return kernel.calls(Call::pselect) + kernel.calls(Call::ppoll) +
-           kernel.calls(Call::epoll_wait) + kernel.calls(Call::epoll_pwait2);
+           kernel.calls(Call::epoll_wait) + kernel.calls(Call::epoll_pwait2) +
+           kernel.calls(Call::io_uring_enter);
   }
 
   FaultKernel kernel{real_kernel(), 7};
   Journal journal{Verbosity::quiet, false, "test"};
-  std::unique_ptr<Poller> poller;
   std::unique_ptr<Service> service;
+  std::unique_ptr<Engine> engine;
   std::optional<Server> server;
   Address address;
   std::thread thread;
   Totals totals;
 };
 
-DUOLU_EVERY_BACKEND_AND_TRIGGER(ServerTest);
+/// What the kernel answers to calls of accept(2), recv(2) and send(2), which a ring does without.
+class ServerCallsTest : public ServerTest {};
+
+DUOLU_EVERY_ENGINE_AND_TRIGGER(ServerTest);
+DUOLU_EVERY_READINESS_ENGINE(ServerCallsTest);
 
 // --- accepting
 
-TEST_P(ServerTest, an_error_of_accept_costs_nobody_the_connection) {
+TEST_P(ServerCallsTest, an_error_of_accept_costs_nobody_the_connection) {
   start();
   for (const int error : {ECONNABORTED, EPROTO, EINTR, ENETDOWN, EHOSTUNREACH, ETIMEDOUT, EPERM,
                           EACCES, ENOSYS, EMFILE, ENFILE, ENOBUFS, ENOMEM}) {
@@ -172,7 +178,7 @@ void lasting_error(FaultKernel& kernel, const Address& address, int error,
   EXPECT_EQ(outside.receive(1), "b");
 }
 
-TEST_P(ServerTest, a_lasting_error_of_accept_does_not_spin) {
+TEST_P(ServerCallsTest, a_lasting_error_of_accept_does_not_spin) {
   start();
   // No descriptor; and one that a security module gives, which leaves the connection in the
   // backlog as well.
@@ -180,7 +186,7 @@ TEST_P(ServerTest, a_lasting_error_of_accept_does_not_spin) {
     lasting_error(kernel, address, error, [this] { return waits(); });
 }
 
-TEST_P(ServerTest, many_failures_between_connections_lose_none) {
+TEST_P(ServerCallsTest, many_failures_between_connections_lose_none) {
   start();
   Prng random(8);
   std::vector<Client> clients;
@@ -194,11 +200,11 @@ TEST_P(ServerTest, many_failures_between_connections_lose_none) {
   EXPECT_EQ(stop().accepted, 60U);
 }
 
-TEST_P(ServerTest, a_connection_the_poller_does_not_take_yet_is_kept) {
+TEST_P(ServerCallsTest, a_connection_the_poller_does_not_take_yet_is_kept) {
   prepare();
   const Client first(address);
   first.send("a");
-  kernel.fail(test::call_named(GetParam().traits().register_call), 1, ENOMEM);
+  kernel.fail(test::call_named(GetParam().kind->poller->traits.register_call), 1, ENOMEM);
   launch();
   EXPECT_EQ(first.receive(1), "a");
   const Totals all = stop();
@@ -261,7 +267,7 @@ void exchange(const Address& address, std::size_t connections, std::size_t size,
   }
 }
 
-TEST_P(ServerTest, every_byte_comes_back_in_order_through_a_bad_kernel) {
+TEST_P(ServerCallsTest, every_byte_comes_back_in_order_through_a_bad_kernel) {
   prepare();
   kernel.set_rates({.short_transfers = 300, .eagain = 200, .eintr = 150, .delayed_readiness = 150});
   launch();
@@ -299,7 +305,7 @@ TEST_P(ServerTest, bytes_behind_urgent_data_are_answered_too) {
   }
 }
 
-TEST_P(ServerTest, a_broken_connection_is_counted_and_disturbs_nobody) {
+TEST_P(ServerCallsTest, a_broken_connection_is_counted_and_disturbs_nobody) {
   start();
   const Client good(address);
   for (const auto& [call, error] : {std::pair{Call::recv, ECONNRESET},

@@ -12,22 +12,8 @@ import subprocess
 import tempfile
 import time
 
-from support import (BACKEND, ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, reset, run,
-                     spare_descriptors)
-
-
-def refused(code, *arguments, wrapper=(), **options):
-    """One line on standard error, nothing on standard output, the exit code; the line."""
-    done = subprocess.run([*wrapper, TOOL, *arguments], stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT, **options)
-    what = (arguments, done)
-    need(done.returncode == code, *what)
-    need(done.stdout == b"", *what)
-    need(done.stderr.startswith(b"duolu: ") and done.stderr.endswith(b"\n"), *what)
-    need(done.stderr.count(b"\n") == 1, "more than one line", *what)
-    need(all(0x20 <= byte < 0x7f for byte in done.stderr[:-1]), "raw bytes", *what)
-    return done.stderr.decode()
+from support import (BACKEND, ENVIRONMENT, GUARD, TOOL, Server, Skip, main, need, ping, refused,
+                     reset, run, spare_descriptors)
 
 
 def usage():
@@ -259,8 +245,8 @@ def doctor():
     done = run("doctor", "--json")
     need(done.returncode == 0, done)
     data = json.loads(done.stdout)
-    need(set(data) == {"schema", "version", "kernel", "descriptors", "settings", "backends",
-                       "auto"}, data)
+    need(set(data) == {"schema", "version", "kernel", "descriptors", "settings", "io_uring",
+                       "backends", "auto"}, data)
     need(data["schema"] == "duolu.doctor/1", data)
     need(set(data["kernel"]) == {"name", "release", "machine"}, data)
     need(data["kernel"]["release"] == os.uname().release)

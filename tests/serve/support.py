@@ -20,7 +20,7 @@ import traceback
 
 TOOL = os.environ["DUOLU_TOOL"]
 BACKEND = os.environ.get("DUOLU_BACKEND", "epoll")
-TRIGGER = os.environ.get("DUOLU_TRIGGER", "level")
+TRIGGER = os.environ.get("DUOLU_TRIGGER", "level")  # none: the engine has no triggers
 # Under a sanitizer everything is several times slower and larger.
 SANITIZED = os.environ.get("DUOLU_SANITIZED", "") not in ("", "0")
 UBSAN = "undefined" in os.environ.get("DUOLU_SANITIZED", "")
@@ -75,7 +75,9 @@ class Server:
                  descriptors=None, ignored=(), wrapper=(), choose=True, **popen):
         command = [*wrapper, TOOL, "serve", service, "--json"]
         if choose:
-            command += ["--backend", BACKEND, "--trigger", TRIGGER]
+            command += ["--backend", BACKEND]
+            if TRIGGER != "none":
+                command += ["--trigger", TRIGGER]
         for address in listen:
             command += ["--listen", address]
         self.errors = tempfile.TemporaryFile()
@@ -258,6 +260,20 @@ def run(*arguments, stdin=subprocess.DEVNULL, **options):
     """Runs the tool to its end."""
     return subprocess.run([TOOL, *arguments], stdin=stdin, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT, **options)
+
+
+def refused(code, *arguments, wrapper=(), **options):
+    """One line on standard error, nothing on standard output, the exit code; the line."""
+    done = subprocess.run([*wrapper, TOOL, *arguments], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=GUARD, env=ENVIRONMENT, **options)
+    what = (arguments, done)
+    need(done.returncode == code, *what)
+    need(done.stdout == b"", *what)
+    need(done.stderr.startswith(b"duolu: ") and done.stderr.endswith(b"\n"), *what)
+    need(done.stderr.count(b"\n") == 1, "more than one line", *what)
+    need(all(0x20 <= byte < 0x7f for byte in done.stderr[:-1]), "raw bytes", *what)
+    return done.stderr.decode()
 
 
 _pattern = None
