@@ -100,35 +100,20 @@ void report_machine(Kernel& kernel, Host& host, Report& report) {
   }
 }
 
-/// What a ring may have here.
-struct RingFeatureName {
-  ring::Feature bit;
-  const char* name;  ///< In JSON.
-  const char* text;
-};
-constexpr RingFeatureName ring_features[] = {
-    {ring::cqe_skip, "cqe_skip", "silent completions (5.17)"},
-    {ring::submit_all, "submit_all", "submit-all (5.18)"},
-    {ring::registered_ring, "registered_ring", "registered ring (5.18)"},
-    {ring::buffer_ring, "buffer_ring", "provided buffer rings (5.19)"},
-    {ring::coop_taskrun, "coop_taskrun", "cooperative task run (5.19)"},
-    {ring::defer_taskrun, "defer_taskrun", "deferred task run (6.1)"},
-    {ring::no_sqarray, "no_sqarray", "no submission array (6.6)"},
-};
-
 /// What rings have here. Why there are none is a matter of the backend that needs them.
 void report_rings(Kernel& kernel, Report& report) {
   report.data["io_uring"] = nullptr;
   const Result<std::uint32_t> found = find_ring_features(kernel);
   if (!found) return;
-  std::vector<std::string_view> there;
-  std::vector<std::string_view> missing;
-  for (const RingFeatureName& each : ring_features) {
-    const bool has = (*found & each.bit) != 0;
-    report.data["io_uring"][each.name] = has;
+  std::vector<std::string> there;
+  std::vector<std::string> missing;
+  for (const ring::FeatureName& each : ring::feature_names()) {
+    const bool has = (*found & each.feature) != 0;
+    report.data["io_uring"][std::string(each.name)] = has;
     // The two ways of running tasks exclude each other.
-    const bool wanted = each.bit != ring::coop_taskrun || (*found & ring::defer_taskrun) == 0;
-    if (has || wanted) (has ? there : missing).push_back(each.text);
+    const bool wanted = each.feature != ring::coop_taskrun || (*found & ring::defer_taskrun) == 0;
+    if (has || wanted)
+      (has ? there : missing).push_back(fmt::format("{} ({})", each.name, each.since));
   }
   std::string text = fmt::format("{}", fmt::join(there, ", "));
   if (!missing.empty()) text += fmt::format("; without {}", fmt::join(missing, ", "));

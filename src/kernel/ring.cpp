@@ -162,8 +162,8 @@ Result<std::uint32_t> find_ring_features(Kernel& kernel) {
   std::uint64_t none[5]{};  // struct io_uring_buf_reg
   if (ring.control(ring::unregister_buffer_ring, none, 1) != -ENOENT) ring.lacks(ring::buffer_ring);
   std::uint32_t found = 0;
-  for (std::uint32_t bit = 1; bit <= ring::buffer_ring; bit <<= 1U)
-    if (ring.has(ring::Feature{bit})) found |= bit;
+  for (const ring::FeatureName& each : ring::feature_names())
+    if (ring.has(each.feature)) found |= each.feature;
   return found;
 }
 
