@@ -28,7 +28,7 @@ def told(server):
 
 
 def answered(clients, size):
-    """Those of whom an answer comes: the first is waited for, the others until none comes for long."""
+    """Those of whom an answer comes; waits for the first, then until none comes for long."""
     waiting, done = set(clients), []
     while ready := select.select(list(waiting), [], [], 0.3 if done else GUARD)[0]:
         for client in ready:
@@ -40,7 +40,7 @@ def answered(clients, size):
 
 
 def nobody_is_dropped_without_memory():
-    """They come at once: who is not served waits, a line says so, and is served when others left."""
+    """They come at once. Those not served wait, a line says so, and their turn comes."""
     with Server() as server:
         allow(server, 0)
         with many(CROWD, server.connect) as clients:
