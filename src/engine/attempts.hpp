@@ -59,13 +59,6 @@ class TryingEngine : public Engine {
   }
 
  protected:
-  TryingEngine(Kernel& kernel, const EngineOptions& options)
-      : Engine(kernel, options.buffer_size),
-        budget_(options.budget),
-        left_(options.budget),
-        leases_(*this, spare_, options.buffers) {
-    DUOLU_CHECK(options.budget >= 0);
-  }
   ~TryingEngine() override {
     if (open_ != 0 && !exiting()) check_failed("a Stream, Listener or Datagram outlives its loop");
   }
@@ -395,6 +388,15 @@ class TryingEngine : public Engine {
   LeasePool leases_;
 
  private:
+  friend Derived;
+  TryingEngine(Kernel& kernel, const EngineOptions& options)
+      : Engine(kernel, options.buffer_size),
+        budget_(options.budget),
+        left_(options.budget),
+        leases_(*this, spare_, options.buffers) {
+    DUOLU_CHECK(options.budget >= 0);
+  }
+
   Derived& self() noexcept { return static_cast<Derived&>(*this); }
 
   static void check_idle(const Record& descriptor) noexcept {

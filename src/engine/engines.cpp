@@ -22,7 +22,7 @@ struct Table {
       rows.push_back({.name = poller.name, .summary = poller.summary, .poller = &poller});
 #define DUOLU_ENGINE(name_, summary_)                     \
   rows.push_back({.name = #name_,                         \
-                  .summary = summary_,                    \
+                  .summary = (summary_),                  \
                   .native_probe = probe_##name_##_engine, \
                   .native_make = make_##name_##_engine});
 #include "engines.def"

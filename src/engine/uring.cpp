@@ -440,10 +440,12 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
   /// It has ended before it could be cancelled.
   [[gnu::noinline, gnu::cold]] void forget_postponed(Op& op) noexcept {
-    Op** link = &first_postponed_;
-    while (*link != &op) link = &(*link)->next;
-    *link = op.next;
-    if (last_postponed_ == &op.next) last_postponed_ = link;
+    for (Op** link = &first_postponed_; *link != nullptr; link = &(*link)->next) {
+      if (*link != &op) continue;
+      *link = op.next;
+      if (last_postponed_ == &op.next) last_postponed_ = link;
+      return;
+    }
   }
 
   // --- completions
