@@ -237,8 +237,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   void open_front() const noexcept {
     Fd made(kernel(), kernel().eventfd());
     int number = made.get();
-    (void)ring_.enter(0,
-                      nullptr);  // wake() is to be noticed, and registering needs the ring's thread
+    (void)ring_.enter(0, nullptr);  // submits the waker's poll
     if (made && ring_.control(ring::register_eventfd, &number, 1) == 0) front_ = std::move(made);
   }
   void drain_front() noexcept {
@@ -683,6 +682,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       Op& op = *leases_.first_starved();
       Ringed& descriptor = of_in(op);
       const bool native = is_native(descriptor, op);
+      // What the kernel was given lies idle there, and serves no request that is not the ring's.
+      if (!native && !leases_.can_lend() && provided_count_ > 0) take_back_buffers();
       const bool no_memory = provided_count_ == 0 && leases_.nothing_lent();
       if (native ? attempts == 0 && !no_memory : !leases_.can_lend()) return;
       leases_.forget(op);
@@ -709,7 +710,9 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   void unwatch(Ringed& /*descriptor*/) noexcept {
-    if (provided_count_ > 2 * open_count() + least_provided) take_back_buffers();
+    // In a forked child the ring is the parent's.
+    if (provided_count_ > 2 * open_count() + least_provided && forks_ == fork_count())
+      take_back_buffers();
   }
   /// The kernel returns no provided buffer but with a completion, so its ring is made anew.
   /// Requests that it then finds no buffer for are made again.

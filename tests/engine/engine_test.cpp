@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -366,6 +367,62 @@ TEST_P(EngineTest, EN9_without_memory_for_a_buffer_it_waits_for_another_one) {
     Engine::give_back(lent);
     EXPECT_EQ(result_of(later.in), 5);
     Engine::give_back(Engine::lent(later));
+  }
+}
+
+TEST_P(EngineTest, EN9_a_receive_with_nothing_to_receive_keeps_no_buffer_from_a_pipe) {
+  start(real_kernel(), {.buffers = 1});
+  Pair idle = tcp_pair();
+  int fds[2];
+  ASSERT_EQ(::pipe2(fds, O_CLOEXEC | O_NONBLOCK), 0);
+  const Fd writer(real_kernel(), fds[1]);
+  Descriptor& waiting = open(std::move(idle.a));
+  Descriptor& reader = open(Fd(real_kernel(), fds[0]), DescriptorKind::file);
+  EXPECT_FALSE(engine->recv_lent(waiting));
+  ASSERT_TRUE(engine->wait(immediately));
+  ASSERT_EQ(::write(writer.get(), "here", 4), 4);
+  EXPECT_EQ(ended(engine->recv_lent(reader), reader.in), 4);
+  Engine::give_back(Engine::lent(reader));
+  put(idle.b.get(), "there");
+  EXPECT_EQ(result_of(waiting.in), 5);
+  Engine::give_back(Engine::lent(waiting));
+}
+
+TEST_P(EngineTest, a_forked_child_that_closes_its_copies_takes_no_buffer_from_its_parent) {
+  if (GetParam().late) return;  // it cancels in its next wait, and a child has none
+  constexpr std::size_t crowd = 60;
+  std::vector<Pair> pairs;
+  std::vector<Descriptor*> all;
+  for (std::size_t i = 0; i < crowd; ++i) {
+    pairs.push_back(unix_pair());
+    all.push_back(&open(std::move(pairs.back().a), DescriptorKind::socket));
+  }
+  const auto receive_all = [&] {
+    for (const Pair& pair : pairs) put(pair.b.get(), "x");
+    for (std::size_t ended = 0; ended < crowd;) {
+      ASSERT_TRUE(engine->wait(after(real_kernel().now(), patience)));
+      ASSERT_TRUE(has_finished());
+      for (; Op* const op = take(); ++ended) ASSERT_EQ(op->result, 1);
+    }
+    for (const Descriptor* each : all) Engine::give_back(Engine::lent(*each));
+  };
+  for (int round = 0; round < 4; ++round) {
+    for (Descriptor* each : all) ASSERT_FALSE(engine->recv_lent(*each));
+    ASSERT_TRUE(engine->wait(immediately));
+    if (round == 3) {  // by now the engine knows how many buffers are needed at once
+      const pid_t child = ::fork();
+      if (child == 0) {
+        for (Descriptor* each : all) engine->cancel(each->in);
+        while (take() != nullptr) {
+        }
+        for (Descriptor* each : all) engine->close(*each);
+        ::_exit(0);
+      }
+      int status = 0;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      ASSERT_EQ(status, 0);
+    }
+    receive_all();
   }
 }
 
