@@ -58,13 +58,22 @@ class Client {
   /// Exactly so many bytes, or what came before the end or the guard.
   [[nodiscard]] std::string receive(std::size_t size) const {
     std::string text(size, '\0');
-    const ssize_t got = ::recv(fd(), text.data(), size, MSG_WAITALL);
-    text.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    std::size_t received = 0;
+    while (received < size) {
+      const ssize_t got = ::recv(fd(), text.data() + received, size - received, MSG_WAITALL);
+      // A ring that this thread has closed interrupts it (io_ring_exit_work).
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) break;
+      received += static_cast<std::size_t>(got);
+    }
+    text.resize(received);
     return text;
   }
   [[nodiscard]] bool is_closed() const {
     char byte;
-    const ssize_t got = ::recv(fd(), &byte, 1, 0);
+    ssize_t got = 0;
+    do got = ::recv(fd(), &byte, 1, 0);
+    while (got < 0 && errno == EINTR);
     return got == 0 || (got < 0 && errno == ECONNRESET);
   }
   void close() { fd_.reset(); }
@@ -77,6 +86,7 @@ class ServerTest : public testing::TestWithParam<EngineCell> {
  protected:
   void prepare(ServerOptions options = {.grace = 0s},
                std::unique_ptr<Service> what = make_service("echo")) {
+    server.reset();  // before its engine and its service
     service = std::move(what);
     auto made = GetParam().make(kernel, {.buffer_size = service->read_size()});
     ASSERT_TRUE(made) << made.error().message();

@@ -389,10 +389,12 @@ def every_address_of_a_name_is_tried():
     """A name with two addresses, the first of which never answers."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode != 0:
         raise Skip("needs unshare(1) to give a program an /etc/hosts of its own")
-    with Server(listen=["127.0.0.9:0"]) as server, socket.socket() as silent, \
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    silent.listen(0)
+    # A port that is free on the address that only this test uses.
+    with silent, Server(listen=[f"127.0.0.9:{silent.getsockname()[1]}"]) as server, \
             tempfile.NamedTemporaryFile("w") as hosts:
-        silent.bind(("127.0.0.1", server.port))
-        silent.listen(0)
         fill = []
         for _ in range(4):  # a full backlog drops what else comes
             fill.append(socket.socket())

@@ -11,6 +11,7 @@
 #include <ostream>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -53,10 +54,17 @@ inline void PrintTo(const EngineCell& cell, std::ostream* out) { *out << cell.na
 
 /// The rows of the table that work here.
 inline std::vector<EngineCell> engine_rows() {
-  std::vector<EngineCell> cells;
-  for (const EngineKind& kind : engines())
-    if (kind.probe(real_kernel()).works()) cells.push_back({.kind = &kind});
-  return cells;
+  // In a thread that ends: some time after a ring was closed, the kernel interrupts a blocking call
+  // of the thread that made it (io_ring_exit_work), with EINTR and without a signal.
+  static const std::vector<EngineCell> working = [] {
+    std::vector<EngineCell> cells;
+    std::thread([&cells] {
+      for (const EngineKind& kind : engines())
+        if (kind.probe(real_kernel()).works()) cells.push_back({.kind = &kind});
+    }).join();
+    return cells;
+  }();
+  return working;
 }
 /// The readiness engines with every trigger, those of the table included.
 inline std::vector<EngineCell> readiness_engines() {
