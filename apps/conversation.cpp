@@ -268,8 +268,8 @@ Task<> Conversation::receive(Connection* connection) {
     connection->expectation.add(lease->text());
     std::string text = connection->transcript.add(lease->text());
     lease->reset();  // writing may take long
-    const bool begin_running = co_await show(std::move(text));
-    if (!begin_running) co_return;
+    const bool is_shown = co_await show(std::move(text));
+    if (!is_shown) co_return;
     look();
   }
   (void)co_await show(connection->transcript.end());

@@ -74,14 +74,6 @@ static_assert(alignof(Ringed) > tag_bits);
 
 constexpr std::size_t least_provided = 16;
 
-/// struct io_uring_buf_reg.
-struct BufferRing {
-  std::uint64_t address;
-  std::uint32_t entries;
-  std::uint16_t group, flags;
-  std::uint64_t reserved[3];
-};
-
 class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   friend TryingEngine;
 
@@ -624,11 +616,11 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     return {};
   }
   void register_buffers() noexcept {
-    BufferRing about{.address = reinterpret_cast<std::uintptr_t>(buffers_),
-                     .entries = static_cast<std::uint32_t>(provided_.size()),
-                     .group = 0,
-                     .flags = 0,
-                     .reserved = {}};
+    RingBuffers about{.address = reinterpret_cast<std::uintptr_t>(buffers_),
+                      .entries = static_cast<std::uint32_t>(provided_.size()),
+                      .group = 0,
+                      .flags = 0,
+                      .reserved = {}};
     // A kernel without it: lent buffers are received into by recv(2), when there is something.
     if (ring_.control(ring::register_buffer_ring, &about, 1) == 0) return;
     ring_.lacks(ring::buffer_ring);
@@ -717,7 +709,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   /// The kernel returns no provided buffer but with a completion, so its ring is made anew.
   /// Requests that it then finds no buffer for are made again.
   [[gnu::noinline, gnu::cold]] void take_back_buffers() noexcept {
-    BufferRing about{};
+    RingBuffers about{};
     if (ring_.control(ring::unregister_buffer_ring, &about, 1) < 0) return;
     for (LentBuffer*& buffer : provided_)
       if (buffer != nullptr) give_back(*std::exchange(buffer, nullptr));

@@ -159,8 +159,9 @@ Result<std::uint32_t> find_ring_features(Kernel& kernel) {
   // Registers the ring, or finds that it cannot.
   if (const int result = ring.enter(0, nullptr); result < 0) return fail(-result);
   // A kernel that has buffer rings looks for this one, which does not exist; others return EINVAL.
-  std::uint64_t none[5]{};  // struct io_uring_buf_reg
-  if (ring.control(ring::unregister_buffer_ring, none, 1) != -ENOENT) ring.lacks(ring::buffer_ring);
+  RingBuffers none{};
+  if (ring.control(ring::unregister_buffer_ring, &none, 1) != -ENOENT)
+    ring.lacks(ring::buffer_ring);
   std::uint32_t found = 0;
   for (const ring::FeatureName& each : ring::feature_names())
     if (ring.has(each.feature)) found |= each.feature;

@@ -127,17 +127,17 @@ TEST_P(ForkTest, LO14_LO11_who_lets_go_in_a_child_does_not_wait_for_a_watchdog) 
   World world = another();
   world.loop->watch_stalls(1ms, [](const Stall&) {});
   std::atomic<bool> reports = false;
-  std::atomic<bool> begin_running = false;
+  std::atomic<bool> started = false;
   ASSERT_TRUE(world.loop->start_watchdog([&](const Stall&) {
     reports = true;
-    while (!begin_running) std::this_thread::yield();
+    while (!started) std::this_thread::yield();
   }));
   pid_t child = -1;
   world.loop->post([&] {
     while (!reports) std::this_thread::yield();  // it holds the lock
     child = ::fork();
     if (child == 0) ::alarm(30);
-    begin_running = true;
+    started = true;
   });
   EXPECT_TRUE(world.loop->turn(never));
   if (child == 0) ::_exit(0);

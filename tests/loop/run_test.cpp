@@ -105,11 +105,11 @@ TEST(Run, RN3_an_error_is_one_line) {
       }());
 }
 
-Task<Result<>> signalled(int number, bool begin_running) {
+Task<Result<>> signalled(int number, bool carries_on) {
   (void)::raise(number);
   Loop& loop = co_await this_loop();
-  const bool slept = co_await loop.sleep_for(begin_running ? Duration(1ms) : Duration::max());
-  co_return slept || begin_running ? Result<>() : fail(ECANCELED);
+  const bool slept = co_await loop.sleep_for(carries_on ? Duration(1ms) : Duration::max());
+  co_return slept || carries_on ? Result<>() : fail(ECANCELED);
 }
 /// Cancelled, it lets the second signal come.
 Task<> signalled_twice() {

@@ -23,7 +23,8 @@ struct EngineKind {
   Probe (*native_probe)(Kernel& kernel) = nullptr;
   Result<std::unique_ptr<Engine>> (*native_make)(Kernel& kernel, EngineOptions options) = nullptr;
 
-  /// Tries its system calls on `kernel`; leaves nothing behind.
+  /// Tries its system calls on `kernel`; leaves nothing open. A ring that it made may interrupt a
+  /// later blocking call of this thread (kernel/ring.hpp).
   [[nodiscard]] Probe probe(Kernel& kernel) const {
     return poller != nullptr ? poller->probe(kernel) : native_probe(kernel);
   }

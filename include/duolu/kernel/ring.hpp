@@ -10,6 +10,8 @@
 //     thread than the one that uses it.
 //   - A completion for which the queue has no room is kept in kernel memory (FEAT_NODROP), and
 //     comes with a later enter().
+//   - Some time after a ring was closed, a blocking call of the thread that made it may end with
+//     EINTR, without a signal (io_ring_exit_work).
 //   - The kernel may take fewer submissions than it was given. The rest stays in the queue, and the
 //     next enter() submits it.
 #pragma once
@@ -66,6 +68,14 @@ struct RingBuffer {
   std::uint16_t reserved;
 };
 static_assert(sizeof(RingBuffer) == 16);
+
+/// struct io_uring_buf_reg: a ring of provided buffers, for (un)register_buffer_ring.
+struct RingBuffers {
+  std::uint64_t address;  ///< Of the first RingBuffer.
+  std::uint32_t entries;  ///< A power of two.
+  std::uint16_t group, flags;
+  std::uint64_t reserved[3];
+};
 
 /// struct io_uring_params: what io_uring_setup() is asked for, and where the queues are in the
 /// mappings.
@@ -191,7 +201,9 @@ class Ring {
   [[nodiscard]] bool has(ring::Feature feature) const noexcept {
     return (features_ & feature) != 0;
   }
+  /// Its use has shown that the kernel lacks it.
   void lacks(ring::Feature feature) noexcept { features_ &= ~feature; }
+  /// The ring's descriptor.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
   /// Whether there is a free submission; submits those that are filled in if there is none. False
@@ -251,7 +263,7 @@ class Ring {
   std::size_t entries_bytes_ = 0;
 };
 
-/// What a ring has here, as bits of ring::Feature. Makes one, and leaves nothing behind. Errors: as
+/// What a ring has here, as bits of ring::Feature. Makes one, and closes it. Errors: as
 /// Ring::open().
 [[nodiscard]] Result<std::uint32_t> find_ring_features(Kernel& kernel);
 
