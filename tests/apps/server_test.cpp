@@ -39,6 +39,16 @@ std::unique_ptr<Service> make_service(std::string_view name) {
   return nullptr;
 }
 
+/// Makes a call that blocks, again where it is interrupted: a ring that this thread has closed does
+/// that once, without a signal (io_ring_exit_work), to a call with a time limit of its own.
+template <typename Call>
+ssize_t uninterrupted(Call call) {
+  ssize_t done = 0;
+  do done = call();
+  while (done < 0 && errno == EINTR);
+  return done;
+}
+
 /// A blocking client, whose calls end with EAGAIN after the guard time.
 class Client {
  public:
@@ -52,17 +62,19 @@ class Client {
 
   [[nodiscard]] int fd() const { return fd_.get(); }
   void send(std::string_view text) const {
-    EXPECT_EQ(::send(fd(), text.data(), text.size(), MSG_NOSIGNAL),
+    EXPECT_EQ(uninterrupted([&] { return ::send(fd(), text.data(), text.size(), MSG_NOSIGNAL); }),
               static_cast<ssize_t>(text.size()));
+  }
+  /// What one recv(2) gives: bytes, 0 at the end, -1 with errno.
+  ssize_t receive_into(std::span<char> buffer, int flags = 0) const {
+    return uninterrupted([&] { return ::recv(fd(), buffer.data(), buffer.size(), flags); });
   }
   /// Exactly so many bytes, or what came before the end or the guard.
   [[nodiscard]] std::string receive(std::size_t size) const {
     std::string text(size, '\0');
     std::size_t received = 0;
     while (received < size) {
-      const ssize_t got = ::recv(fd(), text.data() + received, size - received, MSG_WAITALL);
-      // A ring that this thread has closed interrupts it (io_ring_exit_work).
-      if (got < 0 && errno == EINTR) continue;
+      const ssize_t got = receive_into(std::span(text).subspan(received), MSG_WAITALL);
       if (got <= 0) break;
       received += static_cast<std::size_t>(got);
     }
@@ -71,9 +83,7 @@ class Client {
   }
   [[nodiscard]] bool is_closed() const {
     char byte;
-    ssize_t got = 0;
-    do got = ::recv(fd(), &byte, 1, 0);
-    while (got < 0 && errno == EINTR);
+    const ssize_t got = receive_into({&byte, 1});
     return got == 0 || (got < 0 && errno == ECONNRESET);
   }
   void close() { fd_.reset(); }
@@ -379,8 +389,7 @@ TEST_P(ServerTest, who_is_sent_to_is_not_idle) {
   const Client client(address);
   const Instant end = after(real_kernel().now(), 1s);
   std::string buffer(1 << 20, '\0');
-  while (real_kernel().now() < end)
-    ASSERT_GT(::recv(client.fd(), buffer.data(), buffer.size(), 0), 0);
+  while (real_kernel().now() < end) ASSERT_GT(client.receive_into(buffer), 0);
 }
 
 TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
@@ -391,7 +400,7 @@ TEST_P(ServerTest, stopping_ends_a_service_that_sends_without_end) {
   ASSERT_FALSE(client.receive(100'000).empty());
   std::thread reader([&] {
     std::string buffer(1 << 20, '\0');
-    while (::recv(client.fd(), buffer.data(), buffer.size(), 0) > 0) {
+    while (client.receive_into(buffer) > 0) {
     }
     over = true;
   });
