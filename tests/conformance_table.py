@@ -100,9 +100,9 @@ def print_table(rows, cells):
     def line(case, clauses, values, title):
         print(f"{case:<6}{clauses:<13}" + "".join(f"{value:<8}" for value in values) + title)
 
-    backends = [cell.split("_")[0] for cell in cells]
+    backends = [cell.rpartition("_")[0] for cell in cells]
     line("", "", [name if name not in backends[:i] else "" for i, name in enumerate(backends)], "")
-    line("case", "clauses", [cell.partition("_")[2] for cell in cells], "")
+    line("case", "clauses", [cell.rpartition("_")[2] for cell in cells], "")
     named = [(*read_name(name), rows[suite, name]) for suite, name in rows]
     for clauses, cases, title, row in sorted(named, key=lambda n: (n[1] or ["~"], n[0], n[2])):
         line(" ".join(cases), " ".join(clauses), [row.get(cell, "-") for cell in cells], title)

@@ -1,5 +1,6 @@
 #include "duolu/poll/backends.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 namespace duolu {
@@ -18,9 +19,25 @@ Result<std::unique_ptr<Poller>> checked(Kernel& kernel, PollerOptions options) {
   return make(kernel, options);
 }
 
+/// The name that users write.
+template <std::size_t size>
+struct Dashed {
+  explicit constexpr Dashed(const char (&name)[size]) {
+    std::replace_copy(name, name + size, text, '_', '-');
+  }
+  char text[size]{};
+};
+#define DUOLU_POLLER(name, summary, ...) constexpr Dashed name_of_##name(#name);
+#include "backends.def"
+#undef DUOLU_POLLER
+
 constexpr Backend table[] = {
 #define DUOLU_POLLER(name, summary, ...) \
-  {#name, summary, {__VA_ARGS__}, probe_##name##_poller, checked<make_##name##_poller>},
+  {name_of_##name.text,                  \
+   summary,                              \
+   {__VA_ARGS__},                        \
+   probe_##name##_poller,                \
+   checked<make_##name##_poller>},
 #include "backends.def"
 #undef DUOLU_POLLER
 };

@@ -83,6 +83,7 @@ TEST_P(CostTest, P8_a_change_of_what_is_removed_costs_nothing) {
 }
 
 TEST_P(CostTest, P8_a_change_of_one_says_nothing_about_the_next_in_its_slot) {
+  expect_silent(0ns);  // the first wait may prepare the others
   Pair pair = unix_pair();
   const Token old = watch(pair.a.get(), Interest::readable);
   ASSERT_TRUE(poller->modify(old, both));

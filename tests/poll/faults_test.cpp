@@ -261,6 +261,7 @@ TEST_P(FaultsTest, P31_withheld_readiness_does_not_shorten_a_wait) {
     EXPECT_EQ(ready(token, hang), Ready::readable);
     rearm(token, Interest::readable);
   }
+  if (traits().wait_call == "io_uring_enter") return;  // F6: no completion is delayed
   EXPECT_GE(kernel.injected(), 10U);
 }
 

@@ -125,6 +125,29 @@ TEST_P(HangupTest, P5_P6_H04_after_the_peers_end_a_megabyte_still_goes_the_other
   EXPECT_EQ(received, total);
 }
 
+TEST_P(HangupTest, P5_H04_the_peers_end_is_no_reason_to_look_again_at_what_is_not_asked_for) {
+  const Pair pair = tcp_pair();
+  const std::size_t sent = fill(pair.a.get());
+  ASSERT_EQ(::shutdown(pair.b.get(), SHUT_WR), 0);
+  ASSERT_TRUE(settled(pair.a.get(), POLLRDHUP));
+  const Token token = watch(pair.a.get(), Interest::writable);
+  expect_idle();
+  ASSERT_TRUE(poller->modify(token, Interest::priority));
+  expect_idle();
+  ASSERT_TRUE(poller->modify(token, Interest::writable));
+  expect_idle();
+  for (std::size_t received = 0; received < sent;) {
+    ASSERT_TRUE(settled(pair.b.get(), POLLIN));
+    received += drain(pair.b.get());
+  }
+  EXPECT_EQ(told(token), Ready::writable);
+  ASSERT_TRUE(poller->modify(token, both));
+  // Edge: the other direction may be silent.
+  EXPECT_EQ(told(token) | Ready::writable, Ready::readable | Ready::writable | Ready::read_closed);
+  ASSERT_TRUE(poller->remove(token));
+  expect_idle();
+}
+
 TEST_P(HangupTest, P5_P6_H05_ones_own_end_is_no_hangup_until_the_peer_closes) {
   for (const Kind& kind : two_way_kinds()) {
     if (std::string_view(kind.name) == "unix datagram") continue;  // its peer's end is no hang-up
@@ -338,7 +361,7 @@ TEST_P(HangupTest, P7_D2_H13_a_closed_descriptor_is_reported_invalid_once) {
   const Token bystander = watch(other.a.get(), Interest::readable);
   EXPECT_EQ(ready(token), Ready::none);
   closed.a.reset();
-  if (!traits().notices_close) {
+  if (!traits().notices_close || traits().holds_files) {
     expect_idle();
     ASSERT_TRUE(poller->modify(token, both));
   }
@@ -358,6 +381,32 @@ TEST_P(HangupTest, P7_D2_H13_a_closed_descriptor_is_reported_invalid_once) {
   EXPECT_TRUE(poller->remove(token));
   EXPECT_EQ(poller->size(), 1u);
   EXPECT_FALSE(poller->remove(token));
+}
+
+TEST_P(HangupTest, P4_D2_H13_the_peer_of_what_is_removed_and_closed_sees_the_end_at_once) {
+  enum class Way { remove_first, close_first, destroy_first };
+  for (const Way way : {Way::remove_first, Way::close_first, Way::destroy_first}) {
+    SCOPED_TRACE(static_cast<int>(way));
+    Pair pair = unix_pair();
+    const Token token = watch(pair.a.get(), both);
+    EXPECT_EQ(told(token), Ready::writable);
+    EXPECT_TRUE(look().empty() || trigger() == Trigger::level);
+    ASSERT_TRUE(poller->modify(token, Interest::readable));
+    expect_idle();
+    if (way == Way::remove_first) {
+      ASSERT_TRUE(poller->remove(token));
+    }
+    if (way == Way::destroy_first) poller.reset();
+    pair.a.reset();
+    if (way == Way::close_first) {
+      if (traits().holds_files) {
+        difference("D2");
+        EXPECT_EQ(read_some(pair.b.get()), -EAGAIN);
+      }
+      ASSERT_TRUE(poller->remove(token));
+    }
+    EXPECT_EQ(read_some(pair.b.get()), 0);
+  }
 }
 
 TEST_P(HangupTest, P5_P7_D2_H13_a_paused_closed_descriptor_is_not_reported) {

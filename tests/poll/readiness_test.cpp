@@ -451,6 +451,24 @@ TEST_P(ReadinessTest, P20_P21_P25_L12_pidfd) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }
 
+TEST_P(ReadinessTest, P20_P30_what_was_taken_between_two_waits_is_not_reported) {
+  for (const Kind& kind : two_way_kinds()) {
+    SCOPED_TRACE(kind.name);
+    const Pair pair = kind.make();
+    const Token token = watch(pair.a.get(), Interest::readable);
+    for (int round = 0; round < 2; ++round) {
+      EXPECT_EQ(ready(token, 0ns), Ready::none);
+      put(pair.b.get(), "x");
+      ASSERT_TRUE(settled(pair.a.get(), POLLIN));
+      EXPECT_EQ(drain(pair.a.get()), 1U);
+    }
+    EXPECT_EQ(ready(token, 0ns), Ready::none);
+    put(pair.b.get(), "x");
+    EXPECT_EQ(told(token), Ready::readable);
+    ASSERT_TRUE(poller->remove(token));
+  }
+}
+
 DUOLU_EVERY_BACKEND_AND_TRIGGER(ReadinessTest);
 DUOLU_EVERY_BACKEND_AND_TRIGGER(BackpressureTest);
 

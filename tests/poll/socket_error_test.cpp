@@ -193,6 +193,25 @@ TEST_P(SocketErrorTest, P5_P6_H20_an_unreachable_datagram_peer_is_an_error_until
   }
 }
 
+TEST_P(SocketErrorTest, P5_H21_ordinary_data_that_ends_a_wait_is_not_urgent) {
+  for (const Interest interest :
+       {Interest::readable | Interest::priority, Interest(Interest::priority)}) {
+    const Pair pair = tcp_pair();
+    const Token token = watch(pair.a.get(), interest);
+    EXPECT_EQ(ready(token, 0ns), Ready::none);
+    std::thread other([&] {
+      std::this_thread::sleep_for(5ms);  // so that the wait has most likely begun; both are right
+      put(pair.b.get(), "x");
+    });
+    if (any(interest, Interest::readable))
+      EXPECT_EQ(told(token), Ready::readable);
+    else
+      EXPECT_EQ(ready(token), Ready::none);
+    other.join();
+    ASSERT_TRUE(poller->remove(token));
+  }
+}
+
 TEST_P(SocketErrorTest, P5_H21_urgent_data_is_priority_and_not_readable) {
   const Pair pair = tcp_pair();
   constexpr Interest interest = Interest::readable | Interest::priority;

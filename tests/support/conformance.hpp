@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -34,7 +35,9 @@ struct Cell {
   Trigger trigger = Trigger::level;
 
   [[nodiscard]] std::string name() const {
-    return std::string(backend->name) + "_" + to_string(trigger);
+    std::string name(backend->name);
+    std::replace(name.begin(), name.end(), '-', '_');
+    return name + "_" + to_string(trigger);
   }
   [[nodiscard]] const BackendTraits& traits() const { return backend->traits; }
 };

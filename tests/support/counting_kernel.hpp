@@ -35,6 +35,11 @@ class CountingKernel final : public ForwardingKernel {
     ++waits;
     return ForwardingKernel::epoll_pwait2(epoll, events, count, timeout);
   }
+  int io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
+                     const void* argument, std::size_t size) noexcept override {
+    ++waits;
+    return ForwardingKernel::io_uring_enter(ring, to_submit, min_complete, flags, argument, size);
+  }
 };
 
 }  // namespace duolu::test

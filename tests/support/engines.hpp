@@ -31,6 +31,7 @@ struct EngineCell {
 
   [[nodiscard]] std::string name() const {
     std::string name(kind->name);
+    std::replace(name.begin(), name.end(), '-', '_');
     if (trigger) name.append("_").append(to_string(*trigger));
     if (late) name += "_late";
     if (ring_without != 0) {

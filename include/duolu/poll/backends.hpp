@@ -32,6 +32,9 @@ struct BackendTraits {
   /// Every wait looks up the descriptor numbers: a closed one is noticed (D2), and a reused one
   /// reports the new file (D10).
   bool notices_close = false;
+  /// But a wait does not look up the number of a registration again that was not ready in an
+  /// earlier one: the kernel holds its file until it is ready, modified or removed (D2, D10).
+  bool holds_files = false;
   bool has_fd = false;  ///< Poller::fd() returns a descriptor (D5).
   /// Only select(2)'s three conditions end a wait (D3); one more call finds out what they mean.
   bool three_sets = false;

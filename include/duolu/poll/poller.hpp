@@ -4,8 +4,9 @@
 // One thread: the thread that calls wait() makes every other call too, except wake(), which any
 // thread and any signal handler may call. One process: in a forked child remove() and the
 // destructor do not affect the parent's poller, add() and wait() abort (P37). The numbered clauses
-// are in docs/contracts.md; every backend (select, poll, epoll) passes the same tests for them. A
-// backend is one file in src/poll and one row in backends.def; backends.hpp lists and makes them.
+// are in docs/contracts.md; every backend (select, poll, epoll, uring-poll) passes the same tests
+// for them. A backend is one file in src/poll and one row in backends.def; backends.hpp lists and
+// makes them.
 //
 //   auto poller = duolu::make_poller(duolu::real_kernel()).value();
 //   duolu::Token token = poller->add(fd, duolu::Interest::readable).value();
@@ -165,7 +166,7 @@ class Poller {
   /// The backend's name: "epoll".
   [[nodiscard]] virtual std::string_view name() const noexcept = 0;
   /// A descriptor that becomes readable when wait(immediately) would report something, to watch the
-  /// whole poller from another event loop; -1 where the backend has none (select, poll), or when it
+  /// whole poller from another event loop; -1 where the backend has none (D5), or when it
   /// cannot be made now (EMFILE). It is made at the first call and stays the same as long as the
   /// poller lives. Changes by modify() affect it from the next wait() on.
   [[nodiscard]] virtual int fd() const noexcept { return -1; }
