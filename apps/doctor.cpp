@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
+#include <algorithm>
 
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -123,11 +124,14 @@ void report_rings(Kernel& kernel, Report& report) {
 bool report_backends(Kernel& kernel, Report& report) {
   report.line("\nbackends, best first");
   report.data["backends"] = nlohmann::ordered_json::array();
+  std::size_t width = 0;
+  for (const EngineKind& kind : engines()) width = std::max(width, kind.name.size());
   for (const EngineKind& kind : engines()) {
     const Probe probe = kind.probe(kernel);
-    report.paragraph(fmt::format("  {:<8} {:<6}", kind.name, probe.works() ? "works" : "NO"),
-                     probe.works() ? kind.summary : probe.reason);
-    if (!probe.works()) report.paragraph(fmt::format("  {:<15}", ""), probe.advice);
+    report.paragraph(
+        fmt::format("  {:<{}} {:<6}", kind.name, width, probe.works() ? "works" : "NO"),
+        probe.works() ? kind.summary : probe.reason);
+    if (!probe.works()) report.paragraph(fmt::format("  {:<{}}", "", width + 7), probe.advice);
     const auto of_poller = [&kind](bool BackendTraits::* trait) {
       return kind.poller != nullptr ? nlohmann::ordered_json(kind.poller->traits.*trait)
                                     : nlohmann::ordered_json(nullptr);

@@ -752,10 +752,7 @@ Probe probe_uring_engine(Kernel& kernel) {
   Ring ring;
   const Result<> opened = ring.open(kernel);
   if (opened) return {.reason = "io_uring_setup works"};
-  RingRefusal refusal = explain_refusal(kernel, opened.error());
-  return {.error = opened.error(),
-          .reason = std::move(refusal.reason),
-          .advice = std::move(refusal.advice)};
+  return explain_refusal(kernel, opened.error());
 }
 
 }  // namespace duolu

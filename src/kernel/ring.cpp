@@ -168,10 +168,10 @@ Result<std::uint32_t> find_ring_features(Kernel& kernel) {
   return found;
 }
 
-RingRefusal explain_refusal(Kernel& kernel, std::error_code error) {
+Probe explain_refusal(Kernel& kernel, std::error_code error) {
   switch (error.value()) {
     case ENOSYS:
-      return {"this kernel has no io_uring, or one before Linux 5.11",
+      return {error, "this kernel has no io_uring, or one before Linux 5.11",
               "a newer kernel, or one with CONFIG_IO_URING; epoll does the same work"};
     case EPERM: {
       // kernel.io_uring_disabled (Linux 6.6): 1 for processes without CAP_SYS_ADMIN outside
@@ -180,16 +180,17 @@ RingRefusal explain_refusal(Kernel& kernel, std::error_code error) {
       if (const Fd file(kernel, kernel.open("/proc/sys/kernel/io_uring_disabled", O_RDONLY)); file)
         if (kernel.read(file.get(), &setting, 1) != 1) setting = '?';
       if (setting == '1' || setting == '2')
-        return {std::string("io_uring is disabled here: kernel.io_uring_disabled is ") + setting,
+        return {error,
+                std::string("io_uring is disabled here: kernel.io_uring_disabled is ") + setting,
                 "sysctl kernel.io_uring_disabled=0, if you trust every program here with it"};
-      return {"io_uring is forbidden here (EPERM), as by a container's seccomp filter",
+      return {error, "io_uring is forbidden here (EPERM), as by a container's seccomp filter",
               "allow io_uring_setup, io_uring_enter and io_uring_register in the filter"};
     }
     case ENOMEM:
-      return {"no memory for a ring (ENOMEM)",
+      return {error, "no memory for a ring (ENOMEM)",
               "before Linux 5.12 it counts as locked memory: raise ulimit -l"};
     default:
-      return {"making a ring: " + error.message(),
+      return {error, "making a ring: " + error.message(),
               "raise the descriptor limit (ulimit -n) or close some"};
   }
 }

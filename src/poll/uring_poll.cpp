@@ -11,9 +11,8 @@
 //     request was woken perhaps before the wait began: it is only a hint, and the registration is
 //     asked about again, with the others of the same wait.
 //   - POLLRDHUP cannot be masked. Where it holds and only POLLOUT or POLLPRI is asked for, a
-//   request
-//     would end at once, again and again. Such a registration goes into an epoll set, where it can
-//     be masked, and the ring watches that set. Its events are hints, too.
+//     request would end at once, again and again. Such a registration goes into an epoll set, where
+//     it can be masked, and the ring watches that set. Its events are hints, too.
 //   - A request holds the open file, also when its number is closed (D2): the peer sees no end. So
 //     removals are submitted at once, and end the request before remove() returns.
 //   - Completions that need more than a few steps come in small groups: an enter() may leave some
@@ -64,6 +63,9 @@ class UringPoller final : public Poller {
 
   Result<> open() {
     if (Result<> waker = open_waker(); !waker) return waker;
+    const int set = kernel().epoll_create();
+    if (set < 0) return fail(-set);
+    aside_ = Fd(kernel(), set);
     return ring_.open(kernel());
   }
 
@@ -148,8 +150,7 @@ class UringPoller final : public Poller {
   bool ask_about(std::size_t most) noexcept {
     if (!submit_postponed()) return false;
     if (!is_asked(0) && !ask(0, slot(0).backend, wake_fd(), POLLIN)) return false;
-    if (aside_ && aside_request_ == 0 && !ask(aside, aside_request_, aside_.get(), POLLIN))
-      return false;
+    if (aside_request_ == 0 && !ask(aside, aside_request_, aside_.get(), POLLIN)) return false;
     for (; most > 0 && first_ != 0; drop_first()) {
       const Interest want = slot(first_).fd < 0 ? Interest::none : wanted(slot(first_), true);
       if (want == Interest::none || is_asked(first_) || watches_[first_].is_aside) continue;
@@ -197,11 +198,6 @@ class UringPoller final : public Poller {
 
   /// Returns 0 or -errno.
   [[gnu::noinline, gnu::cold]] int put_aside(std::uint32_t index) noexcept {
-    if (!aside_) {
-      const int made = kernel().epoll_create();
-      if (made < 0) return made;
-      aside_ = Fd(kernel(), made);
-    }
     epoll_event event{
         .events = static_cast<std::uint16_t>(watches_[index].asked) | std::uint32_t{EPOLLONESHOT},
         .data = {.u64 = index}};
@@ -245,6 +241,9 @@ class UringPoller final : public Poller {
       if (result < 0 && result != -EBUSY) break;
       if (more.hints != 0 && found.error == 0) continue;
       if (first_ != 0 && found.count < room && (result > 0 || asked)) continue;
+      // Interrupted, perhaps until after the deadline: what has come meanwhile is still to be
+      // found.
+      if (waits && result > 0 && found.is_empty()) continue;
       if (!sleeps || !asked || !found.is_empty()) break;
     }
     before_ = newest_;
@@ -311,7 +310,7 @@ class UringPoller final : public Poller {
   Ring ring_;
   const bool return_on_signal_;
   const std::uint32_t forks_ = fork_count();
-  Fd aside_;  ///< The epoll set; made when it is needed first.
+  Fd aside_;  ///< The epoll set. Not made when it is needed first: no wait may need a number.
   std::uint32_t aside_request_ = 0;
   std::vector<Watch> watches_;  ///< By slot.
   std::uint32_t first_ = 0;     ///< Of the queue; 0: it is empty.
@@ -331,13 +330,9 @@ Result<std::unique_ptr<Poller>> make_uring_poll_poller(Kernel& kernel, PollerOpt
 }
 
 Probe probe_uring_poll_poller(Kernel& kernel) {
-  Ring ring;
-  const Result<> opened = ring.open(kernel);
-  if (opened) return {.reason = "io_uring_setup works"};
-  RingRefusal refusal = explain_refusal(kernel, opened.error());
-  return {.error = opened.error(),
-          .reason = std::move(refusal.reason),
-          .advice = std::move(refusal.advice)};
+  const Result<std::unique_ptr<Poller>> made = make_uring_poll_poller(kernel, {.batch = 1});
+  if (made) return {.reason = "io_uring_setup works"};
+  return explain_refusal(kernel, made.error());
 }
 
 }  // namespace duolu

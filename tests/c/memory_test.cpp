@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "duolu/poll/poller.h"
+#include "support/param_name.hpp"
 
 namespace {
 
@@ -137,6 +138,8 @@ std::vector<std::string> every_backend() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Every, MemoryTest, testing::ValuesIn(every_backend()),
-                         [](const auto& backend) { return backend.param; });
+                         [](const auto& backend) {
+                           return duolu::test::param_name(backend.param);
+                         });
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "duolu/load/load.hpp"
 #include "duolu/poll/backends.hpp"
 #include "duolu/testing/fault.hpp"
+#include "support/param_name.hpp"
 
 namespace duolu {
 namespace {
@@ -88,7 +89,7 @@ INSTANTIATE_TEST_SUITE_P(, RealLoad, testing::ValuesIn([] {
                            for (const Backend& backend : backends()) all.push_back(&backend);
                            return all;
                          }()),
-                         [](const auto& suite) { return std::string(suite.param->name); });
+                         [](const auto& suite) { return test::param_name(suite.param->name); });
 
 TEST_P(RealLoad, small_and_large_messages_deep_and_anew) {
   expect_clean(run(real_kernel(), {.connections = 20, .active = 10, .messages = 5000}), 5000);

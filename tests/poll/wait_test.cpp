@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <iterator>
 #include <thread>
 
 #include "support/scenario.hpp"
@@ -97,6 +98,26 @@ TEST_P(WaitTest, P31_T04_a_wait_does_not_spin_towards_its_end) {
       const int waits = kernel.waits;
       overshoot(after(now(), span));
       EXPECT_LE(kernel.waits - waits, 2) << span.count();
+    }
+  });
+}
+
+// A process that was stopped: readiness and the deadline are both there when it continues.
+TEST_P(WaitTest, P31_what_came_during_an_interruption_is_reported_after_the_deadline) {
+  with_every_clock([&] {
+    for (int round = 0; round < 3; ++round) {
+      const Pair pair = unix_pair();
+      const Token token = watch(pair.a.get(), Interest::readable);
+      const Instant deadline = after(now(), 10ms);
+      kernel.interruption = [&] {
+        put(pair.b.get(), "in time");
+        while (now() < deadline) std::this_thread::sleep_for(1ms);
+      };
+      const Result<Poller::Batch> batch = poller->wait(deadline);
+      ASSERT_TRUE(batch);
+      EXPECT_FALSE(kernel.interruption);
+      EXPECT_EQ(std::ranges::distance(batch->begin(), batch->end()), 1);
+      EXPECT_TRUE(poller->remove(token));
     }
   });
 }

@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -21,6 +20,7 @@
 #include "duolu/kernel/kernel.hpp"
 #include "duolu/poll/backends.hpp"
 #include "duolu/testing/fault.hpp"
+#include "support/param_name.hpp"
 
 namespace duolu::test {
 
@@ -35,9 +35,7 @@ struct Cell {
   Trigger trigger = Trigger::level;
 
   [[nodiscard]] std::string name() const {
-    std::string name(backend->name);
-    std::replace(name.begin(), name.end(), '-', '_');
-    return name + "_" + to_string(trigger);
+    return param_name(backend->name) + "_" + to_string(trigger);
   }
   [[nodiscard]] const BackendTraits& traits() const { return backend->traits; }
 };

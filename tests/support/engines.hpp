@@ -5,7 +5,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <memory>
 #include <optional>
 #include <ostream>
@@ -18,6 +17,7 @@
 #include "duolu/engine/engines.hpp"
 #include "duolu/kernel/ring.hpp"
 #include "support/late_engine.hpp"
+#include "support/param_name.hpp"
 
 namespace duolu::test {
 
@@ -30,14 +30,10 @@ struct EngineCell {
   bool scripted = false;             ///< On a ScriptedRing, which EngineFixture makes.
 
   [[nodiscard]] std::string name() const {
-    std::string name(kind->name);
-    std::replace(name.begin(), name.end(), '-', '_');
+    std::string name = param_name(kind->name);
     if (trigger) name.append("_").append(to_string(*trigger));
     if (late) name += "_late";
-    if (ring_without != 0) {
-      name.append("_without_").append(without_name);
-      std::replace(name.begin(), name.end(), '-', '_');
-    }
+    if (ring_without != 0) name.append("_without_").append(param_name(without_name));
     if (scripted) name += "_scripted";
     return name;
   }

@@ -29,6 +29,7 @@
 #include "duolu/base/result.hpp"
 #include "duolu/kernel/fd.hpp"
 #include "duolu/kernel/kernel.hpp"
+#include "duolu/kernel/probe.hpp"
 
 namespace duolu {
 
@@ -267,11 +268,7 @@ class Ring {
 /// Ring::open().
 [[nodiscard]] Result<std::uint32_t> find_ring_features(Kernel& kernel);
 
-/// Why a ring cannot be used, and what would help.
-struct RingRefusal {
-  std::string reason;
-  std::string advice;
-};
-[[nodiscard]] RingRefusal explain_refusal(Kernel& kernel, std::error_code error);
+/// Why no ring can be made, as `error` of Ring::open() says, and what would help.
+[[nodiscard]] Probe explain_refusal(Kernel& kernel, std::error_code error);
 
 }  // namespace duolu

@@ -7,18 +7,10 @@
 #include <string_view>
 
 #include "duolu/base/result.hpp"
+#include "duolu/kernel/probe.hpp"
 #include "duolu/poll/poller.hpp"
 
 namespace duolu {
-
-/// Whether a backend works on this machine, and if not, why and what to do about it.
-struct Probe {
-  std::error_code error{};  ///< Zero when it works.
-  std::string reason{};     ///< One line: what the probe found, whether it works or not.
-  std::string advice{};     ///< What would make it work; empty when it does.
-
-  [[nodiscard]] bool works() const noexcept { return !error; }
-};
 
 /// How a backend differs from others. Code that depends on a difference tests a field of this,
 /// never a backend's name. D1 ... are rows of docs/contracts.md, "Where backends differ".
@@ -33,7 +25,8 @@ struct BackendTraits {
   /// reports the new file (D10).
   bool notices_close = false;
   /// But a wait does not look up the number of a registration again that was not ready in an
-  /// earlier one: the kernel holds its file until it is ready, modified or removed (D2, D10).
+  /// earlier one: the kernel holds its file until it is ready, removed, or asked for something else
+  /// (D2, D10).
   bool holds_files = false;
   bool has_fd = false;  ///< Poller::fd() returns a descriptor (D5).
   /// Only select(2)'s three conditions end a wait (D3); one more call finds out what they mean.
