@@ -11,7 +11,8 @@
 namespace duolu::test {
 
 /// Counts the calls that wait, whatever their timeout; select's question to poll(2) about what it
-/// found is one too. Can pretend to be an older system, and interrupt a wait.
+/// found is one too. Those that are interrupted do not count: a ring that was closed does that some
+/// time later. Can pretend to be an older system, and interrupt a wait.
 class CountingKernel final : public ForwardingKernel {
  public:
   int waits = 0;
@@ -22,42 +23,42 @@ class CountingKernel final : public ForwardingKernel {
 
   int pselect(int count, unsigned long* readable, unsigned long* writable,
               unsigned long* exceptional, const timespec* timeout) noexcept override {
-    ++waits;
     if (interrupts(timeout)) return -EINTR;
-    return ForwardingKernel::pselect(count, readable, writable, exceptional, timeout);
+    return counted(ForwardingKernel::pselect(count, readable, writable, exceptional, timeout));
   }
   int ppoll(pollfd* fds, std::size_t count, const timespec* timeout) noexcept override {
-    ++waits;
     if (interrupts(timeout)) return -EINTR;
-    return ForwardingKernel::ppoll(fds, count, timeout);
+    return counted(ForwardingKernel::ppoll(fds, count, timeout));
   }
   int eventfd() noexcept override { return has_eventfd ? ForwardingKernel::eventfd() : -ENOSYS; }
   int epoll_wait(int epoll, epoll_event* events, int count, int timeout_ms) noexcept override {
-    ++waits;
     const timespec timeout{.tv_sec = timeout_ms, .tv_nsec = 0};
     if (interrupts(&timeout)) return -EINTR;
-    return ForwardingKernel::epoll_wait(epoll, events, count, timeout_ms);
+    return counted(ForwardingKernel::epoll_wait(epoll, events, count, timeout_ms));
   }
   int epoll_pwait2(int epoll, epoll_event* events, int count,
                    const timespec* timeout) noexcept override {
     if (!has_pwait2) return -ENOSYS;
-    ++waits;
     if (interrupts(timeout)) return -EINTR;
-    return ForwardingKernel::epoll_pwait2(epoll, events, count, timeout);
+    return counted(ForwardingKernel::epoll_pwait2(epoll, events, count, timeout));
   }
   int io_uring_enter(int ring, unsigned to_submit, unsigned min_complete, unsigned flags,
                      const void* argument, std::size_t size) noexcept override {
-    ++waits;
     if (min_complete != 0 && interruption) {
       const int submitted = ForwardingKernel::io_uring_enter(
           ring, to_submit, 0, flags & ~duolu::ring::enter_ext_arg, nullptr, 0);
       std::exchange(interruption, nullptr)();
       return submitted != 0 ? submitted : -EINTR;
     }
-    return ForwardingKernel::io_uring_enter(ring, to_submit, min_complete, flags, argument, size);
+    return counted(
+        ForwardingKernel::io_uring_enter(ring, to_submit, min_complete, flags, argument, size));
   }
 
  private:
+  int counted(int result) {
+    waits += result == -EINTR ? 0 : 1;
+    return result;
+  }
   bool interrupts(const timespec* timeout) {
     if (!interruption || (timeout != nullptr && timeout->tv_sec == 0 && timeout->tv_nsec == 0))
       return false;
