@@ -184,13 +184,15 @@ class UringPoller final : public Poller {
     while (!postponed_.empty() && submit_cancel(postponed_.back())) postponed_.pop_back();
     return postponed_.empty();
   }
-  /// Submits the cancellations, and waits until the kernel has let go of the files.
+  /// Submits the cancellations, and waits until the kernel has closed the files. If it has no memory
+  /// for that, the next wait submits them.
   void settle_cancels() noexcept {
-    for (int look = 0; look < most_looks && cancels_ != 0; ++look) {
+    int failures = 0;
+    for (int look = 0; look < most_looks && cancels_ != 0 && failures < 4; ++look) {
       (void)submit_postponed();
       const int result = ring_.enter(0, nullptr);
       collect({}, false);
-      if (result < 0 && result != -EINTR && result != -EBUSY) return;
+      if (result < 0 && result != -EINTR && result != -EBUSY) ++failures;
     }
   }
 

@@ -521,6 +521,85 @@ DUOLU_EVERY_BACKEND_AND_TRIGGER(WakePipeTest);
 
 #ifndef DUOLU_POSIX_ONLY
 
+// --- a ring whose calls fail, and one that is full
+
+std::unique_ptr<Poller> ring_poller(Kernel& kernel) {
+  Result<std::unique_ptr<Poller>> made = make_poller(kernel, "uring-poll");
+  return made ? *std::move(made) : nullptr;
+}
+
+TEST(UringPollFaults, P2_P7_P8_every_call_may_fail_once) {
+  for (const int error : {EBUSY, EAGAIN, EINTR, ENOMEM})
+    for (std::uint64_t call = 1; call <= 12; ++call) {
+      SCOPED_TRACE(std::to_string(error) + " at call " + std::to_string(call));
+      FaultKernel kernel(real_kernel());
+      const auto poller = ring_poller(kernel);
+      if (poller == nullptr) GTEST_SKIP() << "no io_uring here";
+      Pair pair = unix_pair();
+      const Token token = poller->add(pair.a.get(), Interest::readable, Trigger::level).value();
+      kernel.fail(Call::io_uring_enter, call, error);
+      const auto report = [&] {
+        for (int round = 0; round < 3; ++round)
+          if (const Result<Poller::Batch> batch = poller->wait(immediately))
+            for (const Event& event : *batch)
+              if (event.token == token) return event.ready;
+        return Ready::none;
+      };
+      EXPECT_EQ(report(), Ready::none);
+      put(pair.b.get(), "x");
+      EXPECT_EQ(report(), Ready::readable);
+      ASSERT_TRUE(poller->modify(token, Interest::readable | Interest::writable));
+      EXPECT_EQ(report(), Ready::readable | Ready::writable);
+      ASSERT_TRUE(poller->modify(token, Interest::priority));
+      EXPECT_EQ(report(), Ready::none);
+      ASSERT_TRUE(poller->remove(token));
+      pair.a.reset();
+      char byte;
+      EXPECT_TRUE(::recv(pair.b.get(), &byte, 1, MSG_DONTWAIT) == 0 || errno == ECONNRESET);
+      EXPECT_EQ(poller->size(), 0U);
+    }
+}
+
+// More registrations than entries in the queues: each is asked about, cancelled and reported.
+TEST(UringPollFaults, P5_P34_more_registrations_than_the_ring_has_entries) {
+  const auto poller = ring_poller(real_kernel());
+  if (poller == nullptr) GTEST_SKIP() << "no io_uring here";
+  constexpr std::size_t count = 10'000;
+  const Pair pair = unix_pair();
+  std::vector<Fd> copies;
+  std::vector<Token> tokens;
+  for (std::size_t i = 0; i < count; ++i) {
+    copies.emplace_back(real_kernel(), ::fcntl(pair.a.get(), F_DUPFD_CLOEXEC, 3));
+    ASSERT_TRUE(copies.back()) << "needs a descriptor limit of " << count;
+    tokens.push_back(
+        poller->add(copies.back().get(), Interest::readable, Trigger::level, i).value());
+  }
+  const auto reported = [&](Ready ready) {
+    std::vector<bool> seen(count);
+    std::size_t different = 0;
+    for (std::size_t rounds = 0; rounds < 4 * count && different < count; ++rounds) {
+      const Poller::Batch batch = poller->wait(immediately).value();
+      for (const Event& event : batch) {
+        EXPECT_EQ(event.ready, ready);
+        if (!seen[event.data]) ++different;
+        seen[event.data] = true;
+      }
+    }
+    return different;
+  };
+  EXPECT_TRUE(poller->wait(immediately)->empty());
+  for (const Token token : tokens) ASSERT_TRUE(poller->modify(token, Interest::writable));
+  EXPECT_EQ(reported(Ready::writable), count);
+  for (const Token token : tokens) ASSERT_TRUE(poller->modify(token, Interest::none));
+  EXPECT_TRUE(poller->wait(immediately)->empty());
+  for (const Token token : tokens) ASSERT_TRUE(poller->modify(token, Interest::readable));
+  EXPECT_TRUE(poller->wait(immediately)->empty());
+  put(pair.b.get(), "x");
+  EXPECT_EQ(reported(Ready::readable), count);
+  for (const Token token : tokens) ASSERT_TRUE(poller->remove(token));
+  EXPECT_EQ(poller->size(), 0U);
+}
+
 // --- epoll on kernels that lack something
 
 TEST(EpollFaults, P31_without_epoll_pwait2_milliseconds_are_rounded_up) {
