@@ -184,8 +184,8 @@ class UringPoller final : public Poller {
     while (!postponed_.empty() && submit_cancel(postponed_.back())) postponed_.pop_back();
     return postponed_.empty();
   }
-  /// Submits the cancellations, and waits until the kernel has closed the files. If it has no memory
-  /// for that, the next wait submits them.
+  /// Submits the cancellations, and waits until the kernel has closed the files. If it has no
+  /// memory for that, the next wait submits them.
   void settle_cancels() noexcept {
     int failures = 0;
     for (int look = 0; look < most_looks && cancels_ != 0 && failures < 4; ++look) {

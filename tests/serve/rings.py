@@ -91,7 +91,8 @@ def a_refusal_is_explained_and_there_is_another():
 
         with Server("echo", choose=False, wrapper=wrapper) as server, server.connect() as client:
             ping(client)
-            need(server.serving["backend"] == data["auto"] not in RINGS, server.serving, data["auto"])
+            need(server.serving["backend"] == data["auto"] not in RINGS, server.serving,
+                 data["auto"])
             for backend in RINGS:
                 line = refused(3, "serve", "echo", "--listen", "localhost:0", "--backend", backend,
                                wrapper=wrapper)
