@@ -41,9 +41,9 @@ class Group(NamedTuple):
 ALL = tuple(server.name for server in SERVERS)
 TIMED = tuple(name for name in ALL if name != "coroutine-epoll-own")  # that one is only counted
 SOME = ("raw-uring-own", "libuv", "libevent", "libev", "asio-coroutines", "poller-epoll",
-        "poller-epoll-edge", "coroutine-epoll", "serve-epoll")
+        "poller-epoll-edge", "coroutine-epoll", "coroutine-uring", "serve-epoll", "serve-uring")
 FEW = ("raw-uring-own", "libuv", "libevent", "asio-coroutines", "poller-epoll", "coroutine-epoll",
-       "serve-epoll")
+       "coroutine-uring", "serve-epoll", "serve-uring")
 BY_HAND = ("raw-blocking", "raw-threads", "raw-poll", "raw-select")
 MULTIPLEXERS = ("raw-poll", "raw-select", "poller-epoll", "poller-poll", "poller-select")
 ECHO = (
@@ -52,14 +52,17 @@ ECHO = (
     ("c10", "64 B, 10 connections", Load(active=10), (*BY_HAND, *FEW)),
     ("c100", "64 B, 100 connections", Load(), TIMED),
     ("c1000", "64 B, 1,000 connections", Load(active=1_000), SOME),
+    ("c10000", "64 B, 10,000 connections", Load(active=10_000), FEW),
     ("large", "16 KiB, 100 connections", Load(size=16_384), SOME),
+    ("huge", "256 KiB, 100 connections", Load(size=262_144), FEW),
     ("deep", "64 B, 16 deep, 100 connections", Load(pipeline=16), SOME),
     ("churn", "connect, one echo, close; 64 at a time (judged by CPU time)",
      Load(active=64, churn=1), SOME),
     ("idle1000", "64 B, 100 active and 1,000 idle connections", Load(idle=1_000), MULTIPLEXERS),
     ("idle10000", "64 B, 100 active and 10,000 idle connections", Load(idle=10_000), MULTIPLEXERS),
 )
-ON_DEMAND = ("one", "c10", "idle1000")  # between the others; only if they are named
+ON_DEMAND = ("one", "c10", "c10000", "huge", "idle1000")  # only if they are named
+CROWDED = ("raw-epoll", "poller-epoll", "coroutine-uring", "serve-epoll")
 QUICK_GROUPS = ("c1", "c100", "large", "deep", "churn", "keeps-poller-epoll")
 
 
@@ -77,14 +80,14 @@ def groups(quick, chosen, most_connections):
     crowd = Load(idle=10_000)
     found += [Group(f"keeps-{server}", f"{server} with 10,000 idle connections, to itself without",
                     Subject(server, Load()), (Subject(server, crowd),), at_least=0.97)
-              for server in ("raw-epoll", "poller-epoll", "serve-epoll")
+              for server in CROWDED
               if server in wanted_servers and crowd.connections <= limits[server]]
     wanted = matching(NAMES, chosen) or (
         QUICK_GROUPS if quick else [name for name in NAMES if name not in ON_DEMAND])
     return [group for group in found if group.name in wanted and group.subjects]
 
 
-NAMES = (*(name for name, *_ in ECHO), "keeps-raw-epoll", "keeps-poller-epoll", "keeps-serve-epoll")
+NAMES = (*(name for name, *_ in ECHO), *(f"keeps-{server}" for server in CROWDED))
 
 
 def matching(names, patterns):

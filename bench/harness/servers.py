@@ -36,7 +36,7 @@ def peer(name, command, package):
 def poller(backend, trigger):
     suffix = "" if trigger == "level" else f"-{trigger}"
     return Server(f"poller-{backend}{suffix}", "duolu",
-                  f"bench/poller_echo PORT {backend} {trigger}")
+                  f"bench/poller_echo PORT {backend} {trigger}", uses_uring="uring" in backend)
 
 
 def coroutine(backend, buffer="lent"):
@@ -46,10 +46,10 @@ def coroutine(backend, buffer="lent"):
 
 
 def serve(backend, trigger):
-    suffix = "" if trigger == "level" else f"-{trigger}"
+    suffix = "" if trigger in ("level", None) else f"-{trigger}"
     return Server(f"serve-{backend}{suffix}", "duolu",
-                  "duolu serve echo --quiet --listen tcp://127.0.0.1:PORT "
-                  f"--backend {backend} --trigger {trigger}")
+                  f"duolu serve echo --quiet --listen tcp://127.0.0.1:PORT --backend {backend}" +
+                  (f" --trigger {trigger}" if trigger else ""), uses_uring=backend == "uring")
 
 
 BASELINE = "raw-epoll"
@@ -73,6 +73,7 @@ SERVERS = (
     poller("epoll", "oneshot"),
     poller("poll", "level"),
     poller("select", "level"),
+    poller("uring-poll", "level"),
     coroutine("epoll"),
     coroutine("epoll", "own"),  # a buffer in each coroutine
     coroutine("uring"),
@@ -83,6 +84,7 @@ SERVERS = (
     serve("epoll", "edge"),
     serve("poll", "level"),
     serve("select", "level"),
+    serve("uring", None),
 )
 
 # The servers of --quick.

@@ -264,7 +264,7 @@ class Plans(unittest.TestCase):
 
     def test_chosen_names(self):
         found = scenarios.groups(False, ["c1*", "poller-*"], 1_000_000)
-        self.assertEqual([group.name for group in found], ["c1", "c10", "c100", "c1000"])
+        self.assertEqual([group.name for group in found], ["c1", "c10", "c100", "c1000", "c10000"])
         self.assertEqual({subject.server for group in found for subject in group.subjects},
                          {name for name in scenarios.ALL if name.startswith("poller-")})
 
