@@ -117,6 +117,21 @@ class RealKernel final : public Kernel {
   }
   int unlink(const char* path) noexcept override { return outcome(::unlink(path)); }
 
+  int openat(int directory, const char* path, int flags, mode_t mode) noexcept override {
+    return above_standard(outcome(::openat(directory, path, flags, mode)));
+  }
+  ssize_t pread(int fd, void* buffer, std::size_t size, off_t offset) noexcept override {
+    return outcome(::pread(fd, buffer, size, offset));
+  }
+  ssize_t pwrite(int fd, const void* buffer, std::size_t size, off_t offset) noexcept override {
+    return outcome(::pwrite(fd, buffer, size, offset));
+  }
+  int fsync(int fd) noexcept override { return outcome(::fsync(fd)); }
+  int fdatasync(int fd) noexcept override { return outcome(::fdatasync(fd)); }
+  off_t lseek(int fd, off_t offset, int whence) noexcept override {
+    return outcome(::lseek(fd, offset, whence));
+  }
+
   int mmap(void** address, std::size_t size, int protection, int flags, int fd,
            off_t offset) noexcept override {
     void* const mapped = ::mmap(nullptr, size, protection, flags, fd, offset);

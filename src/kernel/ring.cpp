@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 namespace duolu {
@@ -26,6 +27,7 @@ std::span<const ring::FeatureName> ring::feature_names() noexcept {
       {registered_ring, "registered-ring", "5.18", "no look-up of the ring at every entry"},
       {cqe_skip, "cqe-skip", "5.17", "a cancellation makes no completion of its own"},
       {buffer_ring, "buffer-ring", "5.19", "the kernel picks the buffer when there is data"},
+      {files, "files", "5.6", "files are read and written by requests, not on threads"},
   };
   return names;
 }
@@ -64,7 +66,8 @@ Result<> Ring::open(Kernel& kernel, std::uint32_t without) {
   fd_ = Fd(kernel, made);
   if ((params.features & needed_features) != needed_features) return fail(ENOSYS);
   if ((params.features & ring::feature_cqe_skip) != 0) features_ |= ring::cqe_skip;
-  features_ |= ring::registered_ring | ring::buffer_ring;  // until they turn out to be missing
+  // Until they turn out to be missing.
+  features_ |= ring::registered_ring | ring::buffer_ring | ring::files;
   features_ &= ~without;
   return map(params);
 }
@@ -153,6 +156,16 @@ int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
   return filled_ != full_;
 }
 
+[[gnu::noinline, gnu::cold]] void Ring::ask_for_files() noexcept {
+  asked_for_files_ = true;
+  RingProbe probe{};
+  const auto known = static_cast<unsigned>(std::size(probe.operations));
+  const int result = control(ring::register_probe, &probe, known);
+  for (const std::uint8_t each : {ring::op_fsync, ring::op_openat, ring::op_close, ring::op_statx,
+                                  ring::op_read, ring::op_write})
+    if (result < 0 || (probe.operations[each].flags & ring::is_supported) == 0) lacks(ring::files);
+}
+
 Result<std::uint32_t> find_ring_features(Kernel& kernel) {
   Ring ring;
   if (const Result<> opened = ring.open(kernel); !opened) return fail(opened.error());
@@ -162,6 +175,7 @@ Result<std::uint32_t> find_ring_features(Kernel& kernel) {
   RingBuffers none{};
   if (ring.control(ring::unregister_buffer_ring, &none, 1) != -ENOENT)
     ring.lacks(ring::buffer_ring);
+  (void)ring.has_files();
   std::uint32_t found = 0;
   for (const ring::FeatureName& each : ring::feature_names())
     if (ring.has(each.feature)) found |= each.feature;

@@ -406,6 +406,16 @@ ssize_t FaultKernel::writev(int fd, const iovec* parts, int count) noexcept {
   });
 }
 
+ssize_t FaultKernel::pread(int fd, void* buffer, std::size_t size, off_t offset) noexcept {
+  const Verdict verdict = judge_at_offset(Call::pread, size);
+  return verdict.error != 0 ? -verdict.error : inner_.pread(fd, buffer, verdict.size, offset);
+}
+
+ssize_t FaultKernel::pwrite(int fd, const void* buffer, std::size_t size, off_t offset) noexcept {
+  const Verdict verdict = judge_at_offset(Call::pwrite, size);
+  return verdict.error != 0 ? -verdict.error : inner_.pwrite(fd, buffer, verdict.size, offset);
+}
+
 // --- sockets
 
 int FaultKernel::accept(int fd, sockaddr* address, socklen_t* size) noexcept {
@@ -557,6 +567,16 @@ FaultKernel::Verdict FaultKernel::judge(Call call, int fd, std::size_t size, int
   return {.size = dice.cut(size), .file = file};
 }
 
+/// Of a file at an offset: there is no readiness that would have to be reported again.
+FaultKernel::Verdict FaultKernel::judge_at_offset(Call call, std::size_t size) noexcept {
+  const std::uint64_t number = enter(call);
+  if (const int error = planned(call, number); error != 0) return {.error = error, .size = 0};
+  Dice dice = roll(call, number);
+  if (!dice.shortens || size < 2) return {.size = size};
+  ++injected_;
+  return {.size = dice.cut(size)};
+}
+
 template <class Real>
 ssize_t FaultKernel::transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept {
   const Verdict verdict = judge(call, fd, size, flags);
@@ -691,13 +711,40 @@ void FaultKernel::judge_submission(RingSeen& seen, RingEntry& entry) noexcept {
       ++injected_;
       break;
     }
-    default: return;
+    default: error = judge_file_request(entry);
   }
   if (error == 0) return;
   seen.failing.emplace_back(entry.user_data, -error);
+  if (entry.operation == ring::op_close) return;  // which closes all the same (F1)
   const std::uint64_t user_data = entry.user_data;
   entry = {};
   entry.user_data = user_data;
+}
+
+/// The errno that it fails with; 0 for none, and for requests that are not about files.
+int FaultKernel::judge_file_request(RingEntry& entry) noexcept {
+  const auto fails = [this](Call call) { return planned(call, enter(call)); };
+  switch (entry.operation) {
+    case ring::op_openat: return fails(Call::openat);
+    case ring::op_statx: return fails(Call::fstat);
+    case ring::op_fsync:
+      return fails((entry.operation_flags & ring::only_data) != 0 ? Call::fdatasync : Call::fsync);
+    case ring::op_close: {
+      const std::scoped_lock guard(table_->lock);
+      table_->forget(entry.fd);  // before the number can be reused
+      return fails(Call::close);
+    }
+    case ring::op_read:
+    case ring::op_write: {
+      constexpr std::uint64_t own_position = ~std::uint64_t{0};
+      if (entry.offset == own_position) return 0;
+      const Verdict verdict = judge_at_offset(
+          entry.operation == ring::op_read ? Call::pread : Call::pwrite, entry.size);
+      entry.size = static_cast<std::uint32_t>(verdict.size);
+      return verdict.error;
+    }
+    default: return 0;
+  }
 }
 
 // --- readiness

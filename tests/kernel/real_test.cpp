@@ -220,6 +220,30 @@ TEST(RealKernel, K1_unlinks) {
   EXPECT_EQ(kernel().lstat(path.c_str(), &status), -ENOENT);
 }
 
+TEST(RealKernel, K1_files_are_used_at_offsets) {
+  std::string path = testing::TempDir() + "duolu-real-XXXXXX";
+  ASSERT_EQ(kernel().close(::mkstemp(path.data())), 0);
+  ASSERT_EQ(kernel().unlink(path.c_str()), 0);
+  const int flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC;
+  const Fd file(kernel(), kernel().openat(AT_FDCWD, path.c_str(), flags, 0600));
+  ASSERT_TRUE(file);
+  EXPECT_EQ(kernel().openat(AT_FDCWD, path.c_str(), flags, 0600), -EEXIST);
+  EXPECT_EQ(kernel().pwrite(file.get(), "text", 4, off_t{3} << 30U), 4);
+  char bytes[4] = {};
+  EXPECT_EQ(kernel().pread(file.get(), bytes, 4, (off_t{3} << 30U) + 1), 3);
+  EXPECT_STREQ(bytes, "ext");
+  EXPECT_EQ(kernel().lseek(file.get(), 0, SEEK_CUR), 0);
+  EXPECT_EQ(kernel().lseek(file.get(), 0, SEEK_END), (off_t{3} << 30U) + 4);
+  EXPECT_EQ(kernel().fsync(file.get()), 0);
+  EXPECT_EQ(kernel().fdatasync(file.get()), 0);
+  EXPECT_EQ(kernel().unlink(path.c_str()), 0);
+  EXPECT_EQ(kernel().pread(-1, bytes, 4, 0), -EBADF);
+  EXPECT_EQ(kernel().pwrite(file.get(), "x", 1, -1), -EINVAL);
+  EXPECT_EQ(kernel().fsync(-1), -EBADF);
+  EXPECT_EQ(kernel().fdatasync(-1), -EBADF);
+  EXPECT_EQ(kernel().lseek(-1, 0, SEEK_CUR), -EBADF);
+}
+
 TEST(RealKernel, K1_resolves_and_frees) {
   addrinfo hints{};
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;

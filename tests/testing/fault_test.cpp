@@ -31,6 +31,7 @@
 #include "duolu/kernel/ring.hpp"
 #include "duolu/testing/forwarding.hpp"
 #include "support/conformance.hpp"
+#include "support/endpoints.hpp"
 
 #ifndef DUOLU_POSIX_ONLY
 #include <sys/epoll.h>
@@ -115,6 +116,12 @@ std::map<Call, std::function<long(Kernel&, Host&)>> every_call() {
        }},
       {Call::lstat, [](Kernel& k, Host&) { return k.lstat("/", &status); }},
       {Call::unlink, [](Kernel& k, Host&) { return k.unlink(""); }},
+      {Call::openat, [](Kernel& k, Host&) { return k.openat(-1, "", 0, 0); }},
+      {Call::pread, [](Kernel& k, Host&) { return k.pread(-1, bytes, 1, 0); }},
+      {Call::pwrite, [](Kernel& k, Host&) { return k.pwrite(-1, bytes, 1, 0); }},
+      {Call::fsync, [](Kernel& k, Host&) { return k.fsync(-1); }},
+      {Call::fdatasync, [](Kernel& k, Host&) { return k.fdatasync(-1); }},
+      {Call::lseek, [](Kernel& k, Host&) { return k.lseek(-1, 0, SEEK_CUR); }},
       {Call::socket, [](Kernel& k, Host&) { return k.socket(-1, 0, 0); }},
       {Call::bind, [](Kernel& k, Host&) { return k.bind(-1, nullptr, 0); }},
       {Call::listen, [](Kernel& k, Host&) { return k.listen(-1, 0); }},
@@ -1057,6 +1064,72 @@ TEST_F(FaultRingTest, F6_a_planned_error_is_the_completion_and_nothing_else_happ
   EXPECT_EQ(buffer[0], 'a');
   EXPECT_EQ(drain(pair.a.get()), 2U);
   EXPECT_EQ(kernel.calls(Call::recv), 4U);
+}
+
+TEST_F(FaultRingTest, F6_requests_about_files_are_their_calls) {
+  ScratchDirectory directory;
+  const std::string path = directory.path("file");
+  RingStatus status{};
+  const auto address_of = [](const void* what) { return reinterpret_cast<std::uintptr_t>(what); };
+  const auto make_open = [&] {
+    RingEntry& open = make(ring::op_openat, AT_FDCWD, 1);
+    open.address = address_of(path.c_str());
+    open.size = 0600;
+    open.operation_flags = O_RDWR | O_CREAT | O_CLOEXEC;
+  };
+  const auto make_others = [&](int fd) {
+    RingEntry& write = make(ring::op_write, fd, 2);
+    write.address = address_of("text");
+    write.size = 4;
+    make(ring::op_fsync, fd, 3);
+    make(ring::op_fsync, fd, 4).operation_flags = ring::only_data;
+    RingEntry& look = make(ring::op_statx, fd, 5);
+    look.address = address_of("");
+    look.offset = address_of(&status);
+    look.operation_flags = AT_EMPTY_PATH;
+  };
+  make_open();
+  const int fd = result();
+  ASSERT_GE(fd, 0);
+  make_others(fd);
+  EXPECT_EQ(results(4), (Results{{2, 4}, {3, 0}, {4, 0}, {5, 0}}));
+  const auto make_read = [&]() -> RingEntry& {
+    RingEntry& read = make(ring::op_read, fd, 1);
+    read.address = address_of(buffer.data());
+    read.size = 10;
+    return read;
+  };
+  make_read();
+  EXPECT_EQ(result(), 4);
+  const Call calls[] = {Call::openat, Call::pread,     Call::pwrite,
+                        Call::fsync,  Call::fdatasync, Call::fstat};
+  for (const Call call : calls) {
+    EXPECT_EQ(kernel.calls(call), 1U) << to_string(call);
+    kernel.fail(call, 1, EXFULL);
+  }
+  make_open();
+  EXPECT_EQ(result(), -EXFULL);
+  make_others(fd);
+  EXPECT_EQ(results(4), (Results{{2, -EXFULL}, {3, -EXFULL}, {4, -EXFULL}, {5, -EXFULL}}));
+  make_read();
+  EXPECT_EQ(result(), -EXFULL);
+  // A short transfer moves less. A read at the file's own position is not a pread().
+  kernel.set_rates({.short_transfers = 1000});
+  RingEntry& write = make(ring::op_write, fd, 1);
+  write.address = address_of("0123456789");
+  write.size = 10;
+  EXPECT_LT(result(), 10);
+  const std::uint64_t before = kernel.calls(Call::pread);
+  make_read().offset = ~std::uint64_t{0};
+  EXPECT_GT(result(), 0);
+  EXPECT_EQ(kernel.calls(Call::pread), before);
+  kernel.clear();
+  // F1: closing closes all the same.
+  kernel.fail(Call::close, 1, EXFULL);
+  make(ring::op_close, fd, 1);
+  EXPECT_EQ(result(), -EXFULL);
+  EXPECT_LT(::fcntl(fd, F_GETFD), 0);
+  EXPECT_EQ(kernel.calls(Call::close), 1U);
 }
 
 TEST_F(FaultRingTest, F6_a_receive_that_fails_takes_no_buffer) {

@@ -90,6 +90,16 @@ class Kernel {
   virtual int lstat(const char* path, struct stat* status) noexcept = 0;
   virtual int unlink(const char* path) noexcept = 0;
 
+  // --- files: calls that may wait for a disk
+
+  /// Like open(), with the flags as they are given, despite K4; `mode` is used with O_CREAT.
+  virtual int openat(int directory, const char* path, int flags, mode_t mode) noexcept = 0;
+  virtual ssize_t pread(int fd, void* buffer, std::size_t size, off_t offset) noexcept = 0;
+  virtual ssize_t pwrite(int fd, const void* buffer, std::size_t size, off_t offset) noexcept = 0;
+  virtual int fsync(int fd) noexcept = 0;
+  virtual int fdatasync(int fd) noexcept = 0;
+  virtual off_t lseek(int fd, off_t offset, int whence) noexcept = 0;
+
   // --- memory
 
   /// mmap(2) at an address that the system chooses and stores in `*address`. Returns 0 or -errno.

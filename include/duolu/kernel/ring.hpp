@@ -111,14 +111,46 @@ struct RingTime {
   std::int64_t seconds, nanoseconds;
 };
 
+/// struct statx: what op_statx finds out, as far as it is read here.
+struct RingStatus {
+  std::uint32_t mask, block_size;
+  std::uint64_t attributes;
+  std::uint32_t links, user, group;
+  std::uint16_t mode, reserved;
+  std::uint64_t node, size, blocks, attributes_mask;
+  struct Time {
+    std::int64_t seconds;
+    std::uint32_t nanoseconds;
+    std::int32_t reserved;
+  } accessed, born, changed, modified;
+  std::uint64_t others[16];
+};
+static_assert(sizeof(RingStatus) == 256);
+
+/// struct io_uring_probe, of register_probe.
+struct RingProbe {
+  std::uint8_t last_operation, count;
+  std::uint16_t reserved;
+  std::uint32_t reserved2[3];
+  struct Operation {
+    std::uint8_t operation, reserved;
+    std::uint16_t flags;
+    std::uint32_t reserved2;
+  } operations[32];
+};
+
 namespace ring {
 
 // enum io_uring_op
+inline constexpr std::uint8_t op_fsync = 3;
 inline constexpr std::uint8_t op_poll_add = 6;
 inline constexpr std::uint8_t op_poll_remove = 7;
 inline constexpr std::uint8_t op_sendmsg = 9;
 inline constexpr std::uint8_t op_accept = 13;
 inline constexpr std::uint8_t op_async_cancel = 14;
+inline constexpr std::uint8_t op_openat = 18;
+inline constexpr std::uint8_t op_close = 19;
+inline constexpr std::uint8_t op_statx = 21;
 inline constexpr std::uint8_t op_read = 22;
 inline constexpr std::uint8_t op_write = 23;
 inline constexpr std::uint8_t op_send = 26;
@@ -127,6 +159,8 @@ inline constexpr std::uint8_t op_recv = 27;
 inline constexpr std::uint8_t select_buffer = 1U << 5U;  ///< IOSQE_BUFFER_SELECT
 inline constexpr std::uint8_t skip_success = 1U << 6U;   ///< IOSQE_CQE_SKIP_SUCCESS (5.17)
 inline constexpr std::uint32_t poll_multi = 1U << 0U;    ///< IORING_POLL_ADD_MULTI, in `size`
+
+inline constexpr std::uint32_t only_data = 1U << 0U;  ///< IORING_FSYNC_DATASYNC
 
 inline constexpr std::uint32_t has_buffer = 1U << 0U;  ///< IORING_CQE_F_BUFFER
 inline constexpr std::uint32_t more = 1U << 1U;        ///< IORING_CQE_F_MORE
@@ -158,9 +192,11 @@ inline constexpr unsigned register_ring_fds = 20;
 inline constexpr std::int64_t offset_of_queues = 0;
 inline constexpr std::int64_t offset_of_entries = 0x1000'0000;
 
-inline constexpr unsigned register_eventfd = 4;         ///< IORING_REGISTER_EVENTFD (5.2)
-inline constexpr unsigned register_buffer_ring = 22;    ///< IORING_REGISTER_PBUF_RING (5.19)
-inline constexpr unsigned unregister_buffer_ring = 23;  ///< IORING_UNREGISTER_PBUF_RING
+inline constexpr unsigned register_eventfd = 4;          ///< IORING_REGISTER_EVENTFD (5.2)
+inline constexpr unsigned register_probe = 8;            ///< IORING_REGISTER_PROBE (5.6)
+inline constexpr std::uint16_t is_supported = 1U << 0U;  ///< IO_URING_OP_SUPPORTED
+inline constexpr unsigned register_buffer_ring = 22;     ///< IORING_REGISTER_PBUF_RING (5.19)
+inline constexpr unsigned unregister_buffer_ring = 23;   ///< IORING_UNREGISTER_PBUF_RING
 
 /// What a kernel may lack, or a caller may do without, as bits.
 enum Feature : std::uint32_t {
@@ -171,6 +207,7 @@ enum Feature : std::uint32_t {
   registered_ring = 1U << 4U,  ///< REGISTER_RING_FDS (5.18)
   cqe_skip = 1U << 5U,         ///< CQE_SKIP_SUCCESS (5.17)
   buffer_ring = 1U << 6U,      ///< REGISTER_PBUF_RING (5.19)
+  files = 1U << 7U,            ///< OPENAT, CLOSE, STATX, READ, WRITE, FSYNC (5.6)
 };
 
 /// A feature, for people.
@@ -204,6 +241,12 @@ class Ring {
   }
   /// Its use has shown that the kernel lacks it.
   void lacks(ring::Feature feature) noexcept { features_ &= ~feature; }
+  /// Whether it performs requests about files. The first call asks the kernel.
+  [[nodiscard]] bool has_files() noexcept {
+    if (!asked_for_files_) [[unlikely]]
+      ask_for_files();
+    return has(ring::files);
+  }
   /// The ring's descriptor.
   [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
@@ -239,6 +282,7 @@ class Ring {
 
  private:
   bool make_room() noexcept;
+  void ask_for_files() noexcept;
   Result<> map(const RingParams& params);
   int begin() noexcept;
 
@@ -248,6 +292,7 @@ class Ring {
   unsigned enter_flags_ = 0;
   std::uint32_t features_ = 0;
   bool enabled_ = false;
+  bool asked_for_files_ = false;
 
   unsigned mask_ = 0;    ///< The size of the submission queue - 1.
   unsigned filled_ = 0;  ///< Counts submissions that were filled in, and those that were taken.

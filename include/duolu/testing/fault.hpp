@@ -24,11 +24,12 @@
 //   F6  A request that passes through an io_uring is the call that it stands for: recv, send,
 //       sendmsg and accept are counted, fail and are shortened when io_uring_enter submits them.
 //       One that fails has its completion in that call; with a selected buffer it takes none. A
-//       receive or send that is shortened asks for less. Waiting (poll), cancelling and all other
-//       requests are neither counted nor changed, and no completion is delayed. A link to the next
-//       request is not followed. io_uring_enter itself with EINTR submits what it is given, and
-//       returns EINTR only if it has submitted nothing and there is no completion; with another
-//       errno it does nothing (F1).
+//       receive or send that is shortened asks for less. The same holds for requests about files:
+//       they are openat, pread, pwrite (with an offset), fsync, fdatasync, fstat and close. Waiting
+//       (poll), cancelling and all other requests are neither counted nor changed, and no
+//       completion is delayed. A link to the next request is not followed. io_uring_enter itself
+//       with EINTR submits what it is given, and returns EINTR only if it has submitted nothing and
+//       there is no completion; with another errno it does nothing (F1).
 //
 // Which calls have random faults, and why not the others:
 //
@@ -36,7 +37,7 @@
 //                      pipes. Not datagrams and eventfds, whose transfers are whole or fail. Not a
 //                      write of up to PIPE_BUF bytes to a pipe, which is atomic. (A pipe in packet
 //                      mode, which no Kernel makes, is not recognized at its reading end: there a
-//                      short read loses the rest of the packet.)
+//                      short read loses the rest of the packet.) Also pread and pwrite.
 //   eagain             the same and datagram sockets, and accept. Not where an end or an error is
 //                      pending (then the kernel does not say "not yet"). Not a write of up to
 //                      PIPE_BUF bytes to a pipe: there EAGAIN means that the reader has data.
@@ -135,9 +136,11 @@ class FaultKernel final : public Kernel, public Host {
   template <class Real>
   ssize_t transfer(Call call, int fd, std::size_t size, int flags, Real real) noexcept;
   Verdict judge(Call call, int fd, std::size_t size, int flags) noexcept;
+  Verdict judge_at_offset(Call call, std::size_t size) noexcept;
   int judge_accept(int fd) noexcept;
   void judge_submissions(RingSeen& seen, unsigned to_submit) noexcept;
   void judge_submission(RingSeen& seen, struct RingEntry& entry) noexcept;
+  int judge_file_request(struct RingEntry& entry) noexcept;
   File look_at(int fd, int message_flags) noexcept;
   bool has_ended(int fd, bool writing) noexcept;
   bool may_pretend_empty(const File& file, bool writing) noexcept;
