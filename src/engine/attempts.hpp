@@ -136,6 +136,7 @@ class TryingEngine : public Engine {
       case Op::Code::connect: return advance_connect(descriptor, op);
       case Op::Code::poll_in: return advance_poll(descriptor, op, POLLIN, Interest::readable);
       case Op::Code::poll_out: return advance_poll(descriptor, op, POLLOUT, Interest::writable);
+      case Op::Code::file:
       case Op::Code::none: break;
     }
     DUOLU_CHECK(op.code != Op::Code::none);

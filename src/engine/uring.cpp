@@ -69,8 +69,9 @@ struct Ringed : Tried {
 constexpr std::uint64_t is_out = 1;      ///< The request of `out`, else that of `in`.
 constexpr std::uint64_t is_ignored = 2;  ///< The end of a cancellation.
 constexpr std::uint64_t is_wake = 4;     ///< Of the waker; without a descriptor.
+constexpr std::uint64_t is_file = 6;     ///< The address is that of a FileOp.
 constexpr std::uint64_t tag_bits = 7;
-static_assert(alignof(Ringed) > tag_bits);
+static_assert(alignof(Ringed) > tag_bits && alignof(FileOp) > tag_bits);
 
 constexpr std::size_t least_provided = 16;
 
@@ -86,6 +87,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   UringEngine(const UringEngine&) = delete;
   UringEngine& operator=(const UringEngine&) = delete;
   ~UringEngine() override {
+    if (files_ != 0 && !exiting())
+      check_failed("a Loop is destroyed while a task waits for a file");
     for (LentBuffer* const buffer : provided_)
       if (buffer != nullptr) give_back(*buffer);
     if (buffers_ != nullptr) kernel().munmap(buffers_, buffers_bytes());
@@ -140,7 +143,19 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     return start(descriptor, descriptor.out);
   }
 
+  bool start_file(FileOp& op) override {
+    check_process();
+    if (!ring_.has_files() || !ring_.has_room()) return false;
+    op.code = Op::Code::file;
+    op.calls = none;
+    op.state = Op::State::parked;
+    fill_file(ring_.next(), op);
+    ++files_;
+    return true;
+  }
+
   void cancel(Op& op) noexcept override {
+    if (op.code == Op::Code::file) return cancel_file(static_cast<FileOp&>(op));
     if (op.state == Op::State::starved) {
       leases_.forget(op);
       finish(op, -ECANCELED);
@@ -453,6 +468,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   void woken(RingCompletion completion) noexcept {
+    if ((completion.user_data & tag_bits) == is_file) return complete_file(completion);
     if ((completion.user_data & is_wake) == 0) return;
     if ((completion.flags & ring::more) == 0) arm_waker();
   }
@@ -586,6 +602,67 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     const int moved = kernel().fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     kernel().close(fd);
     return moved;
+  }
+
+  // --- files. The kernel performs at once what needs no disk, and the rest in threads of its own.
+
+  static std::uint64_t user_data_of(const FileOp& op) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&op) | is_file;
+  }
+  static void fill_file(RingEntry& entry, const FileOp& op) noexcept {
+    entry = {.fd = op.fd,
+             .offset = op.offset,
+             .address = reinterpret_cast<std::uintptr_t>(op.data),
+             .size = op.size,
+             .user_data = user_data_of(op)};
+    switch (op.kind) {
+      case FileOp::Kind::open:
+        entry.operation = ring::op_openat;
+        entry.operation_flags = static_cast<std::uint32_t>(op.flags);
+        entry.fd = AT_FDCWD;
+        break;
+      case FileOp::Kind::read: entry.operation = ring::op_read; break;
+      case FileOp::Kind::write: entry.operation = ring::op_write; break;
+      case FileOp::Kind::sync_data: entry.operation_flags = ring::only_data; [[fallthrough]];
+      case FileOp::Kind::sync: entry.operation = ring::op_fsync; break;
+      case FileOp::Kind::status:
+        entry.operation = ring::op_statx;
+        entry.operation_flags = AT_EMPTY_PATH;
+        entry.size = STATX_BASIC_STATS;
+        entry.offset = entry.address;
+        entry.address = reinterpret_cast<std::uintptr_t>("");
+        break;
+      case FileOp::Kind::close: entry.operation = ring::op_close; break;
+    }
+  }
+  void cancel_file(FileOp& op) noexcept {
+    if (op.state != Op::State::parked || (op.calls & cancelled) != 0) return;
+    if (forks_ != fork_count()) return end_file(op, -ECANCELED);  // the ring is not ours
+    op.calls |= cancelled;
+    // Without room it ends by itself: a file keeps nobody waiting for ever.
+    if (op.kind == FileOp::Kind::close || !ring_.has_room()) return;
+    ring_.next() = {.operation = ring::op_async_cancel,
+                    .flags = ring_.has(ring::cqe_skip) ? ring::skip_success : std::uint8_t{},
+                    .fd = -1,
+                    .address = user_data_of(op),
+                    .user_data = is_ignored};
+  }
+  [[gnu::noinline]] void complete_file(RingCompletion completion) noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see user_data_of()
+    auto& op = *reinterpret_cast<FileOp*>(completion.user_data & ~tag_bits);
+    std::int32_t result = completion.result;
+    if (result == -EINTR && op.kind != FileOp::Kind::close) {
+      if ((op.calls & cancelled) != 0) return end_file(op, -ECANCELED);
+      if (!ring_.has_room()) return end_file(op, -ENOMEM);
+      return fill_file(ring_.next(), op);
+    }
+    if (op.kind == FileOp::Kind::open && result >= 0 && result <= STDERR_FILENO)
+      result = above_standard(result);
+    end_file(op, result);
+  }
+  void end_file(FileOp& op, std::int32_t result) noexcept {
+    --files_;
+    finish(op, result);
   }
 
   // --- lent buffers
@@ -738,6 +815,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   std::size_t provided_goal_ = least_provided;  ///< How many it may be given.
   const std::size_t most_provided_;
   std::size_t receiving_lent_ = 0;  ///< Requests in the kernel that need one.
+  std::size_t files_ = 0;           ///< Requests about files in the kernel.
 };
 
 }  // namespace

@@ -45,6 +45,7 @@ std::string what(const Descriptor& descriptor, const Op& op) {
                                          static_cast<socklen_t>(op.size)));
     case Op::Code::poll_in: return "to be able to read from " + name_of(descriptor, false);
     case Op::Code::poll_out: return "to be able to write to " + name_of(descriptor, false);
+    case Op::Code::file:
     case Op::Code::none: break;
   }
   return {};

@@ -2,10 +2,12 @@
 // engine does beyond them is in readiness_test.cpp.
 #include "duolu/engine/engine.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -1009,6 +1011,84 @@ TEST_P(EngineTest, EN1_EN2_EN7_every_byte_arrives_under_random_faults) {
     engine.reset();
   }
   start(real_kernel());
+}
+
+FileOp file_request(FileOp::Kind kind, int fd, std::string& bytes, std::uint64_t offset = 0) {
+  FileOp op;
+  op.kind = kind;
+  op.fd = fd;
+  op.offset = offset;
+  op.data = bytes.data();
+  op.size = static_cast<std::uint32_t>(bytes.size());
+  return op;
+}
+
+TEST_P(EngineTest, EN16_requests_about_a_file_end_later_or_are_refused) {
+  const bool performs = GetParam().kind->poller == nullptr && !GetParam().late &&
+                        (GetParam().ring_without & ring::files) == 0;
+  const Fd file(real_kernel(), ::memfd_create("test", MFD_CLOEXEC));
+  std::string written = "written";
+  FileOp write = file_request(FileOp::Kind::write, file.get(), written);
+  ASSERT_EQ(engine->start_file(write), performs);
+  if (!performs) return;
+  EXPECT_FALSE(engine->has_finished());
+  EXPECT_EQ(result_of(write), 7);
+  // Many at the same time, of one file.
+  std::vector<std::string> bytes(7, std::string(1, '-'));
+  std::vector<FileOp> reads;
+  for (std::string& one : bytes)
+    reads.push_back(file_request(FileOp::Kind::read, file.get(), one, reads.size()));
+  for (FileOp& read : reads) ASSERT_TRUE(engine->start_file(read));
+  const Instant guard = after(real_kernel().now(), patience);
+  for (std::size_t left = reads.size(); left > 0 && real_kernel().now() < guard;) {
+    ASSERT_TRUE(engine->wait(guard));
+    while (const Op* const op = take()) {
+      EXPECT_EQ(op->result, 1);
+      --left;
+    }
+  }
+  std::string got;
+  for (const std::string& one : bytes) got += one;
+  EXPECT_EQ(got, written);
+  FileOp bad = file_request(FileOp::Kind::read, -1, got);
+  ASSERT_TRUE(engine->start_file(bad));
+  EXPECT_EQ(result_of(bad), -EBADF);
+}
+
+TEST_P(EngineTest, EN16_EN5_a_cancelled_request_about_a_file_ends_once) {
+  const Fd file(real_kernel(), ::memfd_create("test", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file.get(), "content", 7), 7);
+  for (const bool submitted : {false, true}) {
+    std::string bytes(7, '-');
+    FileOp read = file_request(FileOp::Kind::read, file.get(), bytes);
+    if (!engine->start_file(read)) return;
+    EXPECT_TRUE(!submitted || engine->wait(immediately));
+    engine->cancel(read);
+    engine->cancel(read);
+    const int result = result_of(read);
+    EXPECT_TRUE(result == 7 || result == -ECANCELED) << result;
+    EXPECT_EQ(bytes, result == 7 ? "content" : "-------");
+    engine->cancel(read);
+    ASSERT_TRUE(engine->wait(immediately));
+    EXPECT_EQ(take(), nullptr);
+  }
+}
+
+// K7: the number of a descriptor that a ring makes is the engine's concern.
+TEST_P(EngineTest, EN16_K7_a_file_is_not_opened_under_the_number_of_a_standard_one) {
+  const Fd kept(real_kernel(), ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  std::string path = "/dev/null";
+  FileOp open = file_request(FileOp::Kind::open, -1, path);
+  open.flags = O_RDONLY | O_CLOEXEC;
+  open.size = 0;
+  ::close(STDIN_FILENO);
+  const bool performs = engine->start_file(open);
+  const int result = performs ? result_of(open) : STDERR_FILENO + 1;
+  if (performs) ::close(result);
+  const bool taken = ::fcntl(STDIN_FILENO, F_GETFD) >= 0;
+  if (kept) (void)::dup2(kept.get(), STDIN_FILENO);
+  EXPECT_GT(result, STDERR_FILENO);
+  EXPECT_FALSE(taken);
 }
 
 }  // namespace

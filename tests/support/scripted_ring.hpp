@@ -19,6 +19,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #include <algorithm>
@@ -105,6 +106,13 @@ class ScriptedRing final : public ForwardingKernel {
         ring->buffers = reinterpret_cast<RingBuffer*>(about.address);
         ring->buffers_mask = about.entries - 1;
         ring->buffers_head = 0;
+        return 0;
+      }
+      case ring::register_probe: {
+        auto& probe = *static_cast<RingProbe*>(argument);
+        for (const std::uint8_t each : {ring::op_fsync, ring::op_openat, ring::op_close,
+                                        ring::op_statx, ring::op_read, ring::op_write})
+          probe.operations[each].flags = ring::is_supported;
         return 0;
       }
       case ring::unregister_buffer_ring:
@@ -292,6 +300,7 @@ class ScriptedRing final : public ForwardingKernel {
   bool attempt(Memory& ring, Pending& request, bool first) {
     const RingEntry& entry = request.entry;
     if (entry.operation == ring::op_poll_add) return attempt_poll(ring, request);
+    if (is_of_file(entry)) return attempt_file(ring, entry, first);
     // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's interface
     auto* const data = reinterpret_cast<void*>(entry.address);
     const int flags = static_cast<int>(entry.operation_flags & ~unsigned{MSG_WAITALL});
@@ -319,6 +328,48 @@ class ScriptedRing final : public ForwardingKernel {
       default: break;
     }
     if (result == -EAGAIN) return false;
+    return finish(ring, entry, static_cast<int>(result));
+  }
+  static bool is_of_file(const RingEntry& entry) {
+    switch (entry.operation) {
+      case ring::op_read:
+      case ring::op_write: return entry.offset != ~std::uint64_t{0};
+      case ring::op_openat:
+      case ring::op_close:
+      case ring::op_statx:
+      case ring::op_fsync: return true;
+      default: return false;
+    }
+  }
+  /// A disk takes its time: the kernel performs some of these later.
+  bool attempt_file(Memory& ring, const RingEntry& entry, bool first) {
+    if (first && play(2)) return false;
+    if (first && entry.operation != ring::op_close && play(24)) return finish(ring, entry, -EINTR);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's interface
+    auto* const data = reinterpret_cast<char*>(entry.address);
+    const std::size_t size = entry.size > 1 && play(4) ? below(entry.size - 1) + 1 : entry.size;
+    const auto offset = static_cast<off_t>(entry.offset);
+    const int flags = static_cast<int>(entry.operation_flags);
+    ssize_t result = -EINVAL;
+    switch (entry.operation) {
+      case ring::op_read: result = pread(entry.fd, data, size, offset); break;
+      case ring::op_write: result = pwrite(entry.fd, data, size, offset); break;
+      case ring::op_openat: result = openat(entry.fd, data, flags, entry.size); break;
+      case ring::op_close: result = close(entry.fd); break;
+      case ring::op_fsync:
+        result = (flags & int{ring::only_data}) != 0 ? fdatasync(entry.fd) : fsync(entry.fd);
+        break;
+      default: {
+        struct stat found{};
+        result = fstat(entry.fd, &found);
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's interface
+        auto& status = *reinterpret_cast<RingStatus*>(entry.offset);
+        status.size = static_cast<std::uint64_t>(found.st_size);
+        status.mode = static_cast<std::uint16_t>(found.st_mode);
+        status.modified.seconds = found.st_mtim.tv_sec;
+        status.modified.nanoseconds = static_cast<std::uint32_t>(found.st_mtim.tv_nsec);
+      }
+    }
     return finish(ring, entry, static_cast<int>(result));
   }
   ssize_t receive(const RingEntry& entry, void* data, std::size_t size) {

@@ -48,6 +48,10 @@
 //        descriptor, and none while a request of another one waits for a buffer (EN9). The rest
 //        stays in the kernel, where it holds back the peer. The next requests return these bytes
 //        first, in order.
+//   EN16 start_file() makes a request about a file, or returns false: this engine performs none,
+//        or not now, and the caller has to do it elsewhere. A request that was made ends as EN1 to
+//        EN5 say, but never at once. Any number can be outstanding, of one file too. A read or a
+//        write may move less than was asked.
 #pragma once
 
 #include <sys/socket.h>
@@ -79,7 +83,8 @@ struct Op {
     sendmsg,
     connect,
     poll_in,
-    poll_out
+    poll_out,
+    file  ///< A FileOp.
   };
   enum class State : std::uint8_t {
     idle,      ///< No request, or one that has ended and was handed out.
@@ -110,12 +115,23 @@ struct Op {
   }
 };
 
+/// A request about a file, which needs no Descriptor (EN16). Stays at its address until it ends.
+/// `data` and `size` are the buffer; of `open`, the path and the permissions of a new file; of
+/// `status`, a RingStatus (ring.hpp). Result: as the system call; of `status`, 0.
+struct FileOp : Op {
+  enum class Kind : std::uint8_t { open, read, write, sync, sync_data, status, close };
+  Kind kind = Kind::read;
+  int fd = -1;               ///< Unused by `open`.
+  int flags = 0;             ///< Of `open`: as for open(2).
+  std::uint64_t offset = 0;  ///< Of `read` and `write`.
+};
+
 /// What a descriptor is, as far as it matters for waiting.
 enum class DescriptorKind : std::uint8_t {
   tcp,       ///< A TCP socket: after a short transfer there is no more for now, even with edges.
   socket,    ///< Any other connected socket: with edges, only EAGAIN means that.
   datagram,  ///< A datagram socket: the same, and receiving 0 bytes is no end.
-  file,  ///< No socket: a pipe, a terminal, a regular file (which never blocks). read and write.
+  file,  ///< No socket: a pipe, a terminal, a regular file (read and write block). read and write.
 };
 
 /// One file descriptor, opened in an Engine. Its address stays the same until it is closed.
@@ -242,6 +258,8 @@ class Engine {
     prepare_out(descriptor, Op::Code::poll_out, nullptr, 0);
     return start_out(descriptor);
   }
+  /// See EN16. The caller has filled in `op` except for the members of an outstanding Op.
+  virtual bool start_file(FileOp& /*op*/) { return false; }
   /// See EN5. Does nothing if nothing is outstanding.
   virtual void cancel(Op& op) noexcept = 0;
 
