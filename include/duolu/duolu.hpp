@@ -1,5 +1,5 @@
-// Public. Layer: net. What an everyday program needs: tasks, time, streams, servers, signals, and
-// threads for what blocks. Pollers and engines have headers of their own.
+// Public. Layer: net. What an everyday program needs: tasks, time, streams, files, servers,
+// signals, and threads for what blocks. Pollers and engines have headers of their own.
 #pragma once
 
 #include "duolu/loop/loop.hpp"
@@ -11,6 +11,7 @@
 #include "duolu/net/address.hpp"
 #include "duolu/net/connect.hpp"
 #include "duolu/net/datagram.hpp"
+#include "duolu/net/file.hpp"
 #include "duolu/net/listener.hpp"
 #include "duolu/net/reader.hpp"
 #include "duolu/net/serve.hpp"

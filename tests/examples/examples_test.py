@@ -37,7 +37,7 @@ class Examples(unittest.TestCase):
                     "06_deadline", "07_cancellation", "08_offload", "09_signals", "10_embedding",
                     "11_datagram", "12_unix_client", "13_pipe_filter", "14_commands",
                     "15_testing", "16_lines",
-                    "17_proxy", "18_loops", "readme"}
+                    "17_proxy", "18_loops", "19_file_copy", "readme"}
         self.assertEqual({source.stem for source in SOURCES.glob("*.cpp")}, run_here)
 
     def test_every_example_fits_on_two_screens(self):
@@ -523,6 +523,22 @@ the loop went on meanwhile: yes
             self.assertEqual(program.stderr.read(), "")
 
     @contextlib.contextmanager
+    def test_19_file_copy(self):
+        content = os.urandom(200_000)
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = pathlib.Path(folder, "source"), pathlib.Path(folder, "target")
+            source.write_bytes(content)
+            target.write_bytes(2 * content)  # is replaced
+            done = run("19_file_copy", source, target)
+            self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+            self.assertEqual(target.read_bytes(), content)
+            done = run("19_file_copy", source.with_name("none"), target)
+            self.assertEqual((done.returncode, done.stdout, done.stderr),
+                             (1, "", f"19_file_copy: cannot open {folder}/none: "
+                                     "No such file or directory\n"))
+            self.assertEqual(target.read_bytes(), content)
+        self.assertEqual(run("19_file_copy").returncode, 2)
+
     def readme_server(self, **more):
         """The program of the README, and a client that it has answered. Where somebody has its
         port: what it says then."""

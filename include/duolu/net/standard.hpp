@@ -30,7 +30,8 @@ class SwitchedUse {
 
 }  // namespace detail
 
-/// Standard input, output or error as a Stream: a terminal, a pipe, a socket or a file. Move-only.
+/// Standard input, output or error as a Stream: a terminal, a pipe, a socket or a file (which may
+/// hold up the loop: see Stream::open()). Move-only.
 ///
 /// Non-blocking is a property of the open file, which other programs share: the shell, or the next
 /// program in the pipeline, would unexpectedly get EAGAIN. So a terminal or a pipe is opened again

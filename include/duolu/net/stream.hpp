@@ -141,7 +141,9 @@ class Stream {
   explicit Stream(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
   /// Takes ownership of a connected stream socket, a pipe, a terminal or a file, and makes it
   /// non-blocking. `fd` is closed on failure. For standard input and output, which other processes
-  /// share, see standard.hpp. Errors: as fcntl(2) and Engine::open().
+  /// share, see standard.hpp. Errors: as fcntl(2) and Engine::open(). A regular file is not waited
+  /// for by the engines over a Poller: reading and writing it holds up the loop until the disk has
+  /// answered. File (file.hpp) does not.
   [[nodiscard]] static Result<Stream> open(Loop& loop, Fd fd);
   Stream(Stream&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
