@@ -46,7 +46,8 @@ class TryingEngine : public Engine {
   void close(Descriptor& opened) noexcept override {
     auto& descriptor = static_cast<Record&>(opened);
     check_idle(descriptor);
-    if (descriptor.kind == DescriptorKind::tcp) do_not_linger(descriptor.fd);
+    if (descriptor.kind == DescriptorKind::tcp && descriptor.may_linger)
+      do_not_linger(descriptor.fd);
     kernel().close(forget(descriptor));
   }
 

@@ -42,6 +42,7 @@ Task<Result<Stream>> attempt(Loop* loop, Address address) {
   const Result<Descriptor*> opened =
       open_descriptor(loop->engine(), std::move(fd), kind_of(address));
   if (!opened) co_return fail(opened.error());
+  (*opened)->may_linger = false;
   Stream stream(**opened);
   const detail::MessageAwaitable<ConnectRequest, true> connecting{*opened, {{}, address}};
   co_await connecting;  // an error ends this, as with try_

@@ -20,6 +20,7 @@ Result<Stream> detail::AcceptRequest::result(const Descriptor& descriptor) noexc
       open_descriptor(engine, Fd(engine.kernel(), descriptor.in.result), descriptor.kind);
   // Not an error of accept(2): this connection is lost, and has left the backlog.
   if (!opened) return fail(refused_for(opened.error()));
+  (*opened)->may_linger = descriptor.may_linger;  // accepted sockets inherit the option
   return Stream(**opened);
 }
 
@@ -34,6 +35,7 @@ Result<Listener> Listener::open(Loop& loop, const Address& address) {
   const Result<Descriptor*> descriptor =
       open_descriptor(loop.engine(), std::move(*fd), kind_of(address));
   if (!descriptor) return fail(descriptor.error());
+  (*descriptor)->may_linger = false;
   return Listener(**descriptor);
 }
 
@@ -231,6 +233,7 @@ Result<Stream> Acceptor::open_accepted() noexcept {
     const Result<Descriptor*> opened = listener.engine->open(accepted_.get(), listener.kind);
     if (opened) {
       (void)accepted_.release();
+      (*opened)->may_linger = listener.may_linger;
       return Stream(**opened);
     }
     error = opened.error();

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "duolu/net/connect.hpp"
 #include "duolu/net/datagram.hpp"
 #include "duolu/net/listener.hpp"
 #include "duolu/net/standard.hpp"
@@ -198,15 +199,20 @@ TEST_P(OnceNetTest, a_datagram_socket_as_a_stream_loses_no_message) {
   }
 }
 
-/// Notes what would block close(2).
+/// Notes what would block close(2), and who asked for SO_LINGER.
 class LingerKernel final : public ForwardingKernel {
  public:
   int blocking_closes = 0;
+  int asked = 0;
+  int getsockopt(int fd, int level, int name, void* value, socklen_t* size) noexcept override {
+    if (level == SOL_SOCKET && name == SO_LINGER) ++asked;
+    return ForwardingKernel::getsockopt(fd, level, name, value, size);
+  }
   int close(int fd) noexcept override {
     linger set{};
     socklen_t size = sizeof set;
-    if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &set, &size) == 0 && set.l_onoff != 0 &&
-        set.l_linger > 0)
+    if (ForwardingKernel::getsockopt(fd, SOL_SOCKET, SO_LINGER, &set, &size) == 0 &&
+        set.l_onoff != 0 && set.l_linger > 0)
       ++blocking_closes;
     return ForwardingKernel::close(fd);
   }
@@ -243,6 +249,38 @@ TEST_P(LingerTest, ST4_closing_with_a_linger_of_zero_resets) {
   stream.close();
   ASSERT_TRUE(settled(fds.b.get(), POLLERR));
   EXPECT_EQ(take_error(fds.b.get()), ECONNRESET);
+}
+
+/// One connection accepted by each way there is, with the ends that connected.
+Task<> accept_each_way(duolu::Listener* listener, std::vector<Stream>* made) {
+  Loop& loop = co_await this_loop();
+  const std::vector<Address> address{listener->address()};
+  made->push_back((co_await connect(loop, address)).value());
+  made->push_back((co_await listener->accept()).value());
+  made->push_back((co_await connect(loop, address)).value());
+  Acceptor acceptor(loop, *listener);
+  made->push_back((co_await acceptor.next()).value());
+}
+
+TEST_P(LingerTest, ST4_closing_does_not_block_when_the_listener_lingers) {
+  Fd fd = std::move(tcp_listener().fd);
+  const linger long_wait{.l_onoff = 1, .l_linger = 1};
+  ASSERT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &long_wait, sizeof long_wait), 0);
+  duolu::Listener listener = duolu::Listener::open(loop, std::move(fd)).value();
+  std::vector<Stream> made;
+  loop.run(accept_each_way(&listener, &made));
+  made.clear();
+  EXPECT_EQ(kernel.blocking_closes, 0);
+}
+
+TEST_P(LingerTest, ST4_closing_makes_no_call_for_a_socket_that_only_the_library_has_seen) {
+  duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
+  std::vector<Stream> made;
+  loop.run(accept_each_way(&listener, &made));
+  const int number = made.back().fd();
+  made.clear();
+  EXPECT_GE(number, 0);
+  EXPECT_EQ(kernel.asked, 1);  // for the one whose number was given out
 }
 
 }  // namespace

@@ -38,6 +38,7 @@ class LateEngine final : public Engine {
   }
   void close(Descriptor& descriptor) noexcept override {
     check_idle(descriptor);
+    late(descriptor).inner->may_linger = descriptor.may_linger;
     inner_->close(*late(descriptor).inner);
     descriptor.fd = -1;
   }

@@ -140,7 +140,8 @@ struct Descriptor {
   Op out;  ///< send, send_lent, sendmsg, connect, poll_out.
   Engine* engine = nullptr;
   int fd = -1;
-  DescriptorKind kind = DescriptorKind::socket;
+  DescriptorKind kind : 7 = DescriptorKind::socket;
+  bool may_linger : 1 = true;  ///< SO_LINGER may be set: closing a TCP socket has to look.
   // Behind these, an engine has members of its own.
 };
 
