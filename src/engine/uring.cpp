@@ -37,7 +37,6 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "attempts.hpp"
 #include "duolu/base/check.hpp"
@@ -89,8 +88,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   ~UringEngine() override {
     if (files_ != 0 && !exiting())
       check_failed("a Loop is destroyed while a task waits for a file");
-    for (LentBuffer* const buffer : provided_)
-      if (buffer != nullptr) give_back(*buffer);
+    give_back_provided();
     if (buffers_ != nullptr) kernel().munmap(buffers_, buffers_bytes());
   }
 
@@ -118,25 +116,18 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   bool start_send(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
-    descriptor.out.moved = 0;
-    if (!is_connected(descriptor)) [[unlikely]]
-      return start(descriptor, descriptor.out);
-    check_process();
-    descriptor.out.state = Op::State::parked;
-    if (ring_.has_room()) [[likely]]
-      fill_send(ring_.next(), descriptor);
-    else
-      postpone({descriptor, true}, postponed);
-    return false;
+    if (!fits_at_once(descriptor)) [[unlikely]]
+      return start_out(descriptor);
+    return send_at_once(descriptor);
   }
   bool start_send_lent(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
-    if (!is_native(descriptor)) [[unlikely]]
-      return attempt_send_lent(descriptor);
-    descriptor.next_sending = std::exchange(sending_, &descriptor);
-    return start_send(descriptor);
+    if (!fits_at_once(descriptor)) [[unlikely]]
+      return start_send_lent_otherwise(descriptor);
+    note_sending(descriptor);
+    return send_at_once(descriptor);
   }
-  bool start_out(Descriptor& opened) override {
+  [[gnu::noinline]] bool start_out(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
     descriptor.out.moved = 0;
     if (descriptor.out.code == Op::Code::connect) return start_connect(descriptor);
@@ -176,7 +167,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       if (!waker_armed_) [[unlikely]]
         arm_waker();
       if (leases_.first_starved() != nullptr) feed();
-      provide();
+      if (buffers_ != nullptr) provide(receiving_lent_);
       timespec storage;
       const timespec* timeout = nullptr;
       const bool passed =
@@ -185,7 +176,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       const bool may_feed =
           leases_.first_starved() != nullptr && (sending_ != nullptr || provided_count_ > 0);
       const int result = ring_.enter(passed || may_feed || !waker_armed_ ? 0 : 1, timeout);
-      ring_.harvest([this](RingCompletion completion) noexcept { complete(completion); });
+      harvest();
       keep_rests();
       const bool woken = waker_.take();
       if (has_finished() || woken) return woken;
@@ -262,14 +253,37 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   // --- requests
 
+  /// Whether a request of it can be filled in without further ado.
+  [[nodiscard]] bool fits_at_once(const Ringed& descriptor) const noexcept {
+    return is_connected(descriptor) && ring_.has_free();
+  }
+  bool send_at_once(Ringed& descriptor) noexcept {
+    check_process();
+    descriptor.out.moved = 0;
+    descriptor.out.state = Op::State::parked;
+    fill_send(ring_.next(), descriptor);
+    return false;
+  }
+  void note_sending(Ringed& descriptor) noexcept {
+    descriptor.next_sending = std::exchange(sending_, &descriptor);
+  }
   bool try_in(Descriptor& opened) override {
     auto& descriptor = static_cast<Ringed&>(opened);
-    if (descriptor.in.code == Op::Code::recv_lent && is_connected(descriptor) &&
-        buffers_ != nullptr) [[likely]]
-      return start_recv_lent(descriptor);
-    return start(descriptor, descriptor.in);
+    Op& op = descriptor.in;
+    if (!fits_at_once(descriptor)) [[unlikely]]
+      return start(descriptor, op);
+    if (op.code == Op::Code::recv_lent && may_find_buffer()) {
+      check_process();
+      fill_recv_lent(ring_.next(), descriptor);
+    } else if (op.code == Op::Code::recv) {
+      check_process();
+      fill_recv(ring_.next(), descriptor);
+    } else {
+      return start(descriptor, op);
+    }
+    op.state = Op::State::parked;
+    return false;
   }
-
   static bool is_connected(const Ringed& descriptor) noexcept {
     return descriptor.native == Ringed::Native::socket;
   }
@@ -303,13 +317,11 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     submit({descriptor, &op == &descriptor.out});
     return false;
   }
-  bool start_recv_lent(Ringed& descriptor) noexcept {
-    check_process();
-    descriptor.in.state = Op::State::parked;
-    submit_recv_lent(descriptor);
-    return false;
-  }
-  [[gnu::noinline, gnu::cold]] bool attempt_send_lent(Ringed& descriptor) {
+  [[gnu::noinline, gnu::cold]] bool start_send_lent_otherwise(Ringed& descriptor) {
+    if (is_native(descriptor)) {
+      note_sending(descriptor);
+      return start_out(descriptor);
+    }
     Op& op = descriptor.out;
     leases_.take_out(LentBuffer::of(op.data));
     op.calls |= keeps_buffer;
@@ -320,17 +332,15 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
 
   void submit(Request request) noexcept {
-    if (request.op().code == Op::Code::recv_lent) return submit_recv_lent(request.descriptor);
-    submit_now(request);
-  }
-  void submit_recv_lent(Ringed& descriptor) noexcept {
-    if (leases_.first_starved() != nullptr || (provided_count_ == 0 && !leases_.can_lend()))
-        [[unlikely]]
-      leases_.starve(descriptor.in);
-    else if (ring_.has_room() && is_connected(descriptor)) [[likely]]
-      fill_recv_lent(ring_.next(), descriptor);
+    if (request.op().code == Op::Code::recv_lent && !may_find_buffer()) [[unlikely]]
+      leases_.starve(request.op());
     else
-      submit_now({descriptor, false});
+      submit_now(request);
+  }
+  /// Whether a lent receive need not wait behind others, or for a buffer to come back.
+  [[nodiscard]] bool may_find_buffer() const noexcept {
+    return leases_.first_starved() == nullptr &&
+           (provided_count_ > 0 || (buffers_ != nullptr && leases_.can_lend()));
   }
   void submit_now(Request request) noexcept {
     if (ring_.has_room()) [[likely]]
@@ -344,6 +354,13 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     entry = {.operation = ring::op_recv,
              .flags = ring::select_buffer,
              .fd = descriptor.fd,
+             .user_data = Request{descriptor, false}.user_data()};
+  }
+  static void fill_recv(RingEntry& entry, Ringed& descriptor) noexcept {
+    entry = {.operation = ring::op_recv,
+             .fd = descriptor.fd,
+             .address = reinterpret_cast<std::uintptr_t>(descriptor.in.data),
+             .size = descriptor.in.size,
              .user_data = Request{descriptor, false}.user_data()};
   }
   static void fill_send(RingEntry& entry, Ringed& descriptor) noexcept {
@@ -367,9 +384,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       entry = {.operation = ring::op_poll_add,
                .operation_flags = poll_events(request.out ? POLLOUT : POLLIN | POLLRDHUP)};
     } else if (op.code == Op::Code::recv) {
-      entry = {.operation = ring::op_recv,
-               .address = reinterpret_cast<std::uintptr_t>(op.data),
-               .size = op.size};
+      fill_recv(entry, request.descriptor);
     } else if (op.code == Op::Code::recv_lent) {
       fill_recv_lent(entry, request.descriptor);
     } else if (op.code == Op::Code::accept) {
@@ -456,15 +471,20 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   // --- completions
 
+  void harvest() noexcept {
+    ring_.harvest([this](RingCompletion completion) noexcept { complete(completion); });
+  }
   void complete(RingCompletion completion) noexcept {
-    if ((completion.user_data & (is_ignored | is_wake)) != 0) [[unlikely]]
-      return woken(completion);
+    switch (completion.user_data & tag_bits) {
+      case 0: return complete_in(descriptor_of(completion.user_data), completion);
+      case is_out:
+        return complete_out(descriptor_of(completion.user_data - is_out), completion.result);
+      default: return woken(completion);
+    }
+  }
+  static Ringed& descriptor_of(std::uint64_t address) noexcept {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see Request::user_data()
-    auto& descriptor = *reinterpret_cast<Ringed*>(completion.user_data & ~tag_bits);
-    if ((completion.user_data & is_out) != 0)
-      complete_out(descriptor, completion.result);
-    else
-      complete_in(descriptor, completion);
+    return *reinterpret_cast<Ringed*>(address);
   }
 
   void woken(RingCompletion completion) noexcept {
@@ -489,11 +509,13 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     Op& op = descriptor.in;
     if ((completion.flags & ring::has_buffer) != 0 && completion.result > 0) [[likely]] {
       --receiving_lent_;
-      op.data = take_provided(completion.flags >> ring::buffer_shift)->bytes();
+      op.data = take_provided(completion.flags >> ring::buffer_shift);
       if (op.calls == none) [[likely]]
         return finish(op, completion.result);
       return end_in(op, completion.result);
     }
+    if (op.code == Op::Code::recv && op.calls == none && completion.result > 0)
+      return finish(op, completion.result);
     complete_in_otherwise(descriptor, completion);
   }
   [[gnu::noinline]] void complete_in_otherwise(Ringed& descriptor,
@@ -504,7 +526,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     if (op.code == Op::Code::recv_lent) {
       --receiving_lent_;
       if ((completion.flags & ring::has_buffer) != 0)
-        give_back(*take_provided(completion.flags >> ring::buffer_shift));
+        give_back(LentBuffer::of(take_provided(completion.flags >> ring::buffer_shift)));
       if (result == -ENOBUFS) {
         if ((op.calls & cancelled) == 0) return starve(op);
         result = -ECANCELED;
@@ -527,10 +549,11 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   void complete_out(Ringed& descriptor, std::int32_t result) noexcept {
     Op& op = descriptor.out;
-    if (op.code == Op::Code::send_lent && op.calls == none && op.moved == 0 &&
-        result == static_cast<std::int32_t>(op.size)) [[likely]] {
+    // The size of a sendmsg is 0, as is the result if its parts are empty.
+    if (op.calls == none && result >= 0 &&
+        op.moved + static_cast<std::uint32_t>(result) == op.size) [[likely]] {
       op.moved = op.size;
-      give_back(LentBuffer::of(op.data));
+      if (op.code == Op::Code::send_lent) give_back(LentBuffer::of(op.data));
       return finish(op, 0);
     }
     complete_out_otherwise(descriptor, result);
@@ -671,13 +694,12 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     return std::min<std::size_t>(options.buffers, 32'768);
   }
   [[nodiscard]] std::size_t buffers_bytes() const noexcept {
-    return provided_.size() * sizeof(RingBuffer);
+    return (std::size_t{buffers_mask_} + 1) * sizeof(RingBuffer);
   }
 
   Result<> map_buffers() {
     if (!ring_.has(ring::buffer_ring)) return {};
-    provided_.resize(std::bit_ceil(most_provided_));
-    buffers_mask_ = static_cast<std::uint32_t>(provided_.size() - 1);
+    buffers_mask_ = static_cast<std::uint32_t>(std::bit_ceil(most_provided_) - 1);
     void* memory = nullptr;
     if (const int result = kernel().mmap(&memory, buffers_bytes(), PROT_READ | PROT_WRITE,
                                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -694,7 +716,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   }
   void register_buffers() noexcept {
     RingBuffers about{.address = reinterpret_cast<std::uintptr_t>(buffers_),
-                      .entries = static_cast<std::uint32_t>(provided_.size()),
+                      .entries = buffers_mask_ + 1,
                       .group = 0,
                       .flags = 0,
                       .reserved = {}};
@@ -704,31 +726,36 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     kernel().munmap(std::exchange(buffers_, nullptr), buffers_bytes());
   }
 
-  /// Gives the kernel as many buffers as it may need at once, if there are so many.
-  void provide() noexcept {
-    const std::size_t needed = std::min(receiving_lent_, provided_goal_);
+  /// Gives the kernel as many buffers as may be needed at once, if there are so many.
+  void provide(std::size_t receiving) noexcept {
+    const std::size_t needed = std::min(receiving, provided_goal_);
     if (provided_count_ >= needed) return;
-    while (provided_count_ < needed && provide_one()) {
+    std::size_t missing = needed - provided_count_;
+    const std::uint32_t mask = buffers_mask_;
+    std::uint32_t tail = buffers_tail_;
+    for (; missing > 0; --missing, ++tail) {
+      RingBuffer& place = buffers_[tail & mask];
+      if (place.address != 0) break;  // not used yet, although later ones were
+      LentBuffer* const buffer = leases_.take();
+      if (buffer == nullptr) break;
+      place.address = reinterpret_cast<std::uintptr_t>(buffer->bytes());
     }
+    provided_count_ = needed - missing;
+    buffers_tail_ = static_cast<std::uint16_t>(tail);
     publish_buffers();
-  }
-  bool provide_one() noexcept {
-    const std::size_t id = buffers_tail_ & buffers_mask_;
-    if (provided_[id] != nullptr) return false;  // not used yet, although later ones were
-    LentBuffer* const buffer = leases_.take();
-    if (buffer == nullptr) return false;
-    provided_[id] = buffer;
-    buffers_[id].address = reinterpret_cast<std::uintptr_t>(buffer->bytes());
-    ++buffers_tail_;
-    ++provided_count_;
-    return true;
   }
   void publish_buffers() noexcept {
     std::atomic_ref(buffers_[0].reserved).store(buffers_tail_, std::memory_order_release);
   }
-  LentBuffer* take_provided(std::uint32_t id) noexcept {
+  /// The bytes of the buffer that the kernel has used.
+  char* take_provided(std::uint32_t id) noexcept {
     --provided_count_;
-    return std::exchange(provided_[id], nullptr);
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel's interface
+    return reinterpret_cast<char*>(std::exchange(buffers_[id].address, 0));
+  }
+  void give_back_provided() noexcept {
+    for (std::uint32_t id = 0; buffers_ != nullptr && id <= buffers_mask_; ++id)
+      if (buffers_[id].address != 0) give_back(LentBuffer::of(take_provided(id)));
   }
 
   /// There was no provided buffer for a request.
@@ -740,12 +767,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   /// buffer also when there is nothing to receive; then it leaves the buffer to the next one.
   [[gnu::noinline, gnu::cold]] void feed() {
     leases_.try_memory_again();
-    if (buffers_ != nullptr) {
-      const std::size_t needed = std::min(receiving_lent_ + leases_.starved(), provided_goal_);
-      while (provided_count_ < needed && provide_one()) {
-      }
-      publish_buffers();
-    }
+    if (buffers_ != nullptr) provide(receiving_lent_ + leases_.starved());
     std::size_t attempts = provided_count_ == 0 ? 0 : 2 * provided_count_ + least_provided;
     while (leases_.first_starved() != nullptr) {
       Op& op = *leases_.first_starved();
@@ -788,9 +810,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   [[gnu::noinline, gnu::cold]] void take_back_buffers() noexcept {
     RingBuffers about{};
     if (ring_.control(ring::unregister_buffer_ring, &about, 1) < 0) return;
-    for (LentBuffer*& buffer : provided_)
-      if (buffer != nullptr) give_back(*std::exchange(buffer, nullptr));
-    provided_count_ = 0;
+    give_back_provided();
     buffers_tail_ = 0;
     provided_goal_ = least_provided;
     publish_buffers();
@@ -807,11 +827,10 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   Op* first_postponed_ = nullptr;
   Op** last_postponed_ = &first_postponed_;
 
-  RingBuffer* buffers_ = nullptr;  ///< What the kernel takes buffers from.
+  RingBuffer* buffers_ = nullptr;  ///< What the kernel takes buffers from; null if it cannot.
   std::uint16_t buffers_tail_ = 0;
   std::uint32_t buffers_mask_ = 0;
-  std::vector<LentBuffer*> provided_;  ///< Those in it, by place; null where there is none.
-  std::size_t provided_count_ = 0;
+  std::size_t provided_count_ = 0;              ///< Places with an address: not used yet.
   std::size_t provided_goal_ = least_provided;  ///< How many it may be given.
   const std::size_t most_provided_;
   std::size_t receiving_lent_ = 0;  ///< Requests in the kernel that need one.

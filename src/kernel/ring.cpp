@@ -86,10 +86,10 @@ Result<> Ring::map(const RingParams& params) {
     return fail(-result);
   queues_ = queues;
   void* entries = nullptr;
-  entries_bytes_ = params.submissions * sizeof(RingEntry);
+  entries_bytes_ = params.submissions * sizeof(RingPlace);
   if (const int result = place(entries_bytes_, ring::offset_of_entries, entries); result < 0)
     return fail(-result);
-  entries_ = static_cast<RingEntry*>(entries);
+  entries_ = static_cast<RingPlace*>(entries);
 
   char* const base = static_cast<char*>(queues);
   const auto number_at = [&](std::uint32_t offset) {

@@ -170,7 +170,7 @@ struct FaultKernel::Verdict {
 struct FaultKernel::RingSeen {
   RingParams params;
   char* queues = nullptr;
-  RingEntry* entries = nullptr;
+  RingPlace* entries = nullptr;
   std::thread::id thread;  ///< Where it is registered.
   int index = -1;          ///< As what.
   unsigned judged = 0;     ///< Submissions before this one have been counted.
@@ -615,7 +615,7 @@ int FaultKernel::mmap(void** address, std::size_t size, int protection, int flag
       const std::scoped_lock guard(table_->lock);
       if (RingSeen* const seen = table_->ring(fd); seen != nullptr) {
         if (offset == ring::offset_of_queues) seen->queues = static_cast<char*>(*address);
-        if (offset == ring::offset_of_entries) seen->entries = static_cast<RingEntry*>(*address);
+        if (offset == ring::offset_of_entries) seen->entries = static_cast<RingPlace*>(*address);
       }
     }
     return result;

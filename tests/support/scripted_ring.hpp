@@ -166,7 +166,7 @@ class ScriptedRing final : public ForwardingKernel {
   /// A ring, in both halves.
   struct Memory {
     std::vector<unsigned> queues;
-    std::vector<RingEntry> entries;
+    std::vector<RingPlace> entries;
     unsigned done_mask;
     RingBuffer* buffers = nullptr;
     unsigned buffers_mask = 0;

@@ -33,7 +33,7 @@
 
 namespace duolu {
 
-/// struct io_uring_sqe: a request.
+/// A request: what is used here of a struct io_uring_sqe.
 struct RingEntry {
   std::uint8_t operation = 0;
   std::uint8_t flags = 0;
@@ -44,13 +44,13 @@ struct RingEntry {
   std::uint32_t size = 0;
   std::uint32_t operation_flags = 0;  ///< msg_flags, poll32_events, accept_flags ...
   std::uint64_t user_data = 0;
-  std::uint16_t buffer_group = 0;
-  std::uint16_t personality = 0;
-  std::uint32_t file_index = 0;
-  std::uint64_t address3 = 0;
-  std::uint64_t reserved = 0;
 };
-static_assert(sizeof(RingEntry) == 64);
+static_assert(sizeof(RingEntry) == 40);
+/// struct io_uring_sqe: a place in the queue of submissions.
+struct RingPlace : RingEntry {
+  std::uint64_t zeros[3] = {};  ///< buffer_group, personality, file_index, address3.
+};
+static_assert(sizeof(RingPlace) == 64);
 
 /// struct io_uring_cqe: how a request ended, or what a multishot one reports.
 struct RingCompletion {
@@ -252,9 +252,11 @@ class Ring {
 
   /// Whether there is a free submission; submits those that are filled in if there is none. False
   /// if the kernel takes nothing now: there may be completions to harvest, or memory is short.
-  [[nodiscard]] bool has_room() noexcept { return filled_ != full_ || make_room(); }
-  /// After has_room(): a submission, to be filled in completely, since it has what an earlier one
-  /// left.
+  [[nodiscard]] bool has_room() noexcept { return has_free() || make_room(); }
+  /// The same, but submits nothing.
+  [[nodiscard]] bool has_free() const noexcept { return filled_ != full_; }
+  /// After has_room() or has_free(): a submission, to be filled in completely, since it has what an
+  /// earlier one left.
   [[nodiscard]] RingEntry& next() noexcept { return entries_[filled_++ & mask_]; }
   /// How many are filled in that the kernel has not taken.
   [[nodiscard]] unsigned unsubmitted() const noexcept { return filled_ - taken_; }
@@ -299,7 +301,7 @@ class Ring {
   unsigned taken_ = 0;
   unsigned full_ = 0;  ///< Where `filled_` may not go further.
   unsigned done_mask_ = 0;
-  RingEntry* entries_ = nullptr;
+  RingPlace* entries_ = nullptr;
   RingCompletion* done_ = nullptr;
   unsigned* tail_ = nullptr;
   unsigned* done_head_ = nullptr;
