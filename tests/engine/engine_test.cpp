@@ -478,6 +478,51 @@ TEST_P(EngineTest, buffers_of_those_who_have_left_are_given_back) {
   (void)stays;
 }
 
+// As above, but one of the buffers is in use when the others are given back: without
+// defer-taskrun, the kernel receives during any system call.
+TEST_P(EngineTest, EN9_what_arrives_while_the_others_leave_is_not_lost) {
+  constexpr std::size_t crowd = 50;
+  Pair pair = tcp_pair();
+  Descriptor& stays = open(std::move(pair.a));
+  std::vector<Pair> pairs;
+  std::vector<Descriptor*> all;
+  for (std::size_t i = 0; i < crowd; ++i) {
+    pairs.push_back(tcp_pair());
+    put(pairs.back().b.get(), "x");
+    all.push_back(engine->open(pairs.back().a.get(), DescriptorKind::tcp).value());
+    (void)pairs.back().a.release();
+  }
+  // Each has received, and waits for more.
+  std::size_t waiting = 0;
+  for (Descriptor* each : all)
+    while (engine->recv_lent(*each)) Engine::give_back(Engine::lent(*each)), ++waiting;
+  const auto give_back_received = [&] {
+    EXPECT_TRUE(engine->wait(after(real_kernel().now(), 5ms)));
+    while (Op* const op = take()) {
+      if (op == &stays.in || op->result <= 0) continue;
+      Descriptor& one =
+          **std::find_if(all.begin(), all.end(), [&](Descriptor* each) { return &each->in == op; });
+      Engine::give_back(Engine::lent(one));
+      ++waiting;
+      EXPECT_FALSE(engine->recv_lent(one));
+    }
+  };
+  const Instant guard = after(real_kernel().now(), patience);
+  while (waiting < crowd && real_kernel().now() < guard) give_back_received();
+  ASSERT_EQ(waiting, crowd);
+  EXPECT_FALSE(engine->recv_lent(stays));
+  give_back_received();  // submits them
+  for (Descriptor* each : all) engine->cancel(each->in);
+  for (Descriptor* each : all)
+    while (each->in.state != Op::State::idle && real_kernel().now() < guard) give_back_received();
+  put(pair.b.get(), "late");
+  for (Descriptor* each : all) engine->close(*each);
+  ASSERT_EQ(result_of(stays.in), 4);
+  LentBuffer& lent = Engine::lent(stays);
+  EXPECT_EQ(std::string(lent.bytes(), lent.size), "late");
+  Engine::give_back(lent);
+}
+
 TEST_P(EngineTest, EN9_a_lent_buffer_holds_what_was_received) {
   start(real_kernel(), {.buffer_size = 64, .buffers = 1});
   for (const Kind& kind : two_way_kinds()) {
