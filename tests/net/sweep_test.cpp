@@ -1,6 +1,6 @@
 // Cancelled after any number of turns, wherever everybody is by then: every task ends, nothing is
-// left over, and nothing that was received is lost. And peers that stall delay nobody else. With
-// every engine.
+// left over, and nothing that was received is lost. With every engine, and on every ring. And peers
+// that stall delay nobody else.
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -24,6 +24,7 @@
 #include "support/descriptors.hpp"
 #include "support/endpoints.hpp"
 #include "support/loop_fixture.hpp"
+#include "support/scripted_ring.hpp"
 
 namespace duolu::test {
 namespace {
@@ -38,19 +39,29 @@ class SweepTest : public testing::TestWithParam<EngineCell> {
 
   /// Runs `make`'s task again and again, cancelled before it begins, and after 0, 1, 2 ... turns,
   /// until it ends by itself twice in a row: as things are; with requests that end one a turn; and
-  /// with a kernel that transfers in parts, says EAGAIN and interrupts. In `least` places at least.
+  /// with a kernel that transfers in parts, says EAGAIN and interrupts, or whose ring does what
+  /// rings do rarely. In `least` places at least.
   void sweep(int least, const Make& make) {
-    int cut = sweep_over(real_kernel(), EngineOptions(), make);
     EngineOptions hesitant;
     hesitant.budget = 1;
     hesitant.buffers = 2;
     hesitant.buffer_size = 4096;
-    cut += sweep_over(real_kernel(), hesitant, make);
-    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
-      SCOPED_TRACE(testing::Message() << "seed " << seed);
-      FaultKernel faults(real_kernel(), seed);
-      faults.set_rates({.short_transfers = 200, .eagain = 200, .eintr = 200});
-      cut += sweep_over(faults, hesitant, make);
+    int cut = 0;
+    if (GetParam().scripted) {
+      for (std::uint64_t seed = 0; seed <= 4; ++seed) {
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        ScriptedRing ring(real_kernel(), seed);
+        cut += sweep_over(ring, hesitant, make);
+      }
+    } else {
+      cut += sweep_over(real_kernel(), EngineOptions(), make);
+      cut += sweep_over(real_kernel(), hesitant, make);
+      for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+        SCOPED_TRACE(testing::Message() << "seed " << seed);
+        FaultKernel faults(real_kernel(), seed);
+        faults.set_rates({.short_transfers = 200, .eagain = 200, .eintr = 200});
+        cut += sweep_over(faults, hesitant, make);
+      }
     }
     EXPECT_GE(cut, least) << "it was cut short in few places";
   }
@@ -90,7 +101,7 @@ class SweepTest : public testing::TestWithParam<EngineCell> {
     return cut;
   }
 };
-DUOLU_EVERY_ENGINE_AND_TRIGGER(SweepTest);
+DUOLU_EVERY_ENGINE_TRIGGER_AND_RING(SweepTest);
 
 Task<Result<>> echo(Stream stream) {
   while (Lease lease = co_await try_(stream.read_lease()))
