@@ -9,6 +9,7 @@
 #include "apps/server.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
+#include "duolu/kernel/ring.hpp"
 
 namespace duolu::apps {
 namespace {
@@ -20,6 +21,7 @@ struct ServeArguments {
   std::vector<std::string> listen{"tcp://localhost:5000"};
   std::string backend = "auto";
   std::string trigger;
+  std::vector<std::string> without;
   std::string close_after;
   std::string idle_timeout;
   std::string grace = "5s";
@@ -138,6 +140,18 @@ std::optional<Trigger> trigger_for(const EngineKind& kind, const std::string& na
   return kind.poller->traits.native_edge ? Trigger::edge : Trigger::level;
 }
 
+/// The features of rings that were named with --without, as EngineOptions::ring_without has them.
+std::uint32_t features_left_out(const EngineKind& kind, const std::vector<std::string>& names) {
+  if (kind.poller != nullptr && !names.empty())
+    throw Failure(exit_usage, fmt::format("--without {}: of an engine over io_uring, which {} is "
+                                          "not; leave it out",
+                                          names.front(), kind.name));
+  std::uint32_t features = 0;
+  for (const ring::FeatureName& each : ring::feature_names())
+    if (std::find(names.begin(), names.end(), each.name) != names.end()) features |= each.feature;
+  return features;
+}
+
 void announce(Journal& journal, const ServeArguments& arguments, const EngineChoice& chosen,
               std::optional<Trigger> trigger, const std::vector<Address>& bound) {
   std::vector<std::string> addresses;
@@ -148,15 +162,19 @@ void announce(Journal& journal, const ServeArguments& arguments, const EngineCho
       is_ignored(kernel, SIGINT) ? fmt::format("kill {}", kernel.getpid()) : "Ctrl-C";
   if (arguments.stop_on_stdin) stop += ", or a line on standard input";
   journal.say(Verbosity::normal, "serving",
-              fmt::format("duolu serve {}\n  listening on {}\n  backend {}{} ({})\n"
+              fmt::format("duolu serve {}\n  listening on {}\n  backend {}{}{} ({})\n"
                           "{}  stop: {}",
                           arguments.service, fmt::join(addresses, ", "), chosen.kind->name,
                           trigger ? fmt::format(", {}-triggered", to_string(*trigger)) : "",
+                          arguments.without.empty()
+                              ? ""
+                              : fmt::format(" without {}", fmt::join(arguments.without, ", ")),
                           chosen.why, lines_to_try(arguments, bound), stop),
               {{"service", arguments.service},
                {"listening", addresses},
                {"backend", chosen.kind->name},
                {"trigger", trigger ? nlohmann::ordered_json(to_string(*trigger)) : nullptr},
+               {"without", arguments.without},
                {"why", chosen.why}});
 }
 
@@ -188,12 +206,14 @@ int serve(const ServeArguments& arguments) {
 
   const EngineChoice chosen = engine_argument(kernel, arguments.backend);
   const std::optional<Trigger> trigger = trigger_for(*chosen.kind, arguments.trigger);
+  const std::uint32_t without = features_left_out(*chosen.kind, arguments.without);
   const auto kind = std::find_if(services().begin(), services().end(),
                                  [&](const ServiceKind& k) { return k.name == arguments.service; });
   const std::unique_ptr<Service> service = kind->make(real_host());
   const std::unique_ptr<Engine> engine = made_backend(
-      chosen.kind->name,
-      chosen.kind->make(kernel, {.buffer_size = service->read_size(), .trigger = trigger}));
+      chosen.kind->name, chosen.kind->make(kernel, {.buffer_size = service->read_size(),
+                                                    .trigger = trigger,
+                                                    .ring_without = without}));
   Server server(*engine, *service, options, journal);
   const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
   const StopSignals signals(
@@ -236,6 +256,14 @@ void add_serve(CLI::App& app, Action& action) {
           "level, edge, oneshot, of a backend that has triggers\n[edge with epoll, else level]")
       ->type_name("MODE")
       ->check(CLI::IsMember(triggers).description(""));
+  std::vector<std::string> features;
+  for (const ring::FeatureName& each : ring::feature_names()) features.emplace_back(each.name);
+  verb->add_option("--without", arguments->without,
+                   "Leave out a feature of io_uring that doctor lists,\nof a backend that uses it "
+                   "(repeatable)")
+      ->type_name("FEATURE")
+      ->allow_extra_args(false)
+      ->check(CLI::IsMember(features).description(""));
   verb->add_option("--close-after", arguments->close_after,
                    "Close a connection once its input ends so,\nafter answering: '\\r\\n\\r\\n'")
       ->type_name("STRING");

@@ -224,7 +224,7 @@ def help_fits_a_screen():
         need(max(map(len, done.stdout.splitlines())) <= 100, done.stdout.decode())
     text = run("serve", "--help").stdout.decode()
     for word in ("echo", "upper", "discard", "chargen", "http-echo", "--listen", "--backend",
-                 "--trigger",
+                 "--trigger", "--without",
                  "--close-after", "--stop-on-stdin", "--idle-timeout", "--max-connections",
                  "--grace",
                  "--stall", "--trace-tasks", "--quiet", "--verbose", "--json"):

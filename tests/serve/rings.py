@@ -107,6 +107,9 @@ def what_has_no_poller_is_refused_where_one_is_needed():
     line = refused(2, "serve", "echo", "--listen", "localhost:0", "--backend", "uring", "--trigger",
                    "edge")
     need("--trigger edge" in line and "uring" in line, line)
+    line = refused(2, "serve", "echo", "--listen", "localhost:0", "--backend", pollers()[0],
+                   "--without", "buffer-ring")
+    need("--without buffer-ring" in line and pollers()[0] in line, line)
     line = refused(2, "load", "localhost:1", "--backend", "uring")
     need("poller" in line and all(name in line for name in pollers()), line)
     text = run("load", "--help").stdout.decode()
@@ -130,5 +133,39 @@ def features_are_those_of_the_ring():
     need(max(map(len, text.splitlines())) <= 80, text)
 
 
+def it_serves_without_each_feature_and_without_all():
+    found = rows()["io_uring"]
+    if found is None:
+        raise Skip("no io_uring here")
+    for names in [*([name] for name in found), list(found)]:
+        options = [word for name in names for word in ("--without", name)]
+        with Server("echo", "--backend", "uring", *options, choose=False) as server:
+            need(server.serving["without"] == names, server.serving)
+            clients = [server.connect() for _ in range(40)]
+            for client in clients:
+                ping(client)
+            for client in clients:
+                client.close()
+            with server.connect() as client:
+                ping(client)
+            server.stop()
+
+
+def what_is_left_out_is_not_used():
+    """The filter kills where the feature is registered."""
+    if rows()["io_uring"] is None:
+        raise Skip("no io_uring here")
+    for name, operation in (("buffer-ring", 22), ("registered-ring", 20)):
+        wrapper = under(f"kill:{operation}")
+        with Server("echo", "--backend", "uring", "--without", name, choose=False,
+                    wrapper=wrapper) as server, server.connect() as client:
+            ping(client)
+        done = subprocess.run([*wrapper, TOOL, "serve", "echo", "--listen", "localhost:0",
+                               "--backend", "uring"], capture_output=True, timeout=GUARD,
+                              env=ENVIRONMENT)
+        need(done.returncode == -signal.SIGSYS, done)
+
+
 main(no_other_poller_makes_a_call_of_io_uring, a_refusal_is_explained_and_there_is_another,
-     what_has_no_poller_is_refused_where_one_is_needed, features_are_those_of_the_ring)
+     what_has_no_poller_is_refused_where_one_is_needed, features_are_those_of_the_ring,
+     it_serves_without_each_feature_and_without_all, what_is_left_out_is_not_used)
