@@ -11,8 +11,9 @@
 //     request was woken perhaps before the wait began: it is only a hint, and the registration is
 //     asked about again, with the others of the same wait.
 //   - POLLRDHUP cannot be masked. Where it holds and only POLLOUT or POLLPRI is asked for, a
-//     request would end at once, again and again. Such a registration goes into an epoll set, where
-//     it can be masked, and the ring watches that set. Its events are hints, too.
+//     request would end at once, again and again. And a request for POLLPRI does not wake when
+//     urgent data comes (IO_ASYNC_POLL_COMMON). Such registrations go into an epoll set, which the
+//     ring watches; ppoll(2) says what holds when it reports one.
 //   - A request holds the open file, also when its number is closed (D2): the peer sees no end. So
 //     removals are submitted at once, and end the request before remove() returns.
 //   - Completions that need more than a few steps come in small groups: an enter() may leave some
@@ -147,15 +148,23 @@ class UringPoller final : public Poller {
     return true;
   }
   /// Asks about the wake-up and the first `most` of the queue; false if there is no room.
-  bool ask_about(std::size_t most) noexcept {
+  bool ask_about(std::size_t most, int& error) noexcept {
     if (!submit_postponed()) return false;
     if (!is_asked(0) && !ask(0, slot(0).backend, wake_fd(), POLLIN)) return false;
     if (aside_request_ == 0 && !ask(aside, aside_request_, aside_.get(), POLLIN)) return false;
     for (; most > 0 && first_ != 0; drop_first()) {
       const Interest want = slot(first_).fd < 0 ? Interest::none : wanted(slot(first_), true);
       if (want == Interest::none || is_asked(first_) || watches_[first_].is_aside) continue;
-      if (!ask(first_, slot(first_).backend, slot(first_).fd, poll_events(want))) return false;
-      watches_[first_].asked = poll_events(want);
+      const short events = poll_events(want);
+      if ((events & POLLPRI) != 0) {
+        watches_[first_].asked = events;
+        const int result = put_aside(first_);
+        if (result >= 0) continue;
+        // The ring finds out what epoll does not take: a device, or a number that was closed.
+        if (result != -EPERM && result != -EBADF) error = result;
+      }
+      if (!ask(first_, slot(first_).backend, slot(first_).fd, events)) return false;
+      watches_[first_].asked = events;
       --most;
     }
     return true;
@@ -196,6 +205,16 @@ class UringPoller final : public Poller {
     }
   }
 
+  /// What one enter() has brought.
+  struct Harvest {
+    std::size_t count = 0;   ///< Ready registrations.
+    std::size_t hints = 0;   ///< Registrations to ask about again.
+    std::size_t others = 0;  ///< Wake-ups and closed descriptors.
+    int error = 0;
+
+    [[nodiscard]] bool is_empty() const noexcept { return count + others == 0 && error == 0; }
+  };
+
   // --- the epoll set
 
   /// Returns 0 or -errno.
@@ -209,15 +228,27 @@ class UringPoller final : public Poller {
     watches_[index].is_aside = result >= 0;
     return result;
   }
-  /// Asks the ring about those that are ready. An event may also be of an earlier registration
-  /// whose number was closed: then the question is in vain.
-  [[gnu::noinline, gnu::cold]] void look_aside() noexcept {
+  /// Reports those that are ready. An event may also be of an earlier registration whose number was
+  /// closed: then the question is in vain.
+  [[gnu::noinline, gnu::cold]] void look_aside(std::span<RawEvent> out, Harvest& found) noexcept {
     epoll_event events[16];
-    const int found = kernel().epoll_wait(aside_.get(), events, std::size(events), 0);
-    for (int i = 0; i < found; ++i) {
+    const int count = kernel().epoll_wait(aside_.get(), events, std::size(events), 0);
+    for (int i = 0; i < count; ++i) {
       const auto index = static_cast<std::uint32_t>(events[i].data.u64);
-      watches_[index].is_aside = false;
-      append(index);
+      Watch& watch = watches_[index];
+      if (!std::exchange(watch.is_aside, false)) continue;
+      pollfd one{.fd = slot(index).fd, .events = watch.asked, .revents = 0};
+      constexpr timespec at_once{};
+      const int result = kernel().ppoll(&one, 1, &at_once);
+      const int ready = one.revents & (watch.asked | POLLERR | POLLHUP);
+      if (result > 0 && (one.revents & POLLNVAL) != 0) {
+        ++found.others;
+        invalidate(index);
+      } else if (result > 0 && ready != 0 && found.count < out.size()) {
+        out[found.count++] = {static_cast<std::uint32_t>(ready), index};
+      } else {
+        append(index);
+      }
     }
   }
 
@@ -230,7 +261,7 @@ class UringPoller final : public Poller {
     Harvest found;
     int result = 0;
     for (;;) {
-      const bool asked = ask_about(room - found.count);
+      const bool asked = ask_about(room - found.count, found.error);
       const bool submits_alone = return_on_signal_ && ring_.unsubmitted() != 0;
       const bool waits = sleeps && asked && first_ == 0 && found.is_empty() && !submits_alone;
       result = ring_.enter(waits ? 1 : 0, timeout);
@@ -260,15 +291,6 @@ class UringPoller final : public Poller {
     return result < 0 && result != -EBUSY ? result : 0;
   }
 
-  /// What one enter() has brought.
-  struct Harvest {
-    std::size_t count = 0;   ///< Ready registrations.
-    std::size_t hints = 0;   ///< Registrations to ask about again.
-    std::size_t others = 0;  ///< Wake-ups and closed descriptors.
-    int error = 0;
-
-    [[nodiscard]] bool is_empty() const noexcept { return count + others == 0 && error == 0; }
-  };
   Harvest collect(std::span<RawEvent> out, bool waited) noexcept {
     // What may be wrong or not yet final when it ends a wait.
     const int doubtful = waited ? POLLPRI | POLLERR : 0;
@@ -287,7 +309,7 @@ class UringPoller final : public Poller {
       // The kernel cancels the requests of a thread that ends.
       if (result == -ECANCELED) result = 0;
       if (index == 0 || index == aside) {
-        index == 0 ? drain_waker() : look_aside();
+        index == 0 ? drain_waker() : look_aside(out, found);
         ++(index == 0 ? found.others : found.hints);
         found.error = std::min(found.error, result);
         return;

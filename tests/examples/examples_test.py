@@ -522,7 +522,6 @@ the loop went on meanwhile: yes
                              [f"a connection for thread {n}" for n in (1, 1, 2, 2, 3, 3)])
             self.assertEqual(program.stderr.read(), "")
 
-    @contextlib.contextmanager
     def test_19_file_copy(self):
         content = os.urandom(200_000)
         with tempfile.TemporaryDirectory() as folder:
@@ -539,6 +538,7 @@ the loop went on meanwhile: yes
             self.assertEqual(target.read_bytes(), content)
         self.assertEqual(run("19_file_copy").returncode, 2)
 
+    @contextlib.contextmanager
     def readme_server(self, **more):
         """The program of the README, and a client that it has answered. Where somebody has its
         port: what it says then."""

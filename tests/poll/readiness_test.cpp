@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <set>
+#include <thread>
 
 #include "duolu/base/prng.hpp"
 #include "support/descriptors.hpp"
@@ -107,6 +108,19 @@ TEST_P(ReadinessTest, P5_L04_only_the_directions_asked_for_are_reported) {
     expect_idle(settle_time);
     ASSERT_TRUE(poller->remove(token));
   }
+}
+
+// A poll request of io_uring for it is not woken.
+TEST_P(ReadinessTest, P20_urgent_data_ends_a_wait_for_it) {
+  const Pair pair = tcp_pair();
+  const Token token = watch(pair.a.get(), Interest::priority);
+  EXPECT_TRUE(look().empty());
+  std::thread sender([&] {
+    std::this_thread::sleep_for(5ms);
+    EXPECT_EQ(::send(pair.b.get(), "!", 1, MSG_OOB), 1);
+  });
+  EXPECT_EQ(told(token), Ready::priority);
+  sender.join();
 }
 
 /// The channel of one kind of descriptor is filled, then emptied by its reader.
