@@ -11,9 +11,9 @@
 //     request was woken perhaps before the wait began: it is only a hint, and the registration is
 //     asked about again, with the others of the same wait.
 //   - POLLRDHUP cannot be masked. Where it holds and only POLLOUT or POLLPRI is asked for, a
-//     request would end at once, again and again. And a request for POLLPRI does not wake when
-//     urgent data comes (IO_ASYNC_POLL_COMMON). Such registrations go into an epoll set, which the
-//     ring watches; ppoll(2) says what holds when it reports one.
+//     request would end at once, again and again. And urgent data wakes no request for POLLPRI
+//     without POLLIN (IO_ASYNC_POLL_COMMON). Such registrations go into an epoll set, which the ring
+//     watches; ppoll(2) says what holds when it reports one.
 //   - A request holds the open file, also when its number is closed (D2): the peer sees no end. So
 //     removals are submitted at once, and end the request before remove() returns.
 //   - Completions that need more than a few steps come in small groups: an enter() may leave some
@@ -156,7 +156,7 @@ class UringPoller final : public Poller {
       const Interest want = slot(first_).fd < 0 ? Interest::none : wanted(slot(first_), true);
       if (want == Interest::none || is_asked(first_) || watches_[first_].is_aside) continue;
       const short events = poll_events(want);
-      if ((events & POLLPRI) != 0) {
+      if ((events & (POLLIN | POLLPRI)) == POLLPRI) {
         watches_[first_].asked = events;
         const int result = put_aside(first_);
         if (result >= 0) continue;
