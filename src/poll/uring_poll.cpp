@@ -12,8 +12,8 @@
 //     asked about again, with the others of the same wait.
 //   - POLLRDHUP cannot be masked. Where it holds and only POLLOUT or POLLPRI is asked for, a
 //     request would end at once, again and again. And urgent data wakes no request for POLLPRI
-//     without POLLIN (IO_ASYNC_POLL_COMMON). Such registrations go into an epoll set, which the ring
-//     watches; ppoll(2) says what holds when it reports one.
+//     without POLLIN (IO_ASYNC_POLL_COMMON). Such registrations go into an epoll set, which the
+//     ring watches; ppoll(2) says what holds when it reports one.
 //   - A request holds the open file, also when its number is closed (D2): the peer sees no end. So
 //     removals are submitted at once, and end the request before remove() returns.
 //   - Completions that need more than a few steps come in small groups: an enter() may leave some
