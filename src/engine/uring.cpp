@@ -550,8 +550,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   void complete_out(Ringed& descriptor, std::int32_t result) noexcept {
     Op& op = descriptor.out;
     // The size of a sendmsg is 0, as is the result if its parts are empty.
-    if (op.calls == none && result >= 0 &&
-        op.moved + static_cast<std::uint32_t>(result) == op.size) [[likely]] {
+    if (op.calls == none && result >= 0 && op.moved + static_cast<std::uint32_t>(result) == op.size)
+        [[likely]] {
       op.moved = op.size;
       if (op.code == Op::Code::send_lent) give_back(LentBuffer::of(op.data));
       return finish(op, 0);

@@ -35,8 +35,8 @@ struct Echo {
   std::string buffer = std::string(1000, ' ');
   std::size_t sent = 0;
   std::size_t until = 0;  ///< What `sent` will be once the request has succeeded.
-  bool lends = false;  ///< The server returns what it received in the buffer that it came in.
-  std::string held{};  ///< What the server returns, from `returned` on.
+  bool lends = false;     ///< The server returns what it received in the buffer that it came in.
+  std::string held{};     ///< What the server returns, from `returned` on.
   std::size_t returned = 0;
   iovec part{};
   msghdr message{};

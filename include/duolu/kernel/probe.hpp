@@ -4,6 +4,8 @@
 #include <string>
 #include <system_error>
 
+#include "duolu/base/standard.hpp"
+
 namespace duolu {
 
 /// Whether a backend works on this machine, and if not, why and what to do about it.
