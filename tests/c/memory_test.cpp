@@ -137,7 +137,7 @@ std::vector<std::string> every_backend() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Every, MemoryTest, testing::ValuesIn(every_backend()),
+INSTANTIATE_TEST_SUITE_P(C, MemoryTest, testing::ValuesIn(every_backend()),
                          [](const auto& backend) {
                            return duolu::test::param_name(backend.param);
                          });
