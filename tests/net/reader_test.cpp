@@ -190,8 +190,9 @@ TEST_F(ReaderTest, no_limit_is_a_limit) {
 // Compared with what it costs behind a short beginning, in time of this thread: copying all of it
 // for each byte costs hundreds of times as much.
 TEST_F(ReaderTest, a_byte_costs_the_same_behind_a_long_beginning) {
-  Duration cost[2];
-  for (const bool is_long : {false, true}) {
+  Duration cost[2] = {Duration::max(), Duration::max()};
+  // The least of some: what else the machine does only adds to it.
+  for (const bool is_long : {false, true, false, true, false, true}) {
     // Far from where the buffer doubles.
     const std::size_t head = is_long ? std::size_t{6} << 20U : 2000;
     std::size_t got = 0;
@@ -204,10 +205,11 @@ TEST_F(ReaderTest, a_byte_costs_the_same_behind_a_long_beginning) {
           if (line) got = line->size();
         },
         head);
-    cost[is_long ? 1 : 0] = real_host().thread_cpu_time() - kernel.after_that;
+    Duration& least = cost[is_long ? 1 : 0];
+    least = std::min(least, real_host().thread_cpu_time() - kernel.after_that);
     EXPECT_EQ(got, head + 2001);
   }
-  EXPECT_LT(cost[1], 100 * cost[0]);
+  EXPECT_LT(cost[1], 30 * cost[0]);
 }
 
 // Pieces that are given out one after the other behind much that has come: nothing is moved for
