@@ -29,6 +29,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <new>
 #include <set>
 #include <thread>
 #include <tuple>
@@ -856,9 +857,13 @@ int FaultKernel::epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
   } else {
     struct stat status{};
     inner_.fstat(fd, &status);
-    registrations.insert_or_assign(
-        std::pair{epoll, fd},
-        Table::Registration{event->events, event->data.u64, {status.st_dev, status.st_ino}});
+    const Table::Registration known{event->events, event->data.u64, {status.st_dev, status.st_ino}};
+    try {
+      registrations.insert_or_assign(std::pair{epoll, fd}, known);
+    } catch (const std::bad_alloc&) {
+      // The kernel has registered it. Only its events will not be delayed.
+      registrations.erase({epoll, fd});
+    }
   }
   return result;
 }

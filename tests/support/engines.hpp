@@ -63,14 +63,12 @@ inline std::vector<EngineCell> engine_rows() {
   }();
   return working;
 }
-/// The readiness engines with every trigger, those of the table included. uring-poll emulates the
-/// other two by the code of poll and select, so that its row is enough.
+/// The readiness engines with every trigger, those of the table included.
 inline std::vector<EngineCell> readiness_engines() {
   std::vector<EngineCell> cells;
   for (const EngineCell& row : engine_rows()) {
     if (row.kind->poller == nullptr) continue;
     cells.push_back(row);
-    if (row.kind->poller->traits.holds_files) continue;
     const Trigger own = row.kind->poller->traits.native_edge ? Trigger::edge : Trigger::level;
     for (const Trigger trigger : {Trigger::level, Trigger::edge, Trigger::oneshot})
       if (trigger != own) cells.push_back({.kind = row.kind, .trigger = trigger});
