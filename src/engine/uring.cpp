@@ -810,7 +810,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   [[gnu::noinline, gnu::cold]] void take_back_buffers() noexcept {
     RingBuffers about{};
     if (ring_.control(ring::unregister_buffer_ring, &about, 1) < 0) return;
-    harvest();  // what the kernel has received meanwhile is in some of them
+    // What the kernel has received meanwhile is in some of them.
+    for (harvest(); ring_.has_overflowed(); harvest()) ring_.fetch_overflowed();
     give_back_provided();
     buffers_tail_ = 0;
     provided_goal_ = least_provided;

@@ -98,6 +98,7 @@ Result<> Ring::map(const RingParams& params) {
   mask_ = params.submissions - 1;
   done_mask_ = params.completions - 1;
   tail_ = number_at(params.submit.tail);
+  submit_flags_ = number_at(params.submit.flags);
   done_head_ = number_at(params.done.head);
   done_tail_ = number_at(params.done.tail);
   done_ = reinterpret_cast<RingCompletion*>(base + params.done.completions);
@@ -147,6 +148,10 @@ int Ring::enter(unsigned wanted, const timespec* timeout) noexcept {
     full_ += static_cast<unsigned>(result);
   }
   return result;
+}
+
+[[gnu::noinline, gnu::cold]] void Ring::fetch_overflowed() noexcept {
+  (void)kernel_->io_uring_enter(entered_, 0, 0, enter_flags_, nullptr, 0);
 }
 
 [[gnu::noinline, gnu::cold]] bool Ring::make_room() noexcept {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -211,6 +212,67 @@ TEST(ScriptedRingTest, EN1_EN5_EN7_EN9_every_byte_comes_back_whatever_the_ring_d
     const auto without = static_cast<std::uint32_t>(seed % 3 == 0 ? Prng(seed).next() : 0);
     EchoSweep(cell, kernel, seed, without).run();
     EXPECT_GT(kernel.played(), 0U);
+  }
+}
+
+// Of a crowd some have received, but the queue had no room for all of their completions. The others
+// leave, and buffers are taken back from the kernel.
+TEST(ScriptedRingTest, EN9_what_the_queue_had_no_room_for_is_not_lost) {
+  const EngineKind* const kind = find_engine("uring");
+  if (kind == nullptr) GTEST_SKIP() << "this build has no uring";
+  constexpr std::size_t crowd = 50;
+  constexpr std::size_t staying = 8;
+  ScriptedRing kernel(real_kernel(), 0);
+  const auto engine = kind->make(kernel, {.buffer_size = 64}).value();
+  std::vector<Fd> peers;
+  std::vector<Descriptor*> all;
+  std::map<const Op*, std::size_t> place;
+  for (std::size_t i = 0; i < crowd; ++i) {
+    Pair pair = tcp_pair();
+    all.push_back(engine->open(pair.a.release(), DescriptorKind::tcp).value());
+    peers.push_back(std::move(pair.b));
+    place[&all[i]->in] = i;
+  }
+  // Their completions, or those that are there in a moment.
+  const auto finished = [&](std::size_t most) {
+    std::map<std::size_t, int> results;
+    while (results.size() < most) {
+      if (!engine->wait(after(real_kernel().now(), patience))) break;
+      Op* op = engine->take_finished();
+      if (op == nullptr) break;
+      for (Op* next = nullptr; op != nullptr; op = next) {
+        next = op->next;
+        op->state = Op::State::idle;
+        results[place.at(op)] = op->result;
+      }
+    }
+    return results;
+  };
+  // All receive at once, so that the kernel is given a buffer for each.
+  for (std::size_t i = 0; i < crowd; ++i) put(peers[i].get(), "x");
+  for (Descriptor* each : all) ASSERT_TRUE(settled(each->fd, POLLIN));
+  for (Descriptor* each : all) EXPECT_FALSE(engine->recv_lent(*each));
+  ASSERT_EQ(finished(crowd).size(), crowd);
+  for (Descriptor* each : all) Engine::give_back(Engine::lent(*each));
+  for (Descriptor* each : all) EXPECT_FALSE(engine->recv_lent(*each));
+  ASSERT_TRUE(engine->wait(immediately));  // all are submitted
+  for (std::size_t i = staying; i < crowd; ++i) engine->cancel(all[i]->in);
+  ASSERT_EQ(finished(crowd - staying).size(), crowd - staying);
+
+  const auto message = [](std::size_t of) { return "message " + std::to_string(of); };
+  for (std::size_t i = 0; i < staying; ++i) put(peers[i].get(), message(i));
+  for (std::size_t i = 0; i < staying; ++i) ASSERT_TRUE(settled(all[i]->fd, POLLIN));
+  kernel.limit_queues(2);
+  std::map<std::size_t, int> received = finished(1);
+  ASSERT_EQ(received.size(), 2U);
+  for (std::size_t i = staying; i < crowd; ++i) engine->close(*all[i]);
+  received.merge(finished(staying - 2));
+  ASSERT_EQ(received.size(), staying);
+  for (const auto& [of, size] : received) {
+    LentBuffer& buffer = Engine::lent(*all[of]);
+    EXPECT_EQ(std::string_view(buffer.bytes(), static_cast<std::size_t>(size)), message(of));
+    Engine::give_back(buffer);
+    engine->close(*all[of]);
   }
 }
 

@@ -50,6 +50,8 @@ class ScriptedRing final : public ForwardingKernel {
 
   /// How often something unusual was done.
   [[nodiscard]] std::uint64_t played() const noexcept { return played_; }
+  /// From now on queues have room for so many completions. The others are kept for a later call.
+  void limit_queues(unsigned completions) noexcept { room_ = completions; }
 
   int io_uring_setup(unsigned entries, io_uring_params* given) noexcept override {
     const int fd = eventfd();
@@ -187,6 +189,7 @@ class ScriptedRing final : public ForwardingKernel {
       params.submit = {};
       params.submit.head = 0 * word;
       params.submit.tail = 1 * word;
+      params.submit.flags = 4 * word;
       params.submit.array = 16 * word;
       params.done = {};
       params.done.head = 2 * word;
@@ -425,9 +428,10 @@ class ScriptedRing final : public ForwardingKernel {
       ring.kept.push_back(ring.made.front());
       ring.made.pop_front();
     }
+    ring.number(4) = ring.kept.empty() ? 0 : ring::cq_overflow;
   }
-  static bool push_one(Memory& ring, std::deque<RingCompletion>& from) {
-    if (ring.undelivered() > ring.done_mask) return false;
+  bool push_one(Memory& ring, std::deque<RingCompletion>& from) const {
+    if (ring.undelivered() >= std::min(room_, ring.done_mask + 1)) return false;
     ring.push(from.front());
     from.pop_front();
     return true;
@@ -465,6 +469,7 @@ class ScriptedRing final : public ForwardingKernel {
   const bool no_memory_;
   Prng prng_;
   std::uint64_t played_ = 0;
+  unsigned room_ = ~0U;
   std::mutex lock_;
   std::map<int, std::unique_ptr<Memory>> rings_;
   std::atomic<std::uint64_t> writes_{0};

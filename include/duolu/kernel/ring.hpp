@@ -166,7 +166,7 @@ inline constexpr std::uint32_t has_buffer = 1U << 0U;  ///< IORING_CQE_F_BUFFER
 inline constexpr std::uint32_t more = 1U << 1U;        ///< IORING_CQE_F_MORE
 inline constexpr unsigned buffer_shift = 16;           ///< IORING_CQE_BUFFER_SHIFT
 
-// IORING_SETUP_*, IORING_FEAT_*, IORING_ENTER_*, IORING_REGISTER_*, IORING_OFF_*
+// IORING_SETUP_*, IORING_FEAT_*, IORING_SQ_*, IORING_ENTER_*, IORING_REGISTER_*, IORING_OFF_*
 inline constexpr std::uint32_t setup_cqsize = 1U << 3U;
 inline constexpr std::uint32_t setup_clamp = 1U << 4U;
 inline constexpr std::uint32_t setup_disabled = 1U << 6U;
@@ -181,6 +181,7 @@ inline constexpr std::uint32_t feature_nodrop = 1U << 1U;
 inline constexpr std::uint32_t feature_ext_arg = 1U << 8U;
 inline constexpr std::uint32_t feature_cqe_skip = 1U << 11U;
 
+inline constexpr unsigned cq_overflow = 1U << 1U;  ///< IORING_SQ_CQ_OVERFLOW (5.8)
 inline constexpr unsigned enter_getevents = 1U << 0U;
 inline constexpr unsigned enter_ext_arg = 1U << 3U;
 inline constexpr unsigned enter_registered = 1U << 4U;
@@ -277,6 +278,13 @@ class Ring {
     for (; at != end; ++at) each(static_cast<const RingCompletion&>(done_[at & done_mask_]));
     std::atomic_ref(*done_head_).store(end, std::memory_order_release);
   }
+  /// Whether the kernel keeps completions for which the queue had no room.
+  [[nodiscard]] bool has_overflowed() const noexcept {
+    return (std::atomic_ref(*submit_flags_).load(std::memory_order_relaxed) & ring::cq_overflow) !=
+           0;
+  }
+  /// Puts those into the queue, as far as there is room; submits nothing.
+  void fetch_overflowed() noexcept;
   /// io_uring_register(2).
   int control(unsigned operation, void* argument, unsigned count) noexcept {
     return kernel_->io_uring_register(fd_.get(), operation, argument, count);
@@ -304,6 +312,7 @@ class Ring {
   RingPlace* entries_ = nullptr;
   RingCompletion* done_ = nullptr;
   unsigned* tail_ = nullptr;
+  unsigned* submit_flags_ = nullptr;
   unsigned* done_head_ = nullptr;
   unsigned* done_tail_ = nullptr;
   void* queues_ = nullptr;  ///< The mapping of both queues.
