@@ -169,11 +169,10 @@ int doctor(bool json) {
 }  // namespace
 
 void add_doctor(CLI::App& app, Action& action) {
-  CLI::App* verb =
-      app.add_subcommand("doctor", "Tell which backends work here, and if not, why and what to do");
+  Verb verb(app, "doctor", "Tell which backends work here, and if not, why and what to do");
   auto json = std::make_shared<bool>(false);
-  verb->add_flag("--json", *json, "One JSON object on standard output");
-  verb->callback([json, &action] { action = [json] { return doctor(*json); }; });
+  verb.flag("--json", *json, "One JSON object on standard output");
+  verb.on_chosen([json, &action] { action = [json] { return doctor(*json); }; });
 }
 
 }  // namespace duolu::apps

@@ -259,21 +259,21 @@ int load(const LoadArguments& arguments) {
 }  // namespace
 
 void add_load(CLI::App& app, Action& action) {
-  CLI::App* verb = app.add_subcommand("load", "Measure an echo server: throughput and latency");
+  Verb verb(app, "load", "Measure an echo server: throughput and latency");
   auto arguments = std::make_shared<LoadArguments>();
-  verb->add_option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
-      ->required()
-      ->type_name("ADDRESS");
+  verb.option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
+      .required()
+      .type_name("ADDRESS");
   for (const LoadOption& option : load_option_table)
-    verb->add_option(std::string(option.short_name) + option.name, (*arguments).*option.value,
-                     option.help)
-        ->type_name(option.type);
-  verb->get_option("--messages")->excludes(verb->get_option("--duration"));
-  verb->get_option("--arrivals")->check(CLI::IsMember({"constant", "poisson"}).description(""));
-  add_backend_option(*verb, arguments->backend, Listed::pollers);
-  verb->add_flag("--allow-remote", arguments->allow_remote, "Load another machine than this one");
-  verb->add_flag("--json", arguments->json, "One JSON object on standard output");
-  verb->callback([arguments, &action] { action = [arguments] { return load(*arguments); }; });
+    verb.option(std::string(option.short_name) + option.name, (*arguments).*option.value,
+                option.help)
+        .type_name(option.type);
+  verb.find("--messages").excludes(verb.find("--duration"));
+  verb.find("--arrivals").one_of({"constant", "poisson"});
+  add_backend_option(verb, arguments->backend, Listed::pollers);
+  verb.flag("--allow-remote", arguments->allow_remote, "Load another machine than this one");
+  verb.flag("--json", arguments->json, "One JSON object on standard output");
+  verb.on_chosen([arguments, &action] { action = [arguments] { return load(*arguments); }; });
 }
 
 }  // namespace duolu::apps

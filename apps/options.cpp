@@ -105,16 +105,14 @@ void write_output(const std::string& text) {
     throw Failure(exit_failed, "cannot write to standard output: " + errno_code(errno).message());
 }
 
-void add_backend_option(CLI::App& verb, std::string& name, Listed listed) {
+void add_backend_option(Verb& verb, std::string& name, Listed listed) {
   std::vector<std::string> names{"auto"};
   std::string list = "auto";
   for (const EngineKind& kind : engines()) {
     names.emplace_back(kind.name);
     if (listed == Listed::engines || kind.poller != nullptr) list.append(", ").append(kind.name);
   }
-  verb.add_option("--backend", name, list + " [auto]")
-      ->type_name("NAME")
-      ->check(CLI::IsMember(names).description(""));
+  verb.option("--backend", name, list + " [auto]").type_name("NAME").one_of(names);
 }
 
 EngineChoice engine_argument(Kernel& kernel, const std::string& name) {

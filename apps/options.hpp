@@ -1,7 +1,6 @@
 // Arguments that several verbs have: backends, quantities, stop signals, descriptor limits.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "apps/verb_options.hpp"
 #include "duolu/engine/engines.hpp"
 #include "duolu/kernel/host.hpp"
 #include "duolu/kernel/kernel.hpp"
@@ -34,7 +34,7 @@ std::string connect_advice(std::error_code error, Duration timeout, const char* 
 /// Which names the help of --backend lists.
 enum class Listed : std::uint8_t { engines, pollers };
 /// Adds --backend NAME: "auto" or the name of an engine.
-void add_backend_option(CLI::App& verb, std::string& name, Listed listed = Listed::engines);
+void add_backend_option(Verb& verb, std::string& name, Listed listed = Listed::engines);
 
 /// The engine that --backend names, and why ("best that works here; ..."), or a Failure with the
 /// reason if it does not work here.

@@ -231,7 +231,7 @@ int serve(const ServeArguments& arguments) {
 }  // namespace
 
 void add_serve(CLI::App& app, Action& action) {
-  CLI::App* verb = app.add_subcommand("serve", "Serve echo and its like over TCP and Unix sockets");
+  Verb verb(app, "serve", "Serve echo and its like over TCP and Unix sockets");
   auto arguments = std::make_shared<ServeArguments>();
   std::vector<std::string> names;
   std::string list = "What to serve:";
@@ -241,54 +241,46 @@ void add_serve(CLI::App& app, Action& action) {
   }
   const std::vector<std::string> triggers{"level", "edge", "oneshot"};
 
-  verb->add_option("service", arguments->service, list)
-      ->required()
-      ->type_name("SERVICE")
-      ->check(CLI::IsMember(names).description(""));
-  verb->add_option("--listen", arguments->listen,
-                   "Address: tcp://HOST:PORT, unix:///PATH (repeatable)\n"
-                   "[tcp://localhost:5000, every address of it]")
-      ->type_name("ADDR")
-      ->allow_extra_args(false);
-  add_backend_option(*verb, arguments->backend);
-  verb->add_option(
-          "--trigger", arguments->trigger,
-          "level, edge, oneshot, of a backend that has triggers\n[edge with epoll, else level]")
-      ->type_name("MODE")
-      ->check(CLI::IsMember(triggers).description(""));
+  verb.option("service", arguments->service, list).required().type_name("SERVICE").one_of(names);
+  verb.option("--listen", arguments->listen,
+              "Address: tcp://HOST:PORT, unix:///PATH (repeatable)\n"
+              "[tcp://localhost:5000, every address of it]")
+      .type_name("ADDR");
+  add_backend_option(verb, arguments->backend);
+  verb.option("--trigger", arguments->trigger,
+              "level, edge, oneshot, of a backend that has triggers\n[edge with epoll, else level]")
+      .type_name("MODE")
+      .one_of(triggers);
   std::vector<std::string> features;
   for (const ring::FeatureName& each : ring::feature_names()) features.emplace_back(each.name);
-  verb->add_option("--without", arguments->without,
-                   "Leave out a feature of io_uring that doctor lists,\nof a backend that uses it "
-                   "(repeatable)")
-      ->type_name("FEATURE")
-      ->allow_extra_args(false)
-      ->check(CLI::IsMember(features).description(""));
-  verb->add_option("--close-after", arguments->close_after,
-                   "Close a connection once its input ends so,\nafter answering: '\\r\\n\\r\\n'")
-      ->type_name("STRING");
-  verb->add_flag("--stop-on-stdin", arguments->stop_on_stdin,
-                 "Stop at a line or the end of standard input");
-  verb->add_option("--idle-timeout", arguments->idle_timeout,
-                   "Close connections without traffic: 30s [never]")
-      ->type_name("D");
-  verb->add_option("--max-connections", arguments->max_connections,
-                   "At most so many at a time; others wait [no limit]")
-      ->type_name("N");
-  verb->add_option("--grace", arguments->grace,
-                   "How long stopping may take before connections are cut [5s]")
-      ->type_name("D");
-  verb->add_option("--stall", arguments->stall,
-                   "Report handlers that hold the loop for longer than D [off]")
-      ->type_name("D");
-  verb->add_flag(
-      "--trace-tasks", arguments->trace_tasks,
-      "Note since when each task waits; kill -USR1 prints\nthe tasks and what they wait for");
-  CLI::Option* quiet = verb->add_flag("-q,--quiet", arguments->quiet, "Only errors and the totals");
-  verb->add_flag("-v,--verbose", arguments->verbose, "Tell of connections and messages")
-      ->excludes(quiet);
-  verb->add_flag("--json", arguments->json, "One JSON object a line on standard output");
-  verb->callback([arguments, &action] { action = [arguments] { return serve(*arguments); }; });
+  verb.option("--without", arguments->without,
+              "Leave out a feature of io_uring that doctor lists,\nof a backend that uses it "
+              "(repeatable)")
+      .type_name("FEATURE")
+      .one_of(features);
+  verb.option("--close-after", arguments->close_after,
+              "Close a connection once its input ends so,\nafter answering: '\\r\\n\\r\\n'")
+      .type_name("STRING");
+  verb.flag("--stop-on-stdin", arguments->stop_on_stdin,
+            "Stop at a line or the end of standard input");
+  verb.option("--idle-timeout", arguments->idle_timeout,
+              "Close connections without traffic: 30s [never]")
+      .type_name("D");
+  verb.option("--max-connections", arguments->max_connections,
+              "At most so many at a time; others wait [no limit]")
+      .type_name("N");
+  verb.option("--grace", arguments->grace,
+              "How long stopping may take before connections are cut [5s]")
+      .type_name("D");
+  verb.option("--stall", arguments->stall,
+              "Report handlers that hold the loop for longer than D [off]")
+      .type_name("D");
+  verb.flag("--trace-tasks", arguments->trace_tasks,
+            "Note since when each task waits; kill -USR1 prints\nthe tasks and what they wait for");
+  VerbOption quiet = verb.flag("-q,--quiet", arguments->quiet, "Only errors and the totals");
+  verb.flag("-v,--verbose", arguments->verbose, "Tell of connections and messages").excludes(quiet);
+  verb.flag("--json", arguments->json, "One JSON object a line on standard output");
+  verb.on_chosen([arguments, &action] { action = [arguments] { return serve(*arguments); }; });
 }
 
 }  // namespace duolu::apps

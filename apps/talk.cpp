@@ -88,50 +88,44 @@ int talk(const TalkArguments& arguments) {
 }  // namespace
 
 void add_talk(CLI::App& app, Action& action) {
-  CLI::App* verb = app.add_subcommand("talk", "Talk to a server: send lines, show replies");
+  Verb verb(app, "talk", "Talk to a server: send lines, show replies");
   auto arguments = std::make_shared<TalkArguments>();
-  verb->add_option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
-      ->required()
-      ->type_name("ADDRESS");
-  verb->add_option("port", arguments->port, "If the address is only a HOST, as nc takes it")
-      ->type_name("PORT");
-  verb->add_option("--connections", arguments->connections,
-                   "Connections; each is sent the same, replies are\nmarked with its number [1]")
-      ->type_name("N");
-  verb->add_option("--connect-timeout", arguments->connect_timeout,
-                   "How long connecting may take [5s]")
-      ->type_name("D");
-  CLI::Option* send =
-      verb->add_option("--send", arguments->send,
-                       "Send this instead of standard input: 'PING\\r\\n'\n(repeatable)")
-          ->type_name("TEXT")
-          ->allow_extra_args(false);
-  verb->add_option("--expect", arguments->expect,
-                   "Succeed once this has come (repeatable: in order)")
-      ->type_name("TEXT")
-      ->allow_extra_args(false);
-  verb->add_option("--for", arguments->at_most,
-                   "How long to stay, or wait for --expect at the most\n"
-                   "[until the peer closes; with --expect 10s]")
-      ->type_name("D");
-  CLI::Option* delimiter =
-      verb->add_option("--delimiter", arguments->delimiter,
-                       "What ends a line that is sent: '\\0' [newline]")
-          ->type_name("STRING")
-          ->excludes(send)
-          ->each([arguments](const std::string&) { arguments->has_delimiter = true; });
-  verb->add_flag("--crlf", arguments->crlf, "Lines are sent with '\\r\\n'")
-      ->excludes(delimiter)
-      ->excludes(send);
-  verb->add_flag("--keep-open", arguments->keep_open,
-                 "Do not half-close when all is sent: some servers take\n"
-                 "that for the end. The peer ends it, or --for");
-  CLI::Option* hex = verb->add_flag("--hex", arguments->hex, "Show replies as hexadecimal numbers");
-  verb->add_flag("--raw", arguments->raw, "Show replies as they are: not safe on a terminal")
-      ->excludes(hex);
-  add_backend_option(*verb, arguments->backend);
-  verb->add_flag("-v,--verbose", arguments->verbose, "Tell of connecting and of reply times");
-  verb->callback([arguments, &action] { action = [arguments] { return talk(*arguments); }; });
+  verb.option("address", arguments->address, "tcp://HOST:PORT, HOST:PORT or unix:///PATH")
+      .required()
+      .type_name("ADDRESS");
+  verb.option("port", arguments->port, "If the address is only a HOST, as nc takes it")
+      .type_name("PORT");
+  verb.option("--connections", arguments->connections,
+              "Connections; each is sent the same, replies are\nmarked with its number [1]")
+      .type_name("N");
+  verb.option("--connect-timeout", arguments->connect_timeout, "How long connecting may take [5s]")
+      .type_name("D");
+  VerbOption send = verb.option("--send", arguments->send,
+                                "Send this instead of standard input: 'PING\\r\\n'\n(repeatable)")
+                        .type_name("TEXT");
+  verb.option("--expect", arguments->expect, "Succeed once this has come (repeatable: in order)")
+      .type_name("TEXT");
+  verb.option("--for", arguments->at_most,
+              "How long to stay, or wait for --expect at the most\n"
+              "[until the peer closes; with --expect 10s]")
+      .type_name("D");
+  VerbOption delimiter = verb.option("--delimiter", arguments->delimiter,
+                                     "What ends a line that is sent: '\\0' [newline]")
+                             .type_name("STRING")
+                             .excludes(send)
+                             .tells(arguments->has_delimiter);
+  verb.flag("--crlf", arguments->crlf, "Lines are sent with '\\r\\n'")
+      .excludes(delimiter)
+      .excludes(send);
+  verb.flag("--keep-open", arguments->keep_open,
+            "Do not half-close when all is sent: some servers take\n"
+            "that for the end. The peer ends it, or --for");
+  VerbOption hex = verb.flag("--hex", arguments->hex, "Show replies as hexadecimal numbers");
+  verb.flag("--raw", arguments->raw, "Show replies as they are: not safe on a terminal")
+      .excludes(hex);
+  add_backend_option(verb, arguments->backend);
+  verb.flag("-v,--verbose", arguments->verbose, "Tell of connecting and of reply times");
+  verb.on_chosen([arguments, &action] { action = [arguments] { return talk(*arguments); }; });
 }
 
 }  // namespace duolu::apps

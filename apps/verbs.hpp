@@ -1,10 +1,13 @@
 // The verbs of the command line. Each adds its subcommand; the chosen one's action runs afterwards.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <stdexcept>
 #include <string>
+
+namespace CLI {
+class App;
+}
 
 namespace duolu::apps {
 
