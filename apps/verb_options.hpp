@@ -1,5 +1,5 @@
-// A verb of the command line and its options. CLI11 takes seconds to compile: only verb.cpp
-// and command.cpp include it.
+// A verb of the command line and its options. CLI11 takes seconds to compile: only
+// verb_options.cpp and command.cpp include it.
 #pragma once
 
 #include <functional>
