@@ -288,6 +288,7 @@ TEST(HttpEchoTest, a_broken_chunk_leaves_the_answer_visibly_unfinished) {
                                       "5\r\nhello\r\r\n",
                                       "5\r\nhello\r\n0\r\nbad\x01trailer\r\n\r\n",
                                       "5\r\nhello\r\n0\r\nno colon\r\n\r\n",
+                                      "5\r\nhello\r\n0\r\nnocolon\r\n\r\n",
                                       "5\r\nhello\r\n0\r\n: no name\r\n\r\n",
                                       "5\r\nhello\r\n0\r\nT : t\r\n\r\n",
                                       "5\r\nhello\r\n0\r\nT: t\r\n folded\r\n\r\n",
