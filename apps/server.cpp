@@ -103,7 +103,6 @@ bool Reserve::fill() noexcept {
 struct Server::Door {
   Door(Loop& loop, Listener socket, const Address& bound)
       : listener(std::make_unique<Listener>(std::move(socket))),
-        acceptor(std::make_unique<Acceptor>(loop, *listener)),
         text(bound.to_string()),
         task("accept " + text),
         file(loop.kernel(), bound) {}
@@ -114,12 +113,10 @@ struct Server::Door {
   void close() {
     if (listener == nullptr) return;
     file.remove();
-    acceptor.reset();
     listener.reset();
   }
 
   std::unique_ptr<Listener> listener;  ///< Null: closed.
-  std::unique_ptr<Acceptor> acceptor;  ///< The same.
   std::string text;                    ///< Its address.
   std::string task;                    ///< What its task goes by.
   SocketFile file;
@@ -298,8 +295,8 @@ std::size_t Server::count() const { return active_->size() + ending_->size(); }
 // --- accepting
 
 Task<> Server::accept_from(Door* door) {
-  Acceptor& acceptor = *door->acceptor;
-  acceptor.on_error([this](std::error_code error) {
+  Listener& listener = *door->listener;
+  listener.on_error([this](std::error_code error) {
     try {
       tell_accept_error(error);
     } catch (const std::bad_alloc&) {
@@ -307,14 +304,14 @@ Task<> Server::accept_from(Door* door) {
     }
   });
   // The only one may use the reserve up: what it leaves behind may be all that there is.
-  acceptor.only_if(
+  listener.only_if(
       [this] { return reserve_.fill() || count() == 0 ? std::error_code() : errno_code(ENOMEM); });
-  std::optional<Task<Result<Stream>>> next(acceptor.next());
+  std::optional<Task<Result<Stream>>> next(listener.accept());
   for (;;) {
     Result<Stream> stream = co_await std::move(*next);
     if (!stream) co_return;
     next.reset();
-    next.emplace(acceptor.next());  // in the same memory, so that waiting for memory takes none
+    next.emplace(listener.accept());  // in the same memory, so that waiting for memory takes none
     while (options_.max_connections != 0 && count() >= options_.max_connections) {
       left_.reset();
       const bool left = co_await left_.wait();
@@ -526,7 +523,7 @@ void Server::leave(Connection& c) noexcept {
   memory_.shrank(count());
   left_.set();
   for (Door& door : doors_)
-    if (door.acceptor != nullptr) door.acceptor->freed();
+    if (door.listener != nullptr) door.listener->freed();
 }
 
 /// Ends those who have waited for the peer's end for too long, until it is cancelled.

@@ -39,8 +39,8 @@ Task<Result<>> echo_with_own_buffer(Stream stream) {
   co_return {};
 }
 
-Task<> serve(Acceptor* acceptor, Scope* scope, bool lent) {
-  while (Result<Stream> stream = co_await acceptor->next())
+Task<> serve(Listener* listener, Scope* scope, bool lent) {
+  while (Result<Stream> stream = co_await listener->accept())
     scope->spawn(lent ? echo(std::move(*stream)) : echo_with_own_buffer(std::move(*stream)));
 }
 
@@ -52,8 +52,7 @@ void bench::serve_coroutine_echo(Kernel& kernel, int port, std::string_view back
   Loop loop(*engine);
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::to_string(port)).value();
   Listener listener = Listener::open(loop, resolve(kernel, endpoint).value().front()).value();
-  Acceptor acceptor(loop, listener);
   loop.run(
-      with_scope([&](Scope& scope) { return serve(&acceptor, &scope, buffer_kind != "own"); }));
+      with_scope([&](Scope& scope) { return serve(&listener, &scope, buffer_kind != "own"); }));
   std::abort();  // serve() never ends
 }

@@ -37,8 +37,8 @@ Task<Result<>> echo(Stream stream) {
   co_return {};
 }
 
-Task<> accept_all(Acceptor* acceptor, Scope* scope) {
-  while (Result<Stream> stream = co_await acceptor->next())
+Task<> accept_all(Listener* listener, Scope* scope) {
+  while (Result<Stream> stream = co_await listener->accept())
     scope->spawn(echo(std::move(*stream)), "echo");
 }
 
@@ -72,7 +72,6 @@ int main(int argc, char** argv) {
   const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::string(argv[1])).value();
   Listener listener =
       Listener::open(loop, resolve(real_kernel(), endpoint).value().front()).value();
-  Acceptor acceptor(loop, listener);
   int stalls = 0;
   std::string who = "nobody";
   loop.watch_stalls(100ms, [&](const Stall& stall) {
@@ -80,7 +79,7 @@ int main(int argc, char** argv) {
     who = stall.origin.name != nullptr ? stall.origin.name : "?";
   });
   loop.run(with_scope([&](Scope& scope) -> Task<> {
-    scope.spawn(accept_all(&acceptor, &scope), "accept");
+    scope.spawn(accept_all(&listener, &scope), "accept");
     if (how != "none") scope.spawn(compute_every_second(&loop, pool.get()), "compute");
     co_await until_told_to_end(&loop, &scope);
   }));

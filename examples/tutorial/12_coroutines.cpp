@@ -25,9 +25,9 @@ Task<Result<>> echo(Stream stream) {
   co_return {};
 }
 
-Task<> serve(duolu::Acceptor* acceptor, duolu::Scope* scope) {
+Task<> serve(duolu::Listener* listener, duolu::Scope* scope) {
   // When no descriptor is left it tries again after a while: 100 ms, doubled up to 1 s.
-  while (Result<Stream> stream = co_await acceptor->next())
+  while (Result<Stream> stream = co_await listener->accept())
     scope->spawn(echo(std::move(*stream)));  // an error ends this client, and nobody else
 }
 
@@ -39,6 +39,5 @@ int main(int, char** argv) {
   auto listener = duolu::Listener::open(loop, localhost(number_after(argv, "--port", 8080)));
   if (!listener) fail("cannot listen on localhost", listener.error().value());
   std::printf("starting up on localhost port %d\n", listener->address().port());
-  duolu::Acceptor acceptor(loop, *listener);
-  loop.run(duolu::with_scope([&](duolu::Scope& scope) { return serve(&acceptor, &scope); }));
+  loop.run(duolu::with_scope([&](duolu::Scope& scope) { return serve(&*listener, &scope); }));
 }

@@ -10,9 +10,9 @@
 namespace tutorial {
 
 template <class Handle>
-duolu::Task<> accept_all(duolu::Acceptor* acceptor, duolu::Scope* scope, const char* name,
+duolu::Task<> accept_all(duolu::Listener* listener, duolu::Scope* scope, const char* name,
                          Handle handle) {
-  while (duolu::Result<duolu::Stream> stream = co_await acceptor->next())
+  while (duolu::Result<duolu::Stream> stream = co_await listener->accept())
     scope->spawn(handle(std::move(*stream)), name);
 }
 
@@ -23,9 +23,9 @@ void serve(duolu::Loop& loop, char** argv, const char* name, Handle handle) {
   auto listener = duolu::Listener::open(loop, localhost(number_after(argv, "--port", 8080)));
   if (!listener) fail("cannot listen on localhost", listener.error().value());
   std::printf("starting up on localhost port %d\n", listener->address().port());
-  duolu::Acceptor acceptor(loop, *listener);
-  loop.run(duolu::with_scope(
-      [&](duolu::Scope& scope) { return accept_all(&acceptor, &scope, name, std::move(handle)); }));
+  loop.run(duolu::with_scope([&](duolu::Scope& scope) {
+    return accept_all(&*listener, &scope, name, std::move(handle));
+  }));
 }
 
 }  // namespace tutorial

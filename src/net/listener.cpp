@@ -36,7 +36,7 @@ Result<Listener> Listener::open(Loop& loop, const Address& address) {
       open_descriptor(loop.engine(), std::move(*fd), kind_of(address));
   if (!descriptor) return fail(descriptor.error());
   (*descriptor)->may_linger = false;
-  return Listener(**descriptor);
+  return Listener(loop, **descriptor);
 }
 
 Result<Listener> Listener::open(Loop& loop, Fd fd) {
@@ -47,7 +47,7 @@ Result<Listener> Listener::open(Loop& loop, Fd fd) {
   const DescriptorKind kind = kind_of_descriptor(kernel, fd.get());
   const Result<Descriptor*> descriptor = open_descriptor(loop.engine(), std::move(fd), kind);
   if (!descriptor) return fail(descriptor.error());
-  return Listener(**descriptor);
+  return Listener(loop, **descriptor);
 }
 
 Result<Listener> Listener::open(Loop& loop, std::string_view endpoint) {
@@ -165,74 +165,121 @@ AcceptError accept_error(std::error_code error) noexcept {
   }
 }
 
-struct Acceptor::Pause : Loop::Alarm {
-  explicit Pause(Acceptor& acceptor) : of(acceptor) {
+struct Listener::Accepting {
+  static constexpr Duration least_pause = std::chrono::milliseconds(100);
+  static constexpr Duration most_pause = std::chrono::seconds(1);
+  struct Pause;
+
+  Accepting(Loop& of, Descriptor& socket) noexcept : loop(of), listener(socket) {}
+  Task<Result<Stream>> next();
+  Result<Stream> open_accepted() noexcept;
+
+  Loop& loop;
+  Descriptor& listener;
+  Fd accepted;  ///< A connection that is kept (AC4).
+  Flag freed;
+  Duration pause_time = least_pause;
+  Function<void(std::error_code)> report;
+  Function<std::error_code()> may;
+};
+
+/// Rings when a pause is over. It is armed all the time in next(), usually with no deadline, so
+/// that pausing allocates no memory.
+struct Listener::Accepting::Pause : Loop::Alarm {
+  explicit Pause(Accepting& accepting) : of(accepting) {
     ring = [](Loop::Alarm& due) {
       auto& self = static_cast<Pause&>(due);
       self.over = true;
-      self.of.freed_.set();
+      self.of.freed.set();
     };
-    of.loop_.arm(*this, never);
+    of.loop.arm(*this, never);
   }
   Pause(const Pause&) = delete;
   Pause& operator=(const Pause&) = delete;
-  ~Pause() { of.loop_.disarm(*this); }
+  ~Pause() { of.loop.disarm(*this); }
 
   void begin(Instant until) noexcept {
     over = false;
     try {
-      of.loop_.arm(*this, until);
+      of.loop.arm(*this, until);
     } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it waits without
       // It has rung, other timers have taken its place, and there is no memory for one more: then
       // freed() is called when some is freed.
     }
   }
 
-  Acceptor& of;
+  Accepting& of;
   bool over = false;
 };
 
-Task<Result<Stream>> Acceptor::next() {
+Listener::Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
+
+Listener::Listener(Listener&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)),
+      accepting_(std::move(other.accepting_)) {}
+
+// Delegates, so that the destructor closes the descriptor when there is no memory.
+Listener::Listener(Loop& loop, Descriptor& descriptor) : Listener(descriptor) {
+  accepting_ = std::make_unique<Accepting>(loop, descriptor);
+}
+
+Listener::~Listener() {
+  if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
+}
+
+Listener::Accepting& Listener::accepting() const noexcept {
+  (void)detail::open_one(descriptor_);  // aborts if there is none
+  return *accepting_;
+}
+
+Task<Result<Stream>> Listener::accept() { return accepting().next(); }
+void Listener::freed() noexcept { accepting().freed.set(); }
+void Listener::on_error(Function<void(std::error_code)> report) {
+  accepting().report = std::move(report);
+}
+void Listener::only_if(Function<std::error_code()> may) { accepting().may = std::move(may); }
+
+Task<Result<Stream>> Listener::Accepting::next() {
   Pause pause(*this);
   for (;;) {
     // Before accepting: resources that are freed while it accepts may be those it lacks.
-    freed_.reset();
+    freed.reset();
     std::error_code error;
-    if (!accepted_) {
-      Result<Fd> accepted = co_await listener_.accept_fd();
-      if (accepted)
-        accepted_ = std::move(*accepted);
+    if (!accepted) {
+      Engine::prepare_in(listener, Op::Code::accept);
+      Result<Fd> fd = co_await detail::pending<detail::AcceptFdRequest>(&listener);
+      if (fd)
+        accepted = std::move(*fd);
       else
-        error = accepted.error();
+        error = fd.error();
     }
-    if (!error && may_) error = may_();
+    if (!error && may) error = may();
     if (!error) {
       Result<Stream> stream = open_accepted();
       if (stream) {
-        pause_ = least_pause;
+        pause_time = least_pause;
         co_return stream;
       }
       error = stream.error();
     }
     if (error == std::errc::operation_canceled) co_return fail(error);
-    if (report_) report_(error);
+    if (report) report(error);
     if (accept_error(error) == AcceptError::connection) continue;
-    pause.begin(after(loop_.kernel().now(), pause_));
-    const bool woken = co_await freed_.wait();
+    pause.begin(after(loop.kernel().now(), pause_time));
+    const bool woken = co_await freed.wait();
     if (!woken) co_return fail(ECANCELED);
-    if (pause.over) pause_ = std::min(pause_ * 2, most_pause);
+    if (pause.over) pause_time = std::min(pause_time * 2, most_pause);
     pause.begin(never);
   }
 }
 
-/// A connection that the engine has no room for stays in accepted_; any other error closes it.
-Result<Stream> Acceptor::open_accepted() noexcept {
-  const Descriptor& listener = *listener_.descriptor_;
+/// A connection that the engine has no room for stays in `accepted`; any other error closes it.
+Result<Stream> Listener::Accepting::open_accepted() noexcept {
   std::error_code error;
   try {
-    const Result<Descriptor*> opened = listener.engine->open(accepted_.get(), listener.kind);
+    const Result<Descriptor*> opened = listener.engine->open(accepted.get(), listener.kind);
     if (opened) {
-      (void)accepted_.release();
+      (void)accepted.release();
       (*opened)->may_linger = listener.may_linger;
       return Stream(**opened);
     }
@@ -241,7 +288,7 @@ Result<Stream> Acceptor::open_accepted() noexcept {
     error = errno_code(ENOMEM);
   }
   if (accept_error(error) == AcceptError::resources) return fail(error);
-  accepted_.reset();
+  accepted.reset();
   return fail(detail::refused_for(error));
 }
 

@@ -21,11 +21,8 @@ namespace {
 struct Door {
   struct Socket {
     Socket(Loop& loop, Listener from)
-        : listener(std::move(from)),
-          acceptor(loop, listener),
-          file(loop.kernel(), listener.address()) {}
+        : listener(std::move(from)), file(loop.kernel(), listener.address()) {}
     Listener listener;
-    Acceptor acceptor;
     SocketFile file;
   };
   Door(Loop& loop, Listener from)
@@ -70,15 +67,15 @@ class Server {
   }
 
   Task<> accept_from(Door* door) {
-    Acceptor& acceptor = door->socket->acceptor;
-    acceptor.on_error([this, door](std::error_code error) {
+    Listener& listener = door->socket->listener;
+    listener.on_error([this, door](std::error_code error) {
       const bool refused = error == StreamError::refused;
       if (!refused && accept_error(error) == AcceptError::connection) return;
       report({.kind = refused ? Kind::refused : Kind::paused,
               .address = door->address,
               .error = error});
     });
-    while (Result<Stream> stream = co_await acceptor.next()) {
+    while (Result<Stream> stream = co_await listener.accept()) {
       Semaphore::Permit permit;
       if (room_) {
         Result<Semaphore::Permit> room = co_await room_->acquire();
@@ -112,7 +109,7 @@ class Server {
     memory_.shrank(connections_->size() - 1);
     left_.set();
     for (Door& each : doors_)
-      if (each.socket != nullptr) each.socket->acceptor.freed();
+      if (each.socket != nullptr) each.socket->listener.freed();
   }
 
   Task<> give_grace() { (void)co_await within(options_.grace, everybody_left()); }

@@ -519,14 +519,14 @@ TEST_P(ReadinessNetTest, a_connection_that_there_is_no_room_for_is_closed_and_to
   const Attempt first = begin_connect(where);
   kernel.fail(call_named(GetParam().kind->poller->traits.register_call), 1, ENOMEM);
   loop.run([](duolu::Listener& from, const sockaddr_in* to) -> Task<> {
-    const Result<Stream> refused = co_await from.accept();
+    const Result<Stream> refused = co_await from.accept_once();
     EXPECT_EQ(refused.error(), StreamError::refused);
     EXPECT_NE(refused.error(), StreamError::ended);
     EXPECT_EQ(accept_error(refused.error()), AcceptError::connection);
     EXPECT_EQ(refused.error().message(),
               "the engine cannot take the connection: Cannot allocate memory");
     const Attempt second = begin_connect(*to);
-    EXPECT_TRUE(co_await from.accept());
+    EXPECT_TRUE(co_await from.accept_once());
   }(listener, &where));
   char byte = 0;
   EXPECT_EQ(::recv(first.fd.get(), &byte, 1, 0), 0);
@@ -534,15 +534,14 @@ TEST_P(ReadinessNetTest, a_connection_that_there_is_no_room_for_is_closed_and_to
 
 TEST_P(FaultyNetTest, AC1_AC3_errors_about_one_connection_are_passed_over_and_told) {
   duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
-  Acceptor acceptor(loop, listener);
   std::vector<std::error_code> told;
-  acceptor.on_error([&](std::error_code error) { told.push_back(error); });
+  listener.on_error([&](std::error_code error) { told.push_back(error); });
   const Address bound = listener.address();
   kernel.fail(Call::accept, 1, ECONNABORTED, 3);
   loop.run(with_scope([&](Scope&) -> Task<> {
     const Result<Stream> client = co_await connect(loop, bound);
     EXPECT_TRUE(client);
-    const Result<Stream> accepted = co_await acceptor.next();
+    const Result<Stream> accepted = co_await listener.accept();
     EXPECT_TRUE(accepted);
   }));
   EXPECT_EQ(told, std::vector(3, errno_code(ECONNABORTED)));
@@ -550,15 +549,14 @@ TEST_P(FaultyNetTest, AC1_AC3_errors_about_one_connection_are_passed_over_and_to
 
 TEST_P(FaultyNetTest, AC1_cancelling_loses_no_connection) {
   duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
-  Acceptor acceptor(loop, listener);
   for (const bool paused : {false, true}) {
     SCOPED_TRACE(paused);
     if (paused) kernel.fail_always(Call::accept, EMFILE);
     Attempt client;
     loop.run(with_scope([&](Scope& scope) -> Task<> {
-      scope.spawn([](Acceptor* from) -> Task<> {
-        EXPECT_EQ((co_await from->next()).error().value(), ECANCELED);
-      }(&acceptor));
+      scope.spawn([](duolu::Listener* from) -> Task<> {
+        EXPECT_EQ((co_await from->accept()).error().value(), ECANCELED);
+      }(&listener));
       if (paused) {
         sockaddr_in where{};
         const Address bound = listener.address();
@@ -570,7 +568,7 @@ TEST_P(FaultyNetTest, AC1_cancelling_loses_no_connection) {
     }));
     kernel.clear();
     if (paused) {
-      EXPECT_TRUE(loop.run(acceptor.next()));
+      EXPECT_TRUE(loop.run(listener.accept()));
     }
   }
 }
@@ -582,9 +580,8 @@ TEST_P(FaultyNetTest, AC2_what_lasts_is_waited_for_until_something_is_freed_or_f
   std::memcpy(&where, bound.data(), sizeof where);
   for (const int error : {EMFILE, ENOMEM, EACCES}) {
     SCOPED_TRACE(error);
-    Acceptor acceptor(loop, listener);
     int told = 0;
-    acceptor.on_error([&](std::error_code why) {
+    listener.on_error([&](std::error_code why) {
       EXPECT_EQ(why.value(), error);
       ++told;
     });
@@ -593,12 +590,13 @@ TEST_P(FaultyNetTest, AC2_what_lasts_is_waited_for_until_something_is_freed_or_f
     const Attempt first = begin_connect(where);
     const Instant begin = real_kernel().now();
     loop.run(with_scope([&](Scope& scope) -> Task<> {
-      scope.spawn([](Acceptor* from) -> Task<> { EXPECT_TRUE(co_await from->next()); }(&acceptor));
+      scope.spawn(
+          [](duolu::Listener* from) -> Task<> { EXPECT_TRUE(co_await from->accept()); }(&listener));
       (void)co_await loop.sleep_for(250ms);  // tried after 0, 100 and 300 ms
       EXPECT_LE(kernel.calls(Call::accept), 3U);
       EXPECT_GE(told, 1);
       kernel.clear();
-      acceptor.freed();
+      listener.freed();
     }));
     // Not after the pause of 200 ms that had begun, unless this machine is very slow.
     if (real_kernel().now() - begin < 290ms) {

@@ -1,20 +1,22 @@
 // Public. Layer: net. Listening sockets for tasks, and accepting that continues after errors.
 //
-//   AC1  Acceptor::next() ends with a connection, or, when its chain is cancelled, with ECANCELED,
+//   AC1  Listener::accept() ends with a connection, or, when its chain is cancelled, with
+//   ECANCELED,
 //        and no connection is lost. Errors that concern one connection are skipped.
 //   AC2  Any other error (a lack of descriptors or memory, a security module refuses) leaves the
-//        connection in the backlog, and trying again at once would spin. So next() tries again when
-//        freed() is called (it may have been called earlier in the same turn, or by on_error()), or
-//        after 100 ms, doubled each time up to 1 s until a connection is accepted.
+//        connection in the backlog, and trying again at once would spin. So accept() tries again
+//        when freed() is called (it may have been called earlier in the same turn, or by
+//        on_error()), or after 100 ms, doubled each time up to 1 s until a connection is accepted.
 //   AC3  The function of on_error() is called with every error but ECANCELED, each time.
 //   AC4  An accepted connection that the engine has no room for (memory, the watches of epoll) is
 //        kept, and tried again as in AC2.
 //   AC5  So is one for which the function of only_if() returns an error.
-//   AC6  Only the call of next() and its beginning allocate memory.
+//   AC6  Only the call of accept() and its beginning allocate memory.
 #pragma once
 
 #include <cstdint>
 #include <expected>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -25,7 +27,6 @@
 #include "duolu/kernel/fd.hpp"
 #include "duolu/loop/loop.hpp"
 #include "duolu/net/stream.hpp"
-#include "duolu/task/flag.hpp"
 #include "duolu/task/task.hpp"
 
 namespace duolu {
@@ -46,7 +47,7 @@ struct AcceptFdRequest : InRequest {
 
 }  // namespace detail
 
-/// A listening socket. Move-only; closes when destroyed, which aborts while accept() is awaited.
+/// A listening socket. Move-only; closes when destroyed, which aborts while a task waits for it.
 class Listener {
  public:
   /// Listens on `address`. Errors: as listen_on() and Engine::open().
@@ -58,16 +59,27 @@ class Listener {
   /// (sd_listen_fds(3)), and makes it non-blocking. `fd` is closed on failure. Errors: EINVAL if it
   /// is no socket that listens; as fcntl(2) and Engine::open().
   [[nodiscard]] static Result<Listener> open(Loop& loop, Fd fd);
-  Listener(Listener&& other) noexcept
-      : descriptor_(std::exchange(other.descriptor_, &detail::no_descriptor)) {}
+  Listener(Listener&& other) noexcept;
   Listener& operator=(Listener&&) = delete;
-  ~Listener() {
-    if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
-  }
+  ~Listener();
 
-  /// The next connection, as a Stream. Errors: as accept(2), StreamError::refused if the engine
-  /// cannot take it; see accept_error(). If cancelled: ECANCELED, and no connection is lost.
-  [[nodiscard("co_await it")]] auto* accept() noexcept {
+  /// The next connection, whatever errors accept(2) returns on the way (AC1 to AC6): fails with
+  /// ECANCELED only. For one task at a time.
+  ///
+  ///     while (Result<Stream> stream = co_await listener.accept()) …
+  Task<Result<Stream>> accept();
+  /// To be called when a descriptor was closed or memory freed: an accept() that pauses tries
+  /// again.
+  void freed() noexcept;
+  /// See AC3. `report` must not throw.
+  void on_error(Function<void(std::error_code)> report);
+  /// See AC5. `may` is called for each connection, and again after each pause; it must not throw.
+  void only_if(Function<std::error_code()> may);
+
+  /// One accept(2), for callers that handle its errors themselves: those, and StreamError::refused
+  /// if the engine cannot take the connection; see accept_error(). If cancelled: ECANCELED, and no
+  /// connection is lost. A connection that accept() keeps (AC4) is not seen here.
+  [[nodiscard("co_await it")]] auto* accept_once() noexcept {
     Engine::prepare_in(*descriptor_, Op::Code::accept);
     return detail::pending<detail::AcceptRequest>(descriptor_);
   }
@@ -78,14 +90,14 @@ class Listener {
   }
 
  private:
-  friend class Acceptor;
-  explicit Listener(Descriptor& descriptor) noexcept : descriptor_(&descriptor) {}
-  [[nodiscard("co_await it")]] auto* accept_fd() noexcept {
-    Engine::prepare_in(*descriptor_, Op::Code::accept);
-    return detail::pending<detail::AcceptFdRequest>(descriptor_);
-  }
+  struct Accepting;
+  explicit Listener(Descriptor& descriptor) noexcept;
+  Listener(Loop& loop, Descriptor& descriptor);
+  [[nodiscard]] Accepting& accepting() const noexcept;
 
   Descriptor* descriptor_;
+  /// The state of accept(). Null: moved from.
+  std::unique_ptr<Accepting> accepting_;
 };
 
 /// Why listen_everywhere() could not listen.
@@ -126,7 +138,7 @@ class SocketFile {
   std::uint64_t inode_ = 0;
 };
 
-/// What an error of accept() concerns.
+/// What an error of accept_once() concerns, or one that on_error() is given.
 enum class AcceptError : std::uint8_t {
   connection,  ///< One connection, which has left the backlog: accept the next one.
   resources,   ///< A lack of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC): the
@@ -134,41 +146,5 @@ enum class AcceptError : std::uint8_t {
   listener,  ///< Anything else: the listener is broken, or a security module refuses.
 };
 [[nodiscard]] AcceptError accept_error(std::error_code error) noexcept;
-
-/// Accepts connections, whatever errors accept(2) returns. See the top of this file. Used by one
-/// task at a time.
-class Acceptor {
- public:
-  /// Both outlive this.
-  Acceptor(Loop& loop, Listener& listener) noexcept : loop_(loop), listener_(listener) {}
-  Acceptor(const Acceptor&) = delete;
-  Acceptor& operator=(const Acceptor&) = delete;
-
-  /// `while (Result<Stream> stream = co_await acceptor.next())`
-  Task<Result<Stream>> next();
-  /// To be called when a descriptor was closed or memory freed: a next() that waits tries again.
-  void freed() noexcept { freed_.set(); }
-  /// See AC3. `report` must not throw.
-  void on_error(Function<void(std::error_code)> report) { report_ = std::move(report); }
-  /// See AC5. `may` is called for each connection, and again after each pause; it must not throw.
-  void only_if(Function<std::error_code()> may) { may_ = std::move(may); }
-
- private:
-  /// Rings when a pause is over. It is armed all the time in next(), usually with no deadline, so
-  /// that pausing allocates no memory.
-  struct Pause;
-  static constexpr Duration least_pause = std::chrono::milliseconds(100);
-  static constexpr Duration most_pause = std::chrono::seconds(1);
-
-  Result<Stream> open_accepted() noexcept;
-
-  Loop& loop_;
-  Listener& listener_;
-  Fd accepted_;  ///< A connection that is kept (AC4).
-  Flag freed_;
-  Duration pause_ = least_pause;
-  Function<void(std::error_code)> report_;
-  Function<std::error_code()> may_;
-};
 
 }  // namespace duolu

@@ -10,7 +10,7 @@
 //        Errors and exceptions of handlers go to ServeOptions::report, and end no other task.
 //        Without a report function, exceptions go to Loop::report(), and errors, which peers can
 //        cause, are dropped.
-//   SV3  Accepting continues whatever errors accept(2) returns (Acceptor). With max_connections,
+//   SV3  Accepting continues whatever errors accept(2) returns (AC1, AC2). With max_connections,
 //        further connections wait, accepted or in the backlog.
 //   SV4  When its chain is cancelled, it closes the listeners at once, lets handlers run for
 //        `grace` at most, cancels those that are left, waits for their end, and returns success.

@@ -83,7 +83,7 @@ enum class StreamError : std::uint8_t {
   refused,    ///< A connection was accepted and closed, since the engine could not take it.
 };
 [[nodiscard]] std::error_code make_error_code(StreamError error) noexcept;
-/// Whether `error` is of this kind. Errors of Listener and Acceptor that are `refused` also have
+/// Whether `error` is of this kind. Errors of Listener that are `refused` also have
 /// the engine's error, which message() names; so they differ from make_error_code(refused).
 [[nodiscard]] bool operator==(const std::error_code& error, StreamError kind) noexcept;
 namespace detail {

@@ -28,34 +28,34 @@ struct HasFaults {
   FaultKernel kernel{real_kernel(), 1};
 };
 
-/// A listener and an acceptor whose task waits, until a test runs turns.
-class AcceptorTest : protected HasFaults, public LoopFixture {
+/// A listener whose accept() waits, until a test runs turns.
+class AcceptTest : protected HasFaults, public LoopFixture {
  protected:
-  AcceptorTest() : LoopFixture(HasFaults::kernel) {
+  AcceptTest() : LoopFixture(HasFaults::kernel) {
     const Address bound = listener.address();
     std::memcpy(&where, bound.data(), sizeof where);
-    acceptor.on_error([this](std::error_code error) {
+    listener.on_error([this](std::error_code error) {
       no_memory.reset();
       told.push_back(error);
       if (on_told) on_told();
     });
   }
-  ~AcceptorTest() override {
+  ~AcceptTest() override {
     if (!accepting) return;
     chain->cancel();
     while (!done()) turn();
   }
 
-  /// Begins next().
+  /// Begins accept().
   void begin() {
     accepting.reset();
     chain.emplace();
-    accepting.emplace(acceptor.next());
+    accepting.emplace(listener.accept());
     loop.start(*accepting, *chain);
   }
   [[nodiscard]] bool done() const { return accepting->promise().done(); }
   void turn(Instant deadline = immediately) { ASSERT_TRUE(loop.turn(deadline)); }
-  /// Turns until next() has ended, or failed once more.
+  /// Turns until accept() has ended, or failed once more.
   void turn_until_told_or_done() {
     const std::size_t before = told.size();
     const Instant guard = after(real_kernel().now(), patience);
@@ -70,14 +70,13 @@ class AcceptorTest : protected HasFaults, public LoopFixture {
   }
   /// Has the engine fail so often to take a descriptor: without memory.
   void fail_to_open(int times) {
-    acceptor.only_if([this, times]() mutable {
+    listener.only_if([this, times]() mutable {
       if (times-- > 0) no_memory.emplace();
       return std::error_code();
     });
   }
 
   duolu::Listener listener = duolu::Listener::open(loop, loopback).value();
-  Acceptor acceptor{loop, listener};
   sockaddr_in where{};
   std::vector<std::error_code> told;
   std::function<void()> on_told;
@@ -85,14 +84,14 @@ class AcceptorTest : protected HasFaults, public LoopFixture {
   std::optional<Chain> chain;
   std::optional<Task<Result<Stream>>> accepting;
 };
-DUOLU_EVERY_ENGINE_AND_TRIGGER(AcceptorTest);
+DUOLU_EVERY_ENGINE_AND_TRIGGER(AcceptTest);
 
 /// Where taking a descriptor needs memory each time.
-class ReadinessAcceptorTest : public AcceptorTest {};
-DUOLU_EVERY_READINESS_ENGINE(ReadinessAcceptorTest);
+class ReadinessAcceptTest : public AcceptTest {};
+DUOLU_EVERY_READINESS_ENGINE(ReadinessAcceptTest);
 
-TEST_P(AcceptorTest, AC2_what_the_report_frees_is_not_forgotten) {
-  on_told = [this] { acceptor.freed(); };
+TEST_P(AcceptTest, AC2_what_the_report_frees_is_not_forgotten) {
+  on_told = [this] { listener.freed(); };
   kernel.fail(Call::accept, 1, EMFILE);
   const Attempt waits = client();
   begin();
@@ -102,16 +101,16 @@ TEST_P(AcceptorTest, AC2_what_the_report_frees_is_not_forgotten) {
   EXPECT_EQ(loop.statistics().timers, 0U);  // no pause
 }
 
-TEST_P(AcceptorTest, AC2_what_is_freed_in_the_turn_that_lacked_it_is_not_forgotten) {
+TEST_P(AcceptTest, AC2_what_is_freed_in_the_turn_that_lacked_it_is_not_forgotten) {
   begin();
   if (GetParam().kind->poller != nullptr) turn();  // what a ring has accepted cannot fail any more
   const Attempt waits = client();
   kernel.fail(Call::accept, 1, EMFILE);
   Chain other;
-  Task<> frees = [](Loop* in, Acceptor* to) -> Task<> {
+  Task<> frees = [](Loop* in, duolu::Listener* to) -> Task<> {
     (void)co_await in->sleep_until(immediately);  // deadlines go before requests
     to->freed();
-  }(&loop, &acceptor);
+  }(&loop, &listener);
   loop.start(frees, other);
   while (!done()) turn(after(real_kernel().now(), patience));
   EXPECT_TRUE(accepting->promise().take());
@@ -119,20 +118,20 @@ TEST_P(AcceptorTest, AC2_what_is_freed_in_the_turn_that_lacked_it_is_not_forgott
   EXPECT_EQ(loop.statistics().timers, 1U);  // of the other task
 }
 
-TEST_P(AcceptorTest, AC2_what_was_freed_before_does_not_end_each_pause) {
+TEST_P(AcceptTest, AC2_what_was_freed_before_does_not_end_each_pause) {
   kernel.fail_always(Call::accept, ENFILE);
   const Attempt waits = client();
-  acceptor.freed();
+  listener.freed();
   begin();
   while (told.empty()) turn(after(real_kernel().now(), patience));
-  acceptor.freed();
+  listener.freed();
   const std::uint64_t calls = kernel.calls(Call::accept);
   for (int i = 0; i < 10; ++i) turn();
   EXPECT_LE(kernel.calls(Call::accept), calls + 1);
   kernel.clear();
 }
 
-TEST_P(AcceptorTest, AC2_pauses_double_and_are_short_again_after_an_accept) {
+TEST_P(AcceptTest, AC2_pauses_double_and_are_short_again_after_an_accept) {
   for (int round = 0; round < 2; ++round) {
     kernel.fail_always(Call::accept, EMFILE);
     const Attempt waits = client();
@@ -148,14 +147,14 @@ TEST_P(AcceptorTest, AC2_pauses_double_and_are_short_again_after_an_accept) {
       EXPECT_LE(loop.deadline(), after(real_kernel().now(), pause));
     }
     kernel.clear();
-    acceptor.freed();
+    listener.freed();
     while (!done()) turn(after(real_kernel().now(), patience));
     EXPECT_TRUE(accepting->promise().take());
   }
 }
 
-TEST_P(ReadinessAcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
-  on_told = [this] { acceptor.freed(); };
+TEST_P(ReadinessAcceptTest, AC4_what_the_engine_has_no_room_for_is_kept) {
+  on_told = [this] { listener.freed(); };
   const Attempt waits = client();
   fail_to_open(2);
   begin();
@@ -172,7 +171,7 @@ TEST_P(ReadinessAcceptorTest, AC4_what_the_engine_has_no_room_for_is_kept) {
   EXPECT_EQ(std::string_view(bytes, 4), "here");
 }
 
-TEST_P(ReadinessAcceptorTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_next) {
+TEST_P(ReadinessAcceptTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_next) {
   const Attempt waits = client();
   fail_to_open(1);
   begin();
@@ -186,20 +185,20 @@ TEST_P(ReadinessAcceptorTest, AC1_AC4_what_is_kept_when_it_is_cancelled_comes_ne
   EXPECT_EQ(kernel.calls(Call::accept), 1U);
 }
 
-TEST_P(AcceptorTest, AC5_a_connection_waits_until_it_may_be_had) {
+TEST_P(AcceptTest, AC5_a_connection_waits_until_it_may_be_had) {
   int asked = 0;
-  acceptor.only_if([&] { return ++asked < 3 ? errno_code(ENOMEM) : std::error_code(); });
+  listener.only_if([&] { return ++asked < 3 ? errno_code(ENOMEM) : std::error_code(); });
   begin();
   turn();
   EXPECT_EQ(asked, 0);  // nobody has come
-  on_told = [this] { acceptor.freed(); };
+  on_told = [this] { listener.freed(); };
   const Attempt waits = client();
   while (!done()) turn(after(real_kernel().now(), patience));
   EXPECT_TRUE(accepting->promise().take());
   EXPECT_EQ(told, std::vector(2, errno_code(ENOMEM)));
 }
 
-TEST_P(AcceptorTest, AC6_pausing_takes_no_memory) {
+TEST_P(AcceptTest, AC6_pausing_takes_no_memory) {
   const Attempt waits = client();
   kernel.fail(Call::accept, 1, ENOMEM, 2);
   told.reserve(10);
