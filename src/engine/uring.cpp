@@ -19,6 +19,10 @@
 //     Unix socket whose peer's backlog is full. A regular file is never waited for by a poll, but
 //     the kernel reads and writes it in threads of its own.
 //   - A poll request is level-triggered when it is submitted. Each is used once.
+//   - One accept in the kernel means one connection a wait. A multishot accept would empty the
+//     backlog, up to the limit of descriptors, whether anybody asks for the connections or not. So
+//     a listener whose connections come in bursts has several accepts there, and no more than that
+//     are accepted early (EN17).
 
 #include <fcntl.h>
 #include <limits.h>
@@ -30,13 +34,16 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <utility>
+#include <vector>
 
 #include "attempts.hpp"
 #include "duolu/base/check.hpp"
@@ -58,21 +65,63 @@ constexpr std::uint8_t postponed = 8;          ///< In the list of those the que
 constexpr std::uint8_t cancel_postponed = 16;  ///< In that list, to be cancelled in the kernel.
 constexpr std::uint8_t keeps_buffer = 32;      ///< send_lent: LeasePool::take_out() was called.
 
+struct Accepts;
+
 struct Ringed : Tried {
   /// By what requests it is received from and sent to.
-  enum class Native : std::uint8_t { no, socket, file } native = Native::no;
-  Ringed* next_sending = nullptr;  ///< In the list of lent buffers being sent.
+  enum class Native : std::uint8_t { no, socket, file, listener } native = Native::no;
+  union {
+    Ringed* next_sending = nullptr;  ///< In the list of lent buffers being sent.
+    Accepts* accepts;                ///< Of a listener.
+  };
+};
+
+/// The accepts of a listener in the kernel, and what they have accepted before it was requested.
+/// It lives until they have all ended.
+struct Accepts {
+  static constexpr std::size_t most = 16;
+  struct Slot {
+    enum class State : std::uint8_t { free, accepting, polling };
+    Accepts* of = nullptr;
+    State state = State::free;
+  };
+
+  Ringed* listener = nullptr;  ///< Null: closed.
+  std::array<Slot, most> slots;
+  std::array<int, most> early{};  ///< Accepted; the first is the oldest.
+  std::size_t early_count = 0;
+  std::size_t in_kernel = 0;
+  std::size_t goal = 1;         ///< How many may be there.
+  std::uint64_t last_wait = 0;  ///< When the last connection came.
+  bool only_polls = false;      ///< The kernel waits in no accept of a non-blocking socket.
+
+  explicit Accepts(Ringed& of) noexcept : listener(&of) {
+    for (Slot& slot : slots) slot.of = this;
+  }
+  int take_early() noexcept {
+    const int first = early.front();
+    std::copy(early.begin() + 1, early.begin() + static_cast<std::ptrdiff_t>(early_count),
+              early.begin());
+    --early_count;
+    return first;
+  }
 };
 
 // The tag in user data: descriptors are aligned to more than 3 bits.
 constexpr std::uint64_t is_out = 1;      ///< The request of `out`, else that of `in`.
 constexpr std::uint64_t is_ignored = 2;  ///< The end of a cancellation.
+constexpr std::uint64_t is_accept = 3;   ///< The address is that of an Accepts::Slot.
 constexpr std::uint64_t is_wake = 4;     ///< Of the waker; without a descriptor.
 constexpr std::uint64_t is_file = 6;     ///< The address is that of a FileOp.
 constexpr std::uint64_t tag_bits = 7;
-static_assert(alignof(Ringed) > tag_bits && alignof(FileOp) > tag_bits);
+static_assert(alignof(Ringed) > tag_bits && alignof(FileOp) > tag_bits &&
+              alignof(Accepts::Slot) > tag_bits);
 
 constexpr std::size_t least_provided = 16;
+
+/// How often leave() looks for the ends of accepts. Each time there are more of them, unless the
+/// kernel has no memory.
+constexpr int most_looks = 1024;
 
 class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   friend TryingEngine;
@@ -160,6 +209,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   Result<bool> wait(Instant deadline) override {
     check_process();
     left_ = budget_;
+    ++waits_;
     if (first_postponed_ != nullptr) [[unlikely]]
       submit_postponed();
     if (front_) drain_front();
@@ -288,12 +338,11 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     return descriptor.native == Ringed::Native::socket;
   }
   static bool is_native(const Ringed& descriptor) noexcept {
-    return descriptor.native != Ringed::Native::no;
+    return is_connected(descriptor) || descriptor.native == Ringed::Native::file;
   }
   /// Whether the kernel performs it; else it is attempted by system calls.
   [[nodiscard]] bool is_native(const Ringed& descriptor, const Op& op) const noexcept {
     switch (op.code) {
-      case Op::Code::accept: return true;
       case Op::Code::recv:
       case Op::Code::send:
       case Op::Code::send_lent: return is_native(descriptor);
@@ -312,6 +361,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   /// Each function that starts a request returns whether it has ended, as EN1 says.
   [[gnu::noinline]] bool start(Ringed& descriptor, Op& op) {
     check_process();
+    if (op.code == Op::Code::accept) return start_accept(descriptor);
     if (!is_native(descriptor, op)) return attempt(descriptor, op);
     op.state = Op::State::parked;
     submit({descriptor, &op == &descriptor.out});
@@ -343,7 +393,9 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
            (provided_count_ > 0 || (buffers_ != nullptr && leases_.can_lend()));
   }
   void submit_now(Request request) noexcept {
-    if (ring_.has_room()) [[likely]]
+    if (request.op().code == Op::Code::accept)
+      submit_accepts(request.descriptor);
+    else if (ring_.has_room()) [[likely]]
       fill(ring_.next(), request);
     else
       postpone(request, postponed);
@@ -387,8 +439,6 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       fill_recv(entry, request.descriptor);
     } else if (op.code == Op::Code::recv_lent) {
       fill_recv_lent(entry, request.descriptor);
-    } else if (op.code == Op::Code::accept) {
-      entry = {.operation = ring::op_accept, .operation_flags = SOCK_NONBLOCK | SOCK_CLOEXEC};
     } else if (op.code == Op::Code::sendmsg) {
       entry = {.operation = ring::op_sendmsg,
                .address = reinterpret_cast<std::uintptr_t>(op.data),
@@ -417,13 +467,22 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   void note_drained(Ringed& /*descriptor*/, Op& /*op*/, Interest /*direction*/) noexcept {}
 
   void cancel_in_kernel(Request request) noexcept {
+    const bool submitted = request.op().code == Op::Code::accept
+                               ? cancel_accepts(*request.descriptor.accepts)
+                               : submit_cancel(request.user_data());
+    if (!submitted) [[unlikely]]
+      postpone(request, cancel_postponed);
+  }
+  /// False if there is no room.
+  bool submit_cancel(std::uint64_t user_data) noexcept {
     if (!ring_.has_room()) [[unlikely]]
-      return postpone(request, cancel_postponed);
+      return false;
     ring_.next() = {.operation = ring::op_async_cancel,
                     .flags = ring_.has(ring::cqe_skip) ? ring::skip_success : std::uint8_t{},
                     .fd = -1,
-                    .address = request.user_data(),
+                    .address = user_data,
                     .user_data = is_ignored};
+    return true;
   }
 
   void tell_receiver(Ringed& descriptor) noexcept {
@@ -489,6 +548,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
 
   void woken(RingCompletion completion) noexcept {
     if ((completion.user_data & tag_bits) == is_file) return complete_file(completion);
+    if ((completion.user_data & tag_bits) == is_accept) return complete_accept(completion);
     if ((completion.user_data & is_wake) == 0) return;
     if ((completion.flags & ring::more) == 0) arm_waker();
   }
@@ -533,11 +593,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
       }
     }
     if (result < 0 && again_later({descriptor, false}, result)) return;
-    if (op.code == Op::Code::accept) {
-      if (result >= 0 && result <= STDERR_FILENO) result = above_standard(result);
-    } else if (result <= 0) {
-      result = static_cast<std::int32_t>(end_of(descriptor, result));
-    }
+    if (result <= 0) result = static_cast<std::int32_t>(end_of(descriptor, result));
     end_in(op, result);
   }
   void end_in(Op& op, std::int32_t result) noexcept {
@@ -627,6 +683,128 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     return moved;
   }
 
+  // --- accepting
+
+  static std::uint64_t user_data_of(const Accepts::Slot& slot) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&slot) | is_accept;
+  }
+  static bool wants_connection(const Op& op) noexcept {
+    return op.state == Op::State::parked && op.code == Op::Code::accept;
+  }
+
+  [[gnu::noinline]] bool start_accept(Ringed& descriptor) {
+    Op& op = descriptor.in;
+    if (descriptor.native != Ringed::Native::listener) {
+      try {
+        accepts_.push_back(std::make_unique<Accepts>(descriptor));
+      } catch (const std::bad_alloc&) {
+        return ended_with(op, -ENOMEM) && end_now(op);
+      }
+      descriptor.native = Ringed::Native::listener;
+      descriptor.accepts = accepts_.back().get();
+    }
+    if (descriptor.accepts->early_count > 0)
+      return ended_with(op, descriptor.accepts->take_early()) && end_now(op);
+    op.state = Op::State::parked;
+    submit_accepts(descriptor);
+    return false;
+  }
+  /// As many as the goal says; without room for any, the request is postponed.
+  void submit_accepts(Ringed& descriptor) noexcept {
+    Accepts& accepts = *descriptor.accepts;
+    for (Accepts::Slot& slot : accepts.slots) {
+      if (accepts.in_kernel >= accepts.goal || !ring_.has_room()) break;
+      if (slot.state != Accepts::Slot::State::free) continue;
+      ++accepts.in_kernel;
+      fill_accept(slot, accepts.only_polls);
+    }
+    if (accepts.in_kernel == 0) [[unlikely]]
+      postpone({descriptor, false}, postponed);
+  }
+  void fill_accept(Accepts::Slot& slot, bool by_poll) noexcept {
+    slot.state = by_poll ? Accepts::Slot::State::polling : Accepts::Slot::State::accepting;
+    RingEntry& entry = ring_.next();
+    if (by_poll)
+      entry = {.operation = ring::op_poll_add, .operation_flags = poll_events(POLLIN)};
+    else
+      entry = {.operation = ring::op_accept, .operation_flags = SOCK_NONBLOCK | SOCK_CLOEXEC};
+    entry.fd = slot.of->listener->fd;
+    entry.user_data = user_data_of(slot);
+  }
+  /// False if there was no room for all.
+  bool cancel_accepts(Accepts& accepts) noexcept {
+    accepts.goal = 1;
+    for (const Accepts::Slot& slot : accepts.slots)
+      if (slot.state != Accepts::Slot::State::free && !submit_cancel(user_data_of(slot)))
+        return false;
+    return true;
+  }
+
+  [[gnu::noinline]] void complete_accept(RingCompletion completion) noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see user_data_of()
+    auto& slot = *reinterpret_cast<Accepts::Slot*>(completion.user_data & ~tag_bits);
+    Accepts& accepts = *slot.of;
+    std::int32_t result = completion.result;
+    const bool polled =
+        std::exchange(slot.state, Accepts::Slot::State::free) == Accepts::Slot::State::polling;
+    --accepts.in_kernel;
+    if (accepts.listener == nullptr) {
+      if (!polled && result >= 0) reset(result);
+      return;  // leave() looks at the rest
+    }
+    Ringed& descriptor = *accepts.listener;
+    Op& op = descriptor.in;
+    const bool continues = wants_connection(op) && (op.calls & cancelled) == 0;
+    if (!polled && result >= 0) {
+      note_connection(accepts);
+      accepts.early[accepts.early_count++] =
+          result <= STDERR_FILENO ? above_standard(result) : result;
+    } else if (continues &&
+               (polled || result == -EINTR || result == -EAGAIN || result == -ECANCELED)) {
+      // EAGAIN: there are kernels where an accept of a non-blocking socket does not wait.
+      accepts.only_polls |= result == -EAGAIN;
+      if (result == -EAGAIN) accepts.goal = 1;
+      if (!ring_.has_room()) return submit_accepts(descriptor);
+      ++accepts.in_kernel;
+      return fill_accept(slot, result == -EAGAIN);
+    }
+    if (!wants_connection(op) || (!continues && accepts.in_kernel > 0)) return;
+    if (accepts.early_count > 0) return end_in(op, accepts.take_early());
+    end_in(op, continues ? result : -ECANCELED);
+  }
+  /// More accepts if connections come in every wait and have used all that there were.
+  void note_connection(Accepts& accepts) const noexcept {
+    const std::uint64_t since = waits_ - std::exchange(accepts.last_wait, waits_);
+    if (since > 1)
+      accepts.goal = 1;
+    else if (accepts.in_kernel == 0 && !accepts.only_polls)
+      accepts.goal = std::min(2 * accepts.goal, Accepts::most);
+  }
+  /// As the kernel ends those in the backlog of a socket that is closed.
+  void reset(int fd) noexcept {
+    constexpr linger at_once{.l_onoff = 1, .l_linger = 0};
+    kernel().setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    kernel().close(fd);
+  }
+  /// Ends the accepts of a listener that leaves the engine: they hold the file, and so the port.
+  [[gnu::noinline, gnu::cold]] void leave(Ringed& descriptor) noexcept {
+    Accepts& accepts = *std::exchange(descriptor.accepts, nullptr);
+    accepts.listener = nullptr;
+    const bool ours = forks_ == fork_count();
+    while (accepts.early_count > 0) {
+      const int fd = accepts.take_early();
+      ours ? reset(fd) : (void)kernel().close(fd);
+    }
+    for (int look = 0; ours && accepts.in_kernel > 0 && look < most_looks; ++look) {
+      (void)cancel_accepts(accepts);
+      (void)ring_.enter(0, nullptr);
+      harvest();
+    }
+    std::erase_if(accepts_, [&](const auto& each) {
+      return each->listener == nullptr && (each->in_kernel == 0 || !ours);
+    });
+  }
+
   // --- files. The kernel performs at once what needs no disk, and the rest in threads of its own.
 
   static std::uint64_t user_data_of(const FileOp& op) noexcept {
@@ -663,12 +841,7 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     if (forks_ != fork_count()) return end_file(op, -ECANCELED);  // the ring is not ours
     op.calls |= cancelled;
     // Without room it ends by itself: a file keeps nobody waiting for ever.
-    if (op.kind == FileOp::Kind::close || !ring_.has_room()) return;
-    ring_.next() = {.operation = ring::op_async_cancel,
-                    .flags = ring_.has(ring::cqe_skip) ? ring::skip_success : std::uint8_t{},
-                    .fd = -1,
-                    .address = user_data_of(op),
-                    .user_data = is_ignored};
+    if (op.kind != FileOp::Kind::close) (void)submit_cancel(user_data_of(op));
   }
   [[gnu::noinline]] void complete_file(RingCompletion completion) noexcept {
     // NOLINTNEXTLINE(performance-no-int-to-ptr): it was a pointer, see user_data_of()
@@ -800,7 +973,8 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
     }
   }
 
-  void unwatch(Ringed& /*descriptor*/) noexcept {
+  void unwatch(Ringed& descriptor) noexcept {
+    if (descriptor.native == Ringed::Native::listener) leave(descriptor);
     // In a forked child the ring is the parent's.
     if (provided_count_ > 2 * open_count() + least_provided && forks_ == fork_count())
       take_back_buffers();
@@ -835,8 +1009,10 @@ class UringEngine final : public TryingEngine<UringEngine, Ringed> {
   std::size_t provided_count_ = 0;              ///< Places with an address: not used yet.
   std::size_t provided_goal_ = least_provided;  ///< How many it may be given.
   const std::size_t most_provided_;
-  std::size_t receiving_lent_ = 0;  ///< Requests in the kernel that need one.
-  std::size_t files_ = 0;           ///< Requests about files in the kernel.
+  std::size_t receiving_lent_ = 0;                 ///< Requests in the kernel that need one.
+  std::size_t files_ = 0;                          ///< Requests about files in the kernel.
+  std::vector<std::unique_ptr<Accepts>> accepts_;  ///< Of listeners; also of closed ones.
+  std::uint64_t waits_ = 0;                        ///< Counts wait().
 };
 
 }  // namespace

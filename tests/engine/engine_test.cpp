@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -15,10 +16,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <map>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "duolu/base/prng.hpp"
@@ -269,6 +272,102 @@ TEST_P(EngineTest, accepts_and_connects) {
                 ? refused.out.result
                 : result_of(refused.out),
             -ECONNREFUSED);
+}
+
+/// How many connections wait in the backlog of a listener.
+std::size_t backlog_of(int listener) {
+  tcp_info about{};
+  socklen_t size = sizeof about;
+  EXPECT_EQ(::getsockopt(listener, IPPROTO_TCP, TCP_INFO, &about, &size), 0);
+  return about.tcpi_unacked;
+}
+
+/// Of a socket, or of its peer.
+std::uint16_t port_of(int fd, bool peer) {
+  sockaddr_in address{};
+  socklen_t size = sizeof address;
+  auto* const out = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(peer ? ::getpeername(fd, out, &size) : ::getsockname(fd, out, &size), 0);
+  return address.sin_port;
+}
+
+/// Clients of one listener, by their port, until they are accepted.
+class Clients {
+ public:
+  explicit Clients(const sockaddr_in& address) : address_(address) {}
+
+  /// Connects, until so many wait to be accepted.
+  void fill_up(std::size_t count) {
+    while (waiting.size() < count) {
+      Fd fd = connect();
+      ASSERT_TRUE(fd) << errno;
+      const std::uint16_t port = port_of(fd.get(), false);
+      waiting[port] = std::move(fd);
+    }
+  }
+  [[nodiscard]] Fd connect() const {
+    Fd fd(real_kernel(), ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const auto* address = reinterpret_cast<const sockaddr*>(&address_);
+    return ::connect(fd.get(), address, sizeof address_) == 0 ? std::move(fd) : Fd();
+  }
+  /// One was accepted, as `fd`.
+  void accepted(int fd) {
+    ASSERT_GE(fd, 0);
+    const Fd server(real_kernel(), fd);
+    EXPECT_EQ(waiting.erase(port_of(fd, true)), 1U) << "of nobody, or twice";
+  }
+
+  std::map<std::uint16_t, Fd> waiting{};
+
+ private:
+  sockaddr_in address_;
+};
+
+TEST_P(EngineTest, EN17_connections_that_nobody_requests_are_few_and_reset) {
+  Listener listener = tcp_listener();
+  Clients clients(listener.address);
+  Descriptor& door = open(std::move(listener.fd), DescriptorKind::socket);
+  // In bursts, which an engine may learn from.
+  for (int burst = 0; burst < 3; ++burst) {
+    clients.fill_up(60);
+    for (int i = 0; i < 30; ++i)
+      clients.accepted(engine->accept(door) ? door.in.result : result_of(door.in));
+  }
+  EXPECT_TRUE(engine->wait(after(real_kernel().now(), 5ms)));
+  EXPECT_LE(clients.waiting.size(), backlog_of(door.fd) + 16);
+  close(door);
+  for (const auto& [port, client] : clients.waiting) {
+    ASSERT_TRUE(settled(client.get(), POLLERR));
+    EXPECT_EQ(take_error(client.get()), ECONNRESET);
+  }
+}
+
+TEST_P(EngineTest, EN17_a_listener_that_was_closed_accepts_nothing) {
+  Listener listener = tcp_listener();
+  Clients clients(listener.address);
+  Descriptor& door = open(std::move(listener.fd), DescriptorKind::socket);
+  clients.fill_up(60);
+  while (!clients.waiting.empty())
+    clients.accepted(engine->accept(door) ? door.in.result : result_of(door.in));
+  close(door);
+  EXPECT_FALSE(clients.connect());
+}
+
+TEST_P(EngineTest, EN17_nothing_is_accepted_after_a_cancelled_accept) {
+  Listener listener = tcp_listener();
+  Clients clients(listener.address);
+  Descriptor& door = open(std::move(listener.fd), DescriptorKind::socket);
+  clients.fill_up(60);
+  while (!clients.waiting.empty())
+    clients.accepted(engine->accept(door) ? door.in.result : result_of(door.in));
+  ASSERT_FALSE(engine->accept(door));
+  engine->cancel(door.in);
+  EXPECT_EQ(result_of(door.in), -ECANCELED);
+  clients.fill_up(20);
+  EXPECT_TRUE(engine->wait(after(real_kernel().now(), 5ms)));
+  EXPECT_EQ(backlog_of(door.fd), 20U);
+  while (!clients.waiting.empty())
+    clients.accepted(engine->accept(door) ? door.in.result : result_of(door.in));
 }
 
 TEST_P(EngineTest, both_directions_at_once) {
@@ -1153,6 +1252,55 @@ TEST_P(EngineTest, EN16_K7_a_file_is_not_opened_under_the_number_of_a_standard_o
   if (kept) (void)::dup2(kept.get(), STDIN_FILENO);
   EXPECT_GT(result, STDERR_FILENO);
   EXPECT_FALSE(taken);
+}
+
+TEST_P(EngineTest, K7_a_connection_is_not_accepted_under_the_number_of_a_standard_one) {
+  const Fd kept(real_kernel(), ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  Listener listener = tcp_listener();
+  Clients clients(listener.address);
+  Descriptor& door = open(std::move(listener.fd), DescriptorKind::socket);
+  clients.fill_up(1);
+  ::close(STDIN_FILENO);
+  const int result = engine->accept(door) ? door.in.result : result_of(door.in);
+  const bool taken = ::fcntl(STDIN_FILENO, F_GETFD) >= 0;
+  if (kept) (void)::dup2(kept.get(), STDIN_FILENO);
+  EXPECT_GT(result, STDERR_FILENO);
+  EXPECT_FALSE(taken);
+  if (result > STDERR_FILENO) ::close(result);
+}
+
+// A ring has room for 512 submissions, and the kernel takes none while it has no memory.
+TEST_P(EngineTest, EN1_more_requests_than_there_is_room_for) {
+  FaultKernel faults(real_kernel());
+  start(faults);
+  constexpr std::size_t count = 300;
+  std::vector<Pair> pairs;
+  std::vector<Descriptor*> all;
+  std::vector<std::array<char, 8>> buffers(2 * count);
+  for (std::size_t i = 0; i < count; ++i) {
+    pairs.push_back(unix_pair());
+    for (Fd* end : {&pairs.back().a, &pairs.back().b}) {
+      all.push_back(engine->open(end->get(), DescriptorKind::socket).value());
+      (void)end->release();
+    }
+  }
+  faults.fail(Call::io_uring_enter, 1, EAGAIN, 100);
+  std::size_t received = 0;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    received += engine->recv(*all[i], buffers[i].data(), buffers[i].size()) ? 1U : 0U;
+  for (Descriptor* each : all) (void)engine->send(*each, "x", 1);
+  const Instant guard = after(real_kernel().now(), patience);
+  const auto sends = [&] {
+    return std::ranges::any_of(all, [](const Descriptor* each) { return each->out.outstanding(); });
+  };
+  while ((received < all.size() || sends()) && real_kernel().now() < guard) {
+    (void)engine->wait(after(real_kernel().now(), 5ms));
+    while (const Op* const op = take())
+      if (op->code == Op::Code::recv) received += op->result == 1 ? 1U : 0U;
+  }
+  EXPECT_EQ(received, all.size());
+  for (Descriptor* each : all) engine->close(*each);
+  stop();
 }
 
 }  // namespace

@@ -52,6 +52,10 @@
 //        or not now, and the caller has to do it elsewhere. A request that was made ends as EN1 to
 //        EN5 say, but never at once. Any number can be outstanding, of one file too. A read or a
 //        write may move less than was asked.
+//   EN17 An engine may accept connections before they are requested, but at most 16 of each
+//        listener, and none after an accept() was cancelled until the next one. The next accept()s
+//        return these first, in order. close() and release() reset those that nobody has requested,
+//        as the kernel does with the connections in the backlog.
 #pragma once
 
 #include <sys/socket.h>
