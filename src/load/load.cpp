@@ -187,6 +187,10 @@ class LoadRun {
     report_.cpu = usage.cpu - usage_.cpu;
     report_.preempted = usage.preempted - usage_.preempted;
     enter(Phase::draining, now);
+    tell({.phase = phase_,
+          .connections = open_,
+          .answered = report_.answered,
+          .errors = error_sum()});
   }
 
   bool is_over(Instant now) const noexcept {
@@ -196,7 +200,8 @@ class LoadRun {
   }
 
   void begin_measurement(Instant now) {
-    if (!is_open_loop()) start_ = now;
+    if (!stopped()) tell({.phase = Phase::measuring, .connections = open_, .errors = error_sum()});
+    if (!is_open_loop()) start_ = now = kernel_.now();
     if (options_.messages == 0) end_ = after(start_, options_.duration);
     enter(Phase::measuring, now);
     // Closed loop: outstanding messages will be answered in the measurement. There may be more of
@@ -294,12 +299,15 @@ class LoadRun {
       else
         stop("the server is gone: " + std::generic_category().message(last_failure_));
     }
-    if (watch_ && !watch_({.phase = phase_,
-                           .elapsed = now - phase_began_,
-                           .connections = open_,
-                           .answered = report_.answered,
-                           .errors = error_sum()}))
-      stop(interrupted);
+    tell({.phase = phase_,
+          .elapsed = now - phase_began_,
+          .connections = open_,
+          .answered = report_.answered,
+          .errors = error_sum()});
+  }
+
+  void tell(const LoadProgress& progress) {
+    if (watch_ && !watch_(progress)) stop(interrupted);
   }
 
   /// Whether an answer or a connection is still expected.

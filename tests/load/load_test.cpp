@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <system_error>
+#include <vector>
 
 #include "duolu/poll/backends.hpp"
 #include "virtual_server.hpp"
@@ -352,6 +353,27 @@ TEST_F(LoadTest, nobody_there_is_a_failure_of_the_whole) {
                {.connections = 3});
   ASSERT_FALSE(report.has_value());
   EXPECT_EQ(report.error(), std::errc::connection_refused);
+}
+
+TEST_F(LoadTest, whoever_watches_is_told_when_the_measurement_begins_and_ends) {
+  const auto poller = make_poller(server, "poll").value();
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  using Phase = LoadProgress::Phase;
+  std::vector<Phase> phases;
+  std::uint64_t answered = 0;
+  const Result<LoadReport> report = run_load(
+      *poller, Address(reinterpret_cast<const sockaddr*>(&address), sizeof address),
+      {.connections = 3, .warmup = 10ms, .duration = 10ms}, [&](const LoadProgress& progress) {
+        if (progress.phase == Phase::connecting) return true;
+        EXPECT_EQ(progress.elapsed, 0ms);  // so short a run has no other calls
+        phases.push_back(progress.phase);
+        answered = progress.answered;
+        return true;
+      });
+  ASSERT_TRUE(report.has_value());
+  EXPECT_EQ(phases, (std::vector{Phase::measuring, Phase::draining}));
+  EXPECT_EQ(answered, report->answered);
 }
 
 TEST_F(LoadTest, whoever_watches_can_end_it) {

@@ -143,7 +143,8 @@ struct LoadProgress {
 /// (ECONNREFUSED, ETIMEDOUT ...), or a limit of this machine was reached (EMFILE, ENOMEM).
 ///
 /// `poller` must not be used for anything else meanwhile. `watch`, if there is one, is called about
-/// four times a second on this thread; when it returns false the run ends, with the figures so far.
+/// four times a second on this thread, right before the measurement begins and right after it has
+/// ended; when it returns false the run ends, with the figures so far.
 [[nodiscard]] Result<LoadReport> run_load(
     Poller& poller, const Address& target, const LoadOptions& options,
     const std::function<bool(const LoadProgress&)>& watch = {});
