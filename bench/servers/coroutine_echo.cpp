@@ -50,8 +50,10 @@ void bench::serve_coroutine_echo(Kernel& kernel, int port, std::string_view back
                                  std::string_view buffer_kind) {
   const auto engine = make_engine(kernel, backend).value();
   Loop loop(*engine);
-  const Endpoint endpoint = parse_endpoint("127.0.0.1:" + std::to_string(port)).value();
-  Listener listener = Listener::open(loop, resolve(kernel, endpoint).value().front()).value();
+  Listener listener =
+      (bench::given_listener >= 0 ? Listener::open(loop, Fd(kernel, bench::given_listener))
+                                  : Listener::open(loop, "127.0.0.1:" + std::to_string(port)))
+          .value();
   loop.run(
       with_scope([&](Scope& scope) { return serve(&listener, &scope, buffer_kind != "own"); }));
   std::abort();  // serve() never ends

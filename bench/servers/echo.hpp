@@ -5,8 +5,12 @@
 // They end on SIGTERM, and after as many closed connections as the environment variable
 // DUOLU_BENCH_UNTIL says: valgrind delivers no signal while its program is in io_uring_enter, so a
 // program that it counts has to end by itself.
+//
+// `duolu lab` gives its servers a socket that listens already (given_listener) instead of a port,
+// so that neither another program can take the port, nor a client come too early.
 #pragma once
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
@@ -41,6 +45,9 @@ inline char buffer[buffer_size];
   std::fprintf(stderr, "usage: %s %s\n", program, arguments.c_str());
   std::exit(2);
 }
+
+/// A socket that listens, to be used instead of a new one; -1: there is none.
+inline int given_listener = -1;
 
 /// How many connections may still be closed; 0: any number.
 inline std::atomic<long> closes_left = 0;
@@ -81,9 +88,14 @@ inline Arguments start(int argc, char** argv, std::initializer_list<std::string_
   return {static_cast<in_port_t>(port), mode};
 }
 
-/// A listening socket on 127.0.0.1; `flags` such as SOCK_NONBLOCK. What it accepts inherits
-/// TCP_NODELAY.
+/// The given listening socket, or a new one on 127.0.0.1; `flags` such as SOCK_NONBLOCK. What it
+/// accepts inherits TCP_NODELAY.
 inline int listen_on(in_port_t port, int flags) {
+  if (given_listener >= 0) {
+    if (::fcntl(given_listener, F_SETFL, (flags & SOCK_NONBLOCK) != 0 ? O_NONBLOCK : 0) != 0)
+      die("fcntl");
+    return given_listener;
+  }
   const int fd = ::socket(AF_INET, SOCK_STREAM | flags, 0);
   const int one = 1;
   sockaddr_in address{};

@@ -124,7 +124,10 @@ void bench::serve_echo(Kernel& kernel, int port, std::string_view backend,
   address.sin_port = htons(static_cast<in_port_t>(port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const Fd listener =
-      listen_on(kernel, {reinterpret_cast<const sockaddr*>(&address), sizeof address}).value();
+      bench::given_listener >= 0
+          ? Fd(kernel, bench::given_listener)
+          : listen_on(kernel, {reinterpret_cast<const sockaddr*>(&address), sizeof address})
+                .value();
   watch(server, listener.get(), on_listener);
   for (;;) {
     const auto batch = poller->wait(never);

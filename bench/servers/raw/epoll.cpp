@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "../echo.hpp"
+#include "../servers.hpp"
 
 namespace {
 
@@ -31,7 +32,7 @@ void accept_all(int listener) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int bench::raw_epoll(int argc, char** argv) {
   const auto [port, mode] = bench::start(argc, argv, {"level", "edge"});
   const bool edge = mode == "edge";
   reading = edge ? EPOLLIN | EPOLLRDHUP | EPOLLET : EPOLLIN;

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "../echo.hpp"
+#include "../servers.hpp"
 
 namespace {
 
@@ -36,7 +37,7 @@ std::vector<pollfd> fds;
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int bench::raw_poll(int argc, char** argv) {
   const int listener = bench::listen_on(bench::start(argc, argv).port, SOCK_NONBLOCK);
   // Another name for POLLIN, so that one comparison distinguishes clients from the listener.
   fds.push_back({.fd = listener, .events = POLLRDNORM, .revents = 0});

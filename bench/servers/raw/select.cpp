@@ -6,6 +6,7 @@
 #include <bit>
 
 #include "../echo.hpp"
+#include "../servers.hpp"
 
 namespace {
 
@@ -69,7 +70,7 @@ void accept_all(int listener) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int bench::raw_select(int argc, char** argv) {
   const int listener = bench::listen_on(bench::start(argc, argv).port, SOCK_NONBLOCK);
   highest = listener;
   reading.add(listener);

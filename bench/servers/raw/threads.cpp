@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../echo.hpp"
+#include "../servers.hpp"
 
 namespace {
 
@@ -14,7 +15,7 @@ void* serve(void* client) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int bench::raw_threads(int argc, char** argv) {
   const int listener = bench::listen_on(bench::start(argc, argv).port, 0);
   pthread_attr_t detached;
   ::pthread_attr_init(&detached);

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "../echo.hpp"
+#include "../servers.hpp"
 
 #ifndef IORING_SETUP_NO_SQARRAY  // since Linux 6.6
 #define IORING_SETUP_NO_SQARRAY (1U << 16)
@@ -344,7 +345,7 @@ template <class Mode>
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int bench::raw_uring(int argc, char** argv) {
   const auto [port, mode] = bench::start(argc, argv, {"multishot", "own"});
   const int listener = bench::listen_on(port, 0);
   ring.open();
