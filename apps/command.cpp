@@ -76,7 +76,8 @@ std::string unknown_words(const CLI::App& app) {
   if (first.empty()) return {};
   if (verb != &app) return fmt::format("unexpected: {}", escape(first));
   std::vector<std::string> known{"help"};
-  for (const CLI::App* each : app.get_subcommands({})) known.push_back(each->get_name());
+  for (const CLI::App* each : app.get_subcommands({}))
+    if (!each->get_group().empty()) known.push_back(each->get_name());  // the others are hidden
   return fmt::format("unknown verb {}{}", escape(first), suggestion(first, known));
 }
 
@@ -93,6 +94,7 @@ int run_command(int argc, char** argv) {
   add_serve(app, action);
   add_talk(app, action);
   add_load(app, action);
+  add_lab(app, action);
   add_doctor(app, action);
   try {
     std::vector<std::string> words(argv + 1, argv + argc);
@@ -107,7 +109,8 @@ int run_command(int argc, char** argv) {
     const auto verbs = app.get_subcommands();
     std::string why = unknown_words(app);
     if (why.empty())
-      why = verbs.empty() ? "a verb is missing: serve, talk, load or doctor" : escape(error.what());
+      why = verbs.empty() ? "a verb is missing: serve, talk, load, lab or doctor"
+                          : escape(error.what());
     write_line(stderr, fmt::format("duolu: {}; see duolu {}--help", why,
                                    verbs.empty() ? "" : verbs.front()->get_name() + " "));
     return exit_usage;

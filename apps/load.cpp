@@ -4,16 +4,14 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 
 #include "apps/journal.hpp"
 #include "apps/load_report.hpp"
-#include "apps/log.hpp"
 #include "apps/options.hpp"
+#include "apps/progress.hpp"
 #include "apps/text.hpp"
 #include "apps/verbs.hpp"
 #include "duolu/poll/backends.hpp"
@@ -168,36 +166,6 @@ std::unique_ptr<Poller> make_poller_for(Kernel& kernel, const std::string& name)
   return made_backend(poller->name, poller->make(kernel, {}));
 }
 
-// --- progress, on a terminal
-
-class ProgressLine {
- public:
-  explicit ProgressLine(Host& host) : on_(host.isatty(STDERR_FILENO) == 1) {}
-  ProgressLine(const ProgressLine&) = delete;
-  ProgressLine& operator=(const ProgressLine&) = delete;
-  ~ProgressLine() {
-    if (on_ && error_log().flush()) write_text(stderr, erase);
-  }
-
-  void show(const LoadProgress& progress) {
-    // A terminal that is stopped (Ctrl-S) gets the next line, not all that it has missed.
-    if (on_ && error_log().flush()) write_text(stderr, erase + to_line(progress, columns()));
-  }
-
- private:
-  static constexpr const char* erase = "\r\033[K";
-
-  /// Read each time: terminals change their size. If it is unknown, the usual width.
-  static std::size_t columns() {
-    winsize size{};
-    // tidy: allow(banned-call) It is about a terminal, not the measurement; no Kernel has one.
-    return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col != 0 ? size.ws_col
-                                                                              : line_width;
-  }
-
-  bool on_;
-};
-
 // --- the verb
 
 /// Makes a run, or throws a Failure that says why not. `signal` is the one that ended it, or 0.
@@ -210,10 +178,10 @@ Run measure(const LoadArguments& arguments, int& signal) {
   const std::unique_ptr<Poller> poller = make_poller_for(kernel, arguments.backend);
   const StopSignals signals(
       kernel, [](void* context) { static_cast<Poller*>(context)->wake(); }, poller.get());
-  ProgressLine line(real_host());
+  ProgressLine line;
   Result<LoadReport> report =
       run_load(*poller, targets, options, [&](const LoadProgress& progress) {
-        line.show(progress);
+        line.show([&](std::size_t columns) { return to_line(progress, columns); });
         return signals.received() == 0;
       });
   if (!report)

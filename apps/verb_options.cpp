@@ -48,6 +48,8 @@ VerbOption Verb::flag(const std::string& names, bool& value, const std::string& 
 
 VerbOption Verb::find(const char* name) const { return VerbOption(*verb_->get_option(name)); }
 
+void Verb::hide() { verb_->group(""); }
+
 void Verb::on_chosen(std::function<void()> action) { verb_->callback(std::move(action)); }
 
 }  // namespace duolu::apps

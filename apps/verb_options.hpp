@@ -42,6 +42,8 @@ class Verb {
   VerbOption flag(const std::string& names, bool& value, const std::string& help);
   /// The option that was added with the long name `name`.
   [[nodiscard]] VerbOption find(const char* name) const;
+  /// No help shows it, and no error suggests it.
+  void hide();
   /// Called when all is parsed and this is the verb.
   void on_chosen(std::function<void()> action);
 

@@ -36,6 +36,7 @@ using Action = std::function<int()>;
 void add_serve(CLI::App& app, Action& action);
 void add_talk(CLI::App& app, Action& action);
 void add_load(CLI::App& app, Action& action);
+void add_lab(CLI::App& app, Action& action);
 void add_doctor(CLI::App& app, Action& action);
 
 }  // namespace duolu::apps

@@ -8,7 +8,8 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/duolu)
 install(TARGETS duolu duolu_testing EXPORT duolu)
 install(EXPORT duolu NAMESPACE duolu:: FILE duoluTargets.cmake DESTINATION ${package_dir})
 install(DIRECTORY include/duolu DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "*.def" PATTERN load EXCLUDE)
+        FILES_MATCHING PATTERN "*.hpp" PATTERN "*.h" PATTERN "*.def" PATTERN load EXCLUDE
+        PATTERN lab EXCLUDE)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 configure_package_config_file(cmake/duoluConfig.cmake.in duoluConfig.cmake

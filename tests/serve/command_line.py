@@ -43,7 +43,7 @@ def what_is_wrong_is_named_and_what_was_meant():
             (("serve", "echo", "--one", "--two=3", "--three"),
              ("unknown options --one, --two, --three",)),
             (("serve", "echo", "upper"), ("unexpected: upper",)),
-            ((), ("a verb is missing: serve, talk, load or doctor",))):
+            ((), ("a verb is missing: serve, talk, load, lab or doctor",))):
         line = refused(2, *arguments)
         need(all(word in line for word in words) and "--help" in line, line)
     for arguments in (("nonsense",), ("--nonsense",), ("x" * 5000,), ("serve", "echo", "-x")):
