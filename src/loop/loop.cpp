@@ -113,11 +113,16 @@ void Loop::ride_out(std::error_code error) {
   if (error == std::errc::interrupted) return;
   if (error == std::errc::bad_file_descriptor)
     check_failed("a descriptor of the Loop itself was closed by other code of this program");
-  DUOLU_CHECK(error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
-              error == std::errc::too_many_files_open ||
-              error == std::errc::too_many_files_open_in_system ||
-              // poll(2) with an RLIMIT_NOFILE of 0, which other processes may set: see prlimit(2)
-              error == std::errc::invalid_argument);
+  const bool passes =
+      error == std::errc::not_enough_memory || error == std::errc::no_space_on_device ||
+      error == std::errc::too_many_files_open ||
+      error == std::errc::too_many_files_open_in_system ||
+      // poll(2) with an RLIMIT_NOFILE of 0, which other processes may set: see prlimit(2)
+      error == std::errc::invalid_argument;
+  if (!passes)
+    check_failed(
+        "a Loop cannot wait: the kernel gave an error that no later attempt overcomes; "
+        "Loop::turn() returns it");
   (void)duolu::sleep_until(kernel(), after(kernel().now(), pause_after_failure));
 }
 

@@ -16,6 +16,7 @@
 
 #include "duolu/engine/readiness.hpp"
 #include "duolu/loop/scope.hpp"
+#include "duolu/poll/backends.hpp"
 #include "duolu/task/channel.hpp"
 #include "duolu/task/flag.hpp"
 #include "duolu/testing/fault.hpp"
@@ -177,6 +178,17 @@ TEST_P(LoopDeathTest, a_descriptor_of_the_loop_that_others_close_is_named) {
         on.run(beat(&on, nullptr));
       },
       "a descriptor of the Loop itself was closed");
+}
+
+TEST(LoopErrorDeathTest, an_error_of_waiting_that_stays_is_told_in_a_sentence) {
+  EXPECT_DEATH(
+      {
+        FaultKernel kernel(real_kernel());
+        Loop on(make_readiness_engine(make_poller(kernel, "poll").value()));
+        kernel.fail(Call::ppoll, 1, EPERM, 1'000'000);
+        on.run(beat(&on, nullptr));
+      },
+      "a Loop cannot wait: the kernel gave an error that no later attempt");
 }
 
 TEST_P(LoopDeathTest, LO4_a_task_that_ignores_that_it_was_cancelled_is_named) {
