@@ -49,6 +49,8 @@ std::string text_of(const std::exception_ptr& thrown) {
 // Enough to begin a connection (frames come in chunks of 64 KiB), and to end with what there is.
 // Atomic, since any thread may run out of memory.
 constexpr std::size_t reserve_block = std::size_t{72} * 1024;
+// What beginning a connection takes, and more: of frames, and of other memory.
+constexpr std::size_t to_begin = std::size_t{4} * 1024;
 constinit std::array<std::atomic<void*>, 4> reserve{};
 constinit std::atomic<bool> reserve_for_all = false;
 
@@ -86,16 +88,26 @@ Reserve::~Reserve() {
 void Reserve::end() noexcept { reserve_for_all = true; }
 
 bool Reserve::fill() noexcept {
+  std::set_new_handler(nullptr);  // or one block would be made of the others
+  const bool enough = refill() || (trim_frames() && refill());
+  std::set_new_handler(use_reserve);
+  return enough;
+}
+
+bool Reserve::refill() noexcept {
+  std::size_t whole = 0;
   for (std::atomic<void*>& block : reserve) {
-    if (block.load(std::memory_order_relaxed) != nullptr) continue;
-    std::set_new_handler(nullptr);  // or one block would be made of the others
-    void* memory = ::operator new(reserve_block, std::nothrow);
-    if (memory == nullptr && trim_frames()) memory = ::operator new(reserve_block, std::nothrow);
-    std::set_new_handler(use_reserve);
-    if (memory == nullptr) return false;
-    block = memory;
+    if (block.load(std::memory_order_relaxed) == nullptr)
+      block = ::operator new(reserve_block, std::nothrow);
+    if (block.load(std::memory_order_relaxed) != nullptr) ++whole;
   }
-  return true;
+  if (whole == reserve.size()) return true;
+  // What has been used up is in use, and there may be room in it for many more.
+  void* const memory = ::operator new(to_begin, std::nothrow);
+  ::operator delete(memory);
+  const std::size_t needed = memory != nullptr ? 0 : 1;
+  return reserve[0].load(std::memory_order_relaxed) != nullptr &&
+         whole >= 2 + needed + (frames_have_room(to_begin) ? 0 : 1);
 }
 
 /// A listening socket; the file of a Unix one goes with it. What its task goes by stays when it is

@@ -74,12 +74,15 @@ class Reserve {
   Reserve& operator=(const Reserve&) = delete;
   ~Reserve();
 
-  /// Takes back what was used up. Whether it is whole.
+  /// Takes back what was used up. Whether there is enough to begin a connection: it is whole, or
+  /// one would not use it up, since there is room in what has been taken from it.
   bool fill() noexcept;
   /// From now on all of it may be used up. Before, some is kept for what comes after this.
   void end() noexcept;
 
  private:
+  static bool refill() noexcept;
+
   std::new_handler before_;
 };
 

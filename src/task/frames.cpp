@@ -289,9 +289,20 @@ bool trim_frames() noexcept {
   return shared().collect();
 }
 
+bool frames_have_room(std::size_t bytes) noexcept {
+  std::size_t room = lists.chunk != nullptr ? chunk_size - lists.chunk->used : 0;
+  for (std::size_t index = 1; index < lists.free.size(); ++index)
+    for (const Free* frame = lists.free[index]; frame != nullptr && room < bytes;
+         frame = frame->next)
+      room += index * grain;
+  return room >= bytes;
+}
+
 #else
 
 bool trim_frames() noexcept { return false; }
+
+bool frames_have_room(std::size_t /*bytes*/) noexcept { return true; }
 
 void* take_frame(std::size_t size) {
   void* const frame = ::operator new(size);

@@ -118,5 +118,18 @@ TEST_P(MemoryTest, whatever_it_has_nobody_is_dropped_and_it_ends_in_order) {
   }
 }
 
+TEST_P(MemoryTest, what_begins_a_connection_serves_more_than_one) {
+  constexpr std::size_t crowd = 8;  // who all stay
+  for (const std::string_view name : {"echo", "http-echo"}) {
+    SCOPED_TRACE(name);
+    const std::string_view request = name == "echo" ? "hello" : "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const Outcome outcome = serve(name, request, 0, crowd, crowd);
+    EXPECT_EQ(outcome.answered, static_cast<int>(crowd));
+    EXPECT_EQ(outcome.totals.failed, 0U);
+    EXPECT_EQ(outcome.totals.peak, crowd);
+    if (HasFailure()) return;
+  }
+}
+
 }  // namespace
 }  // namespace duolu::apps

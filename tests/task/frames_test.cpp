@@ -87,6 +87,23 @@ TEST(Frames, without_memory_are_cut_anew_in_other_sizes) {
   });
 }
 
+TEST(Frames, room_for_more_is_known) {
+  in_a_thread([] {
+    EXPECT_FALSE(frames_have_room(64));  // no chunk yet
+    void* const first = take_frame(64);
+    EXPECT_TRUE(frames_have_room(32'768));
+    EXPECT_FALSE(frames_have_room(65'536));
+    give_frame(first, 64);
+    std::vector<void*> frames = take(200, 1008);  // three chunks and a part of a fourth
+    EXPECT_FALSE(frames_have_room(100'800));
+    for (std::size_t i = 0; i < 100; ++i) give_frame(frames[i], 1008);
+    EXPECT_TRUE(frames_have_room(100'800));
+    const FailsAllocations none;
+    for (std::size_t i = 0; i < 100; ++i) EXPECT_NO_THROW(frames[i] = take_frame(1008));
+    for (void* frame : frames) give_frame(frame, 1008);
+  });
+}
+
 TEST(Frames, without_memory_larger_ones_serve) {
   in_a_thread([] {
     std::vector<void*> frames = take(130, 1008);  // two chunks and more

@@ -25,6 +25,10 @@ void give_frame(void* frame, std::size_t size) noexcept;
 /// Frees the chunks of which every frame is free and in the lists of this thread or of threads that
 /// have ended: for callers that have run out of memory. Returns whether there were any.
 bool trim_frames() noexcept;
+/// Whether this thread can take frames of so many bytes in all without asking operator new; it
+/// looks at frames of all sizes, so those that are needed may be others. True where frames are not
+/// kept.
+[[nodiscard]] bool frames_have_room(std::size_t bytes) noexcept;
 /// Gives memory back to the system when most of a crowd has left: of connections, or of anything
 /// else that has some memory each. malloc keeps what lies between pieces that are in use, so that a
 /// process would stay as large as the crowd was. Costs nothing but comparisons with fewer than
