@@ -82,9 +82,6 @@ Comparison compare(const Results& results, std::size_t baseline, std::size_t sub
   };
   if (results.one_core) return refuse("server and client shared one core");
   if (pairs.empty()) return refuse("not measured");
-  if (comparison.ratio.count < least_values)
-    return refuse("pairs of runs: " + std::to_string(comparison.ratio.count) +
-                  "; a verdict takes " + std::to_string(least_values));
   for (const std::size_t each : {baseline, subject}) {
     const Figures figures = figures_of(results, each, load);
     if (measure == &Sample::rate && figures.client_was_limit)
@@ -92,6 +89,9 @@ Comparison compare(const Results& results, std::size_t baseline, std::size_t sub
     if (figures.waited_share > waited_limit)
       return refuse("others used the cores for " + percent(figures.waited_share) + " of the time");
   }
+  if (comparison.ratio.count < least_values)
+    return refuse("pairs of runs: " + std::to_string(comparison.ratio.count) +
+                  "; a verdict takes " + std::to_string(least_values));
   // Of times only: counts near 0 are far apart in ratio, without any noise of the machine.
   const double spread = measure == &Sample::switches ? 0 : quartile_spread(values(mine, measure));
   if (spread > spread_limit)

@@ -58,6 +58,9 @@ TEST(LabResultsTest, LB3_others_used_the_cores) {
   for (Sample& sample : results.samples)
     if (sample.subject == 1) sample.waited_share = 0.2;
   EXPECT_EQ(cpu(results).refusal, "others used the cores for 20 % of the time");
+  // That is also why there were few rounds, when the time was up.
+  std::erase_if(results.samples, [](const Sample& sample) { return sample.round > 2; });
+  EXPECT_EQ(cpu(results).refusal, "others used the cores for 20 % of the time");
 }
 
 TEST(LabResultsTest, LB3_a_noisy_baseline) {
