@@ -112,7 +112,7 @@ TEST(StatisticsTest, LB5_the_exponent_is_found_through_noise) {
 
 TEST(StatisticsTest, LB5_what_does_not_grow_has_no_exponent) {
   EXPECT_FALSE(growth_with(1, 1, 0.01).exponent);
-  EXPECT_FALSE(growth_with(1, 1.05, 0.01).exponent);
+  EXPECT_FALSE(growth_with(1, 1.05, 0.001).exponent);
   EXPECT_LT(growth_with(1, 1, 0.01).factor.high, least_growth);
   EXPECT_FALSE(growth_with(1, 1.5, 0.4).exponent);  // there is too much noise to see the growth
 }
