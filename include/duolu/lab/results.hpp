@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "duolu/base/standard.hpp"
 #include "duolu/lab/statistics.hpp"
 
 namespace duolu::lab {

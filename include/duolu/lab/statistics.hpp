@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "duolu/base/standard.hpp"
+
 namespace duolu::lab {
 
 /// The value below which `share` (0 to 1) of them are, interpolated between neighbours. 0 for none.

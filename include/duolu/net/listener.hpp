@@ -1,8 +1,7 @@
 // Public. Layer: net. Listening sockets for tasks, and accepting that continues after errors.
 //
 //   AC1  Listener::accept() ends with a connection, or, when its chain is cancelled, with
-//   ECANCELED,
-//        and no connection is lost. Errors that concern one connection are skipped.
+//        ECANCELED, and no connection is lost. Errors that concern one connection are skipped.
 //   AC2  Any other error (a lack of descriptors or memory, a security module refuses) leaves the
 //        connection in the backlog, and trying again at once would spin. So accept() tries again
 //        when freed() is called (it may have been called earlier in the same turn, or by
