@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
+#include <optional>
 
 #include "duolu/kernel/fork.hpp"
 #include "duolu/task/flag.hpp"
@@ -181,6 +182,7 @@ struct Listener::Accepting {
   Duration pause_time = least_pause;
   Function<void(std::error_code)> report;
   Function<std::error_code()> may;
+  std::optional<SocketFile> file;
 };
 
 /// Rings when a pause is over. It is armed all the time in next(), usually with no deadline, so
@@ -224,8 +226,12 @@ Listener::Listener(Loop& loop, Descriptor& descriptor) : Listener(descriptor) {
 }
 
 Listener::~Listener() {
-  if (descriptor_ != &detail::no_descriptor) descriptor_->engine->close(*descriptor_);
+  if (descriptor_ == &detail::no_descriptor) return;
+  if (accepting_ != nullptr) accepting_->file.reset();
+  descriptor_->engine->close(*descriptor_);
 }
+
+void Listener::remove_file_on_close() { accepting().file.emplace(kernel(), address()); }
 
 Listener::Accepting& Listener::accepting() const noexcept {
   (void)detail::open_one(descriptor_);  // aborts if there is none

@@ -2,10 +2,10 @@
 
 #include <cerrno>
 #include <list>
-#include <memory>
 #include <new>
 #include <optional>
 
+#include "duolu/base/exception.hpp"
 #include "duolu/loop/scope.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/task/chain.hpp"
@@ -17,19 +17,14 @@
 namespace duolu {
 namespace {
 
-/// A listening socket, and its address, which is kept when it is closed.
-struct Door {
-  struct Socket {
-    Socket(Loop& loop, Listener from)
-        : listener(std::move(from)), file(loop.kernel(), listener.address()) {}
-    Listener listener;
-    SocketFile file;
-  };
-  Door(Loop& loop, Listener from)
-      : address(from.address()), socket(std::make_unique<Socket>(loop, std::move(from))) {}
+/// Where the server listens. The address is kept when the listener is closed.
+struct ServedAddress {
+  explicit ServedAddress(Listener from) : address(from.address()), listener(std::move(from)) {
+    listener->remove_file_on_close();
+  }
 
   Address address;
-  std::unique_ptr<Socket> socket;  ///< Null: closed.
+  std::optional<Listener> listener;  ///< Empty: closed.
 };
 
 /// The state of serve(), in the frame of its task.
@@ -38,12 +33,12 @@ class Server {
   Server(Loop& loop, std::vector<Listener> listeners, detail::Handler handler, ServeOptions options)
       : loop_(loop), handler_(std::move(handler)), options_(std::move(options)) {
     if (options_.max_connections != 0) room_.emplace(options_.max_connections);
-    for (Listener& listener : listeners) doors_.emplace_back(loop, std::move(listener));
+    for (Listener& listener : listeners) addresses_.emplace_back(std::move(listener));
   }
 
   Task<> run() {
-    for (const Door& door : doors_)
-      report({.kind = ServeEvent::Kind::listening, .address = door.address});
+    for (const ServedAddress& each : addresses_)
+      report({.kind = ServeEvent::Kind::listening, .address = each.address});
     co_await with_scope([this](Scope& connections) { return serve_in(&connections); });
   }
 
@@ -54,7 +49,7 @@ class Server {
   Task<> serve_in(Scope* connections) {
     connections_ = connections;
     co_await with_scope([this](Scope& accepting) { return accept_everywhere(&accepting); });
-    for (Door& door : doors_) door.socket.reset();
+    for (ServedAddress& each : addresses_) each.listener.reset();
     ending_ = true;
     co_await shielded(give_grace());
     for (std::size_t left = connections->size(); left > 0; --left) report({.kind = Kind::cut});
@@ -62,19 +57,19 @@ class Server {
   }
 
   Task<> accept_everywhere(Scope* accepting) {
-    for (Door& door : doors_) accepting->spawn(accept_from(&door), "accept");
+    for (ServedAddress& each : addresses_) accepting->spawn(accept_from(&each), "accept");
     co_return;
   }
 
-  Task<> accept_from(Door* door) {
-    Listener& listener = door->socket->listener;
-    listener.on_error([this, door](std::error_code error) {
+  Task<> accept_from(ServedAddress* at) {
+    Listener& listener = *at->listener;
+    listener.on_error([this, at](std::error_code error) {
       const bool refused = error == StreamError::refused;
       if (!refused && accept_error(error) == AcceptError::connection) return;
-      report({.kind = refused ? Kind::refused : Kind::paused,
-              .address = door->address,
-              .error = error});
+      report(
+          {.kind = refused ? Kind::refused : Kind::paused, .address = at->address, .error = error});
     });
+    if (options_.admit) listener.only_if([this] { return options_.admit(); });
     while (Result<Stream> stream = co_await listener.accept()) {
       Semaphore::Permit permit;
       if (room_) {
@@ -83,16 +78,16 @@ class Server {
         permit = *std::move(room);
       }
       try {
-        connections_->spawn(handle(door, *std::move(stream), std::move(permit)), "connection");
+        connections_->spawn(handle(at, *std::move(stream), std::move(permit)), "connection");
         memory_.grew(connections_->size());
       } catch (...) {
         report(
-            {.kind = Kind::threw, .address = door->address, .exception = std::current_exception()});
+            {.kind = Kind::threw, .address = at->address, .exception = std::current_exception()});
       }
     }
   }
 
-  Task<> handle(const Door* door, Stream stream, Semaphore::Permit permit) {
+  Task<> handle(const ServedAddress* at, Stream stream, Semaphore::Permit permit) {
     std::exception_ptr thrown;
     Result<> ended;
     try {
@@ -102,14 +97,14 @@ class Server {
     }
     const bool was_cut = ending_ && !ended && ended.error() == std::errc::operation_canceled;
     if (thrown)
-      report({.kind = Kind::threw, .address = door->address, .exception = thrown});
+      report({.kind = Kind::threw, .address = at->address, .exception = thrown});
     else if (!ended && !was_cut)
-      report({.kind = Kind::failed, .address = door->address, .error = ended.error()});
+      report({.kind = Kind::failed, .address = at->address, .error = ended.error()});
     permit.release();
     memory_.shrank(connections_->size() - 1);
     left_.set();
-    for (Door& each : doors_)
-      if (each.socket != nullptr) each.socket->listener.freed();
+    for (ServedAddress& each : addresses_)
+      if (each.listener) each.listener->freed();
   }
 
   Task<> give_grace() { (void)co_await within(options_.grace, everybody_left()); }
@@ -136,23 +131,13 @@ class Server {
   Loop& loop_;
   detail::Handler handler_;
   ServeOptions options_;
-  std::list<Door> doors_;
+  std::list<ServedAddress> addresses_;
   Scope* connections_ = nullptr;
   std::optional<Semaphore> room_;  ///< With max_connections.
   CrowdMemory memory_;
   Flag left_;            ///< A connection has ended.
   bool ending_ = false;  ///< The listeners are closed.
 };
-
-std::string text_of(const std::exception_ptr& exception) {
-  try {
-    std::rethrow_exception(exception);
-  } catch (const std::exception& known) {
-    return known.what();
-  } catch (...) {
-    return "something that is no std::exception";
-  }
-}
 
 }  // namespace
 
@@ -163,7 +148,7 @@ std::string to_string(const ServeEvent& event) {
     case ServeEvent::Kind::failed:
       return "a connection to " + where + " ended: " + event.error.message();
     case ServeEvent::Kind::threw:
-      return "a handler on " + where + " threw: " + text_of(event.exception);
+      return "a handler on " + where + " threw: " + message_of(event.exception);
     case ServeEvent::Kind::refused:
       return "a connection to " + where + " was refused: " + event.error.message();
     case ServeEvent::Kind::paused:

@@ -1,4 +1,4 @@
-// serve(), connect() of a text, and what needs no Loop to be named: clauses SV1 to SV6.
+// serve(), connect() of a text, and what needs no Loop to be named: clauses SV1 to SV7.
 #include "duolu/net/serve.hpp"
 
 #include <sys/resource.h>
@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -212,6 +213,37 @@ TEST_P(ServeTest, SV3_no_more_than_max_connections_are_served) {
         co_return Result<>();
       }));
   EXPECT_EQ(most, 1);
+}
+
+TEST_P(ServeTest, SV7_a_connection_waits_until_it_is_admitted) {
+  int served_now = 0;
+  int asked = 0;
+  options.admit = [&] {
+    ++asked;
+    return served_now == 0 ? std::error_code() : errno_code(ENOMEM);
+  };
+  EXPECT_TRUE(serve_while(
+      "127.0.0.1:0",
+      [&](Stream client) -> Task<Result<>> {
+        ++served_now;
+        const Result<> ended = co_await echo(std::move(client));
+        --served_now;
+        co_return ended;
+      },
+      [&]() -> Task<Result<>> {
+        Stream first = co_await try_(connect(where.front()));
+        EXPECT_EQ(co_await try_(ask(&first, "one")), "one");
+        Stream second = co_await try_(connect(where.front()));
+        while (asked < 2) co_await sleep(1ms);
+        EXPECT_EQ(served_now, 1);
+        first.close();
+        EXPECT_EQ(co_await try_(ask(&second, "two")), "two");
+        co_return {};
+      }));
+  const auto paused = std::count_if(events.begin(), events.end(), [](const ServeEvent& event) {
+    return event.kind == Kind::paused && event.error == errno_code(ENOMEM);
+  });
+  EXPECT_GE(paused, 1);
 }
 
 TEST_P(ServeTest, SV4_when_it_is_cancelled_connections_have_time_to_finish) {

@@ -82,6 +82,8 @@ class Listener {
     Engine::prepare_in(*descriptor_, Op::Code::accept);
     return detail::pending<detail::AcceptRequest>(descriptor_);
   }
+  /// For one that has just been opened on a Unix path: its SocketFile is removed when it is closed.
+  void remove_file_on_close();
   /// The address it listens on, with the port that the system chose.
   [[nodiscard]] Address address() const noexcept;
   [[nodiscard]] Kernel& kernel() const noexcept {

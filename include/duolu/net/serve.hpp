@@ -17,6 +17,9 @@
 //   SV5  The socket file of a Unix address is removed with its listener, unless it was replaced.
 //   SV6  When most of a crowd of connections has left, their memory goes back to the system
 //        (CrowdMemory).
+//   SV7  ServeOptions::admit is called before each connection is served. While it returns an error,
+//        the connection waits, which is reported as `paused`; it is called again when a connection
+//        ends, or after a pause (AC5).
 #pragma once
 
 #include <chrono>
@@ -46,8 +49,8 @@ struct ServeEvent {
     failed,     ///< A handler returned `error`; not ECANCELED after serve() was cancelled.
     threw,      ///< A handler threw `exception`, or could not begin for lack of memory.
     refused,    ///< A connection was accepted and closed: the engine could not take it.
-    paused,     ///< accept(2) failed with `error`, and accepting waits until a connection ends, or
-                ///< for a time (AC2). Reported at each failure.
+    paused,     ///< accept(2) failed with `error`, or `admit` returned it: accepting waits until a
+                ///< connection ends, or for a time (AC2). Reported each time.
     cut,        ///< A handler was cancelled when the grace time was over.
   };
   Kind kind;
@@ -63,6 +66,9 @@ struct ServeOptions {
   std::size_t max_connections = 0;
   /// How long handlers may keep running after serve() was cancelled.
   AnyDuration grace = std::chrono::seconds(5);
+  /// Whether another connection can be served now, such as by what it takes of memory or of a
+  /// database; an error makes it wait (SV7). Called in the loop's thread; must not throw.
+  std::function<std::error_code()> admit{};
   /// Called in the loop's thread; must not throw. If empty, `threw`, `paused` and `refused` go to
   /// Loop::report(), which under run() writes to standard error; nothing else is reported.
   std::function<void(const ServeEvent&)> report{};
