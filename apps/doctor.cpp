@@ -169,7 +169,7 @@ int doctor(bool json) {
 }  // namespace
 
 void add_doctor(CLI::App& app, Action& action) {
-  Verb verb(app, "doctor", "Tell which backends work here, and if not, why and what to do");
+  Verb verb(app, "doctor", "Show which backends work here, and why others do not");
   auto json = std::make_shared<bool>(false);
   verb.flag("--json", *json, "One JSON object on standard output");
   verb.on_chosen([json, &action] { action = [json] { return doctor(*json); }; });

@@ -110,15 +110,14 @@ constexpr LoadOption load_option_table[] = {
     {"--messages", &LoadArguments::messages, "N", "Measure exactly so many messages instead",
      "-n,"},
     {"--size", &LoadArguments::size, "B", "Bytes in a message [64]"},
-    {"--pipeline", &LoadArguments::pipeline, "P",
-     "Messages on their way at a time on a connection [1]"},
+    {"--pipeline", &LoadArguments::pipeline, "P", "Outstanding messages of a connection [1]"},
     {"--rate", &LoadArguments::rate, "R",
      "Open loop: start R messages a second (20k, 0.5,\n10/m, 100/h), whatever the server does\n"
      "[closed loop]"},
     {"--arrivals", &LoadArguments::arrivals, "HOW", "constant, poisson (with --rate) [constant]"},
-    {"--churn", &LoadArguments::churn, "K", "Connect anew after K messages [never]"},
+    {"--churn", &LoadArguments::churn, "K", "Reconnect after K messages [never]"},
     {"--warmup", &LoadArguments::warmup, "D", "Load before measuring [500ms; 0 with --messages]"},
-    {"--timeout", &LoadArguments::timeout, "D", "Give up when nothing comes back so long [5s]"},
+    {"--timeout", &LoadArguments::timeout, "D", "Give up after so long without an answer [5s]"},
     {"--seed", &LoadArguments::seed, "N", "Of payload and random arrivals [1]"}};
 
 /// The command to repeat the run, quoted for a shell, with the options that are not the defaults.

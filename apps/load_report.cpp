@@ -169,7 +169,7 @@ std::string title(const Run& run) {
       plural(o.connections, "connection"),
       o.active != 0 && o.active < o.connections ? fmt::format(" ({} active)", o.active) : "",
       plural(o.size, "byte"), o.pipeline > 1 ? fmt::format(" x {} deep", o.pipeline) : "",
-      o.churn != 0 ? fmt::format(", anew after {}", o.churn) : "", run.backend);
+      o.churn != 0 ? fmt::format(", reconnecting after {}", o.churn) : "", run.backend);
 }
 
 }  // namespace

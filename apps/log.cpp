@@ -19,7 +19,7 @@ namespace duolu::apps {
 namespace {
 
 std::string plain_notice(std::uint64_t count) {
-  return fmt::format("duolu: dropped {} that nobody read in time\n", counted(count, "line"));
+  return fmt::format("duolu: dropped {} that were not read in time\n", counted(count, "line"));
 }
 
 }  // namespace

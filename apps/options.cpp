@@ -65,16 +65,16 @@ std::string text_argument(const char* option, const std::string& text) {
 std::string connect_advice(std::error_code error, Duration timeout, const char* option) {
   if (error.category() != std::generic_category()) return "is the address right?";
   switch (error.value()) {
-    case ECONNREFUSED: return "nobody listens there; is the server running?";
+    case ECONNREFUSED: return "nothing listens there; is the server running?";
     case ETIMEDOUT:
       return fmt::format(
           "no answer within {}; is the host up, or a firewall in between? {} waits longer",
           to_text(timeout), option);
     case ENOENT: return "there is no such socket; is the server running, and the path right?";
-    case EACCES: return "ask whoever owns it, or a firewall, to let you";
+    case EACCES: return "its permissions or a firewall forbid it";
     case EPERM: return "a firewall or a sandbox of this machine forbids it";
     case ENETUNREACH:
-    case EHOSTUNREACH: return "there is no way to it from here; `ip route` shows the ways";
+    case EHOSTUNREACH: return "there is no route to it; `ip route` shows those there are";
     case EADDRNOTAVAIL:
       return "every local port for it is in use; `ss -tan` shows by what: wait until those in "
              "TIME-WAIT are gone, or widen `sysctl net.ipv4.ip_local_port_range`";
@@ -82,7 +82,7 @@ std::string connect_advice(std::error_code error, Duration timeout, const char* 
       return "`ulimit -n` shows how many descriptors this may have; the call that started it may "
              "have left some open";
     case ENFILE:
-      return "no program gets a descriptor now; `sysctl fs.file-nr` shows how many are open";
+      return "the system has no descriptor left; `sysctl fs.file-nr` shows how many are open";
     default: return "is the address right?";
   }
 }
@@ -91,7 +91,7 @@ std::vector<Address> target_argument(Kernel& kernel, const std::string& text) {
   const std::expected<Endpoint, std::string> endpoint = parse_endpoint(text);
   if (!endpoint) throw Failure(exit_usage, escape(endpoint.error()));
   if (endpoint->scheme == Endpoint::Scheme::tcp && endpoint->port == 0)
-    throw Failure(exit_usage, "port 0 is nobody's: which port does the server listen on?");
+    throw Failure(exit_usage, "no server listens on port 0: which port is it?");
   Result<std::vector<Address>> found = resolve(kernel, *endpoint);
   if (!found)
     throw Failure(exit_no_connection, fmt::format("cannot connect to {}: {}; is the name right?",
@@ -132,7 +132,7 @@ EngineChoice engine_argument(Kernel& kernel, const std::string& name) {
 
 void cannot_make_backend(std::string_view name, std::error_code error) {
   throw Failure(exit_not_here,
-                fmt::format("backend {}: {}; `duolu doctor` tells more", name, error.message()));
+                fmt::format("backend {}: {}; `duolu doctor` says more", name, error.message()));
 }
 
 void make_room(Kernel& kernel, Host& host, const std::string& what, std::size_t count) {

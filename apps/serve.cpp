@@ -214,7 +214,8 @@ int serve(const ServeArguments& arguments) {
       chosen.kind->name, chosen.kind->make(kernel, {.buffer_size = service->read_size(),
                                                     .trigger = trigger,
                                                     .ring_without = without}));
-  Server server(*engine, *service, options, journal);
+  Loop loop(*engine);
+  Server server(loop, *service, options, journal);
   const std::vector<Address> bound = listen_everywhere(kernel, server, arguments.listen);
   const StopSignals signals(
       kernel, [](void* context) { static_cast<Server*>(context)->stop(); }, &server);
@@ -278,7 +279,7 @@ void add_serve(CLI::App& app, Action& action) {
   verb.flag("--trace-tasks", arguments->trace_tasks,
             "Note since when each task waits; kill -USR1 prints\nthe tasks and what they wait for");
   VerbOption quiet = verb.flag("-q,--quiet", arguments->quiet, "Only errors and the totals");
-  verb.flag("-v,--verbose", arguments->verbose, "Tell of connections and messages").excludes(quiet);
+  verb.flag("-v,--verbose", arguments->verbose, "Report connections and messages").excludes(quiet);
   verb.flag("--json", arguments->json, "One JSON object a line on standard output");
   verb.on_chosen([arguments, &action] { action = [arguments] { return serve(*arguments); }; });
 }

@@ -15,6 +15,7 @@
 #include <variant>
 
 #include "apps/text.hpp"
+#include "duolu/base/exception.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/standard.hpp"
 #include "duolu/task/frames.hpp"
@@ -26,24 +27,14 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr Duration linger_time = 1s;  // for the peer to take the last bytes and close
-constexpr Duration quiet_when_stopping = 200ms;
-/// How often those who have been quiet are looked for at most: one is closed so much late at most,
+constexpr Duration idle_limit_when_stopping = 200ms;
+/// The least time between two searches for idle connections: one is closed so much late at most,
 /// and a short limit with much traffic costs next to nothing.
-constexpr Duration quiet_tick = 10ms;
+constexpr Duration idle_check_interval = 10ms;
 constexpr std::size_t shown_of_a_message = 64;
 
 bool was_cancelled(const Result<>& result) {
   return !result && result.error() == std::errc::operation_canceled;
-}
-
-std::string text_of(const std::exception_ptr& thrown) {
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const std::exception& known) {
-    return known.what();
-  } catch (...) {
-    return "something that is no std::exception";
-  }
 }
 
 // Enough to begin a connection (frames come in chunks of 64 KiB), and to end with what there is.
@@ -110,28 +101,16 @@ bool Reserve::refill() noexcept {
          whole >= 2 + needed + (frames_have_room(to_begin) ? 0 : 1);
 }
 
-/// A listening socket; the file of a Unix one goes with it. What its task goes by stays when it is
-/// closed: a report of who held the loop comes when the loop has it back, and names who has ended.
-struct Server::Door {
-  Door(Loop& loop, Listener socket, const Address& bound)
-      : listener(std::make_unique<Listener>(std::move(socket))),
-        text(bound.to_string()),
-        task("accept " + text),
-        file(loop.kernel(), bound) {}
-  Door(const Door&) = delete;
-  Door& operator=(const Door&) = delete;
-  ~Door() { close(); }
-
-  void close() {
-    if (listener == nullptr) return;
-    file.remove();
-    listener.reset();
+/// Where the server listens. The name of the task is kept when the listener is closed: a report of
+/// a stall comes after it, and names a task that may have ended.
+struct Server::ServedAddress {
+  ServedAddress(Listener socket, const Address& bound)
+      : listener(std::move(socket)), task("accept " + bound.to_string()) {
+    listener->remove_file_on_close();
   }
 
-  std::unique_ptr<Listener> listener;  ///< Null: closed.
-  std::string text;                    ///< Its address.
-  std::string task;                    ///< What its task goes by.
-  SocketFile file;
+  std::optional<Listener> listener;  ///< Empty: closed.
+  std::string task;                  ///< The name of the one that accepts.
 };
 
 /// What is stored for a connection, also for an idle one, so every byte counts. Its task is that of
@@ -154,11 +133,11 @@ struct Server::Connection final : TaskSet::Member {
   Instant last{};  ///< Of the last byte.
   std::unique_ptr<Extras> extras{};
   std::uint32_t sending = 0;    ///< Size of what is being sent; in echo(), of what was sent last.
-  std::uint16_t seen_sent = 0;  ///< Of that, sent at the last look_at_quiet(): under 64 KiB.
+  std::uint16_t seen_sent = 0;  ///< Of that, sent at the last check_idle(): under 64 KiB.
   Reason reason = Reason::none;
   bool finishing : 1 = false;    ///< Once all is sent, close.
   bool input_ended : 1 = false;  ///< The peer sends nothing more.
-  bool interrupted : 1 = false;  ///< Its chain is, by look_at_quiet().
+  bool interrupted : 1 = false;  ///< Its chain is, by check_idle().
   bool lingering : 1 = false;    ///< Its task is linger().
 };
 
@@ -174,14 +153,14 @@ class Server::Connections final : public TaskSet {
   Server& server_;
 };
 
-Server::Server(Engine& engine, Service& service, ServerOptions options, Journal& journal)
+Server::Server(Loop& loop, Service& service, ServerOptions options, Journal& journal)
     : service_(service),
       options_(std::move(options)),
       journal_(journal),
-      loop_(engine),
+      loop_(loop),
       asked_(loop_, {SIGUSR1}),
-      quiet_limit_(options_.idle_timeout),
-      only_echoes_(service.echoes() && quiet_limit_ == Duration::zero() &&
+      idle_limit_(options_.idle_timeout),
+      only_echoes_(service.echoes() && idle_limit_ == Duration::zero() &&
                    options_.close_after.empty() && !journal_.wants(Verbosity::verbose)) {}
 
 Server::~Server() = default;
@@ -192,7 +171,7 @@ std::expected<std::vector<Address>, ListenError> Server::listen(const Endpoint& 
   std::vector<Address> bound;
   for (Listener& listener : *listeners) {
     bound.push_back(listener.address());
-    doors_.emplace_back(loop_, std::move(listener), bound.back());
+    addresses_.emplace_back(std::move(listener), bound.back());
   }
   return bound;
 }
@@ -200,30 +179,35 @@ std::expected<std::vector<Address>, ListenError> Server::listen(const Endpoint& 
 // --- the whole
 
 Result<Totals> Server::run() {
+  Chain serving;
+  serving.set_origin({"serve", {}});
+  watch();
+  return loop_.run(serve(), serving);
+}
+
+Task<Result<Totals>> Server::serve() {
   std::optional<StandardStream> input;
   if (options_.stop_on_stdin) {
     Result<StandardStream> opened = StandardStream::open(loop_, 0);
-    if (!opened) return fail(opened.error());
+    if (!opened) co_return fail(opened.error());
     input.emplace(std::move(*opened));
   }
-  watch();
-  Chain serving;
-  serving.set_origin({"serve", {}});
-  loop_.run(serve(input ? &**input : nullptr), serving);
-  return totals_;
+  chain_ = co_await this_chain();
+  co_await serve_until_cancelled(input ? &**input : nullptr);
+  co_return totals_;
 }
 
-/// stop() cancels its chain: first the doors close; connections have the grace time; then those
-/// that are left are cancelled.
-Task<> Server::serve(Stream* input) {
+/// When its chain is cancelled, first the listeners are closed; connections have the grace time;
+/// then those that are left are cancelled.
+Task<> Server::serve_until_cancelled(Stream* input) {
   // SIGUSR1 is to be answered until the end, whatever hangs.
   co_await with_scope([this, input](Scope& signals) { return serve_beside(&signals, input); });
 }
 
 Task<> Server::serve_beside(Scope* signals, Stream* input) {
-  signals->spawn(tell_tasks_on_signal(), "SIGUSR1");
-  signals->spawn(write_the_rest_of_the_log(), "log");
-  signals->spawn(end_the_lingering(), "lingering");
+  signals->spawn(report_tasks_on_signal(), "SIGUSR1");
+  signals->spawn(flush_log(), "log");
+  signals->spawn(close_lingering(), "lingering");
   Chain* const chain = co_await this_chain();
   active_ = std::make_unique<Connections>(*this, *chain);
   ending_ = std::make_unique<Connections>(*this, *chain);
@@ -233,8 +217,8 @@ Task<> Server::serve_beside(Scope* signals, Stream* input) {
   } catch (...) {
     thrown = std::current_exception();
   }
-  cut_the_rest();
-  (void)co_await shielded(everybody_left());
+  cancel_remaining();
+  (void)co_await shielded(all_ended());
   active_.reset();
   ending_.reset();
   signals->cancel();
@@ -242,11 +226,12 @@ Task<> Server::serve_beside(Scope* signals, Stream* input) {
 }
 
 Task<> Server::serve_in(Stream* input) {
-  co_await with_scope([this, input](Scope& doors) { return let_in(&doors, input); });
+  co_await with_scope(
+      [this, input](Scope& accepting) { return accept_everywhere(&accepting, input); });
   reserve_.end();
-  for (Door& door : doors_) door.close();
+  for (ServedAddress& each : addresses_) each.listener.reset();
   stopping_ = true;
-  quiet_limit_ = quiet_when_stopping;
+  idle_limit_ = idle_limit_when_stopping;
   for (TaskSet::Member* each = active_->first(); each != nullptr; each = each->next()) {
     auto& c = static_cast<Connection&>(*each);
     c.last = time_of_turn();
@@ -259,11 +244,12 @@ Task<> Server::serve_in(Stream* input) {
   co_await shielded(give_grace());
 }
 
-/// Starts what goes on until stop().
-Task<> Server::let_in(Scope* doors, Stream* input) {
-  if (quiet_limit_ != Duration::zero()) doors->spawn(end_the_quiet(), "idle timeout");
-  if (input != nullptr) doors->spawn(stop_on_input(input), "standard input");
-  for (Door& door : doors_) doors->spawn(accept_from(&door), door.task.c_str());
+/// Starts the tasks that run until the server is stopped.
+Task<> Server::accept_everywhere(Scope* accepting, Stream* input) {
+  if (idle_limit_ != Duration::zero()) accepting->spawn(close_idle(), "idle timeout");
+  if (input != nullptr) accepting->spawn(stop_on_input(input), "standard input");
+  for (ServedAddress& each : addresses_)
+    accepting->spawn(accept_from(&*each.listener), each.task.c_str());
   co_return;
 }
 
@@ -274,17 +260,17 @@ Task<> Server::stop_on_input(Stream* input) {
     const Result<std::size_t> size = co_await input->read(text);
     if (!size || *size == 0 || std::string_view(text.data(), *size).contains('\n')) break;
   }
-  stop();
+  chain_->cancel();
 }
 
-Task<> Server::give_grace() { (void)co_await within(loop_, options_.grace, let_finish()); }
+Task<> Server::give_grace() { (void)co_await within(loop_, options_.grace, wait_for_the_rest()); }
 
-Task<Result<>> Server::let_finish() {
-  const auto first = co_await first_of(everybody_left(), end_the_quiet());
+Task<Result<>> Server::wait_for_the_rest() {
+  const auto first = co_await first_of(all_ended(), close_idle());
   co_return std::visit([](const Result<>& result) { return result; }, first);
 }
 
-Task<Result<>> Server::everybody_left() {
+Task<Result<>> Server::all_ended() {
   while (count() > 0) {
     left_.reset();
     const bool left = co_await left_.wait();
@@ -293,7 +279,7 @@ Task<Result<>> Server::everybody_left() {
   co_return Result<>();
 }
 
-void Server::cut_the_rest() {
+void Server::cancel_remaining() {
   for (const auto* set : {active_.get(), ending_.get()})
     for (TaskSet::Member* each = set->first(); each != nullptr; each = each->next()) {
       ++totals_.cut;
@@ -306,24 +292,23 @@ std::size_t Server::count() const { return active_->size() + ending_->size(); }
 
 // --- accepting
 
-Task<> Server::accept_from(Door* door) {
-  Listener& listener = *door->listener;
-  listener.on_error([this](std::error_code error) {
+Task<> Server::accept_from(Listener* listener) {
+  listener->on_error([this](std::error_code error) {
     try {
-      tell_accept_error(error);
+      report_accept_error(error);
     } catch (const std::bad_alloc&) {
-      accept_tell_again_ = immediately;  // with the next one
+      accept_report_again_ = immediately;  // with the next one
     }
   });
   // The only one may use the reserve up: what it leaves behind may be all that there is.
-  listener.only_if(
+  listener->only_if(
       [this] { return reserve_.fill() || count() == 0 ? std::error_code() : errno_code(ENOMEM); });
-  std::optional<Task<Result<Stream>>> next(listener.accept());
+  std::optional<Task<Result<Stream>>> next(listener->accept());
   for (;;) {
     Result<Stream> stream = co_await std::move(*next);
     if (!stream) co_return;
     next.reset();
-    next.emplace(listener.accept());  // in the same memory, so that waiting for memory takes none
+    next.emplace(listener->accept());  // in the same memory, so that waiting for memory takes none
     while (options_.max_connections != 0 && count() >= options_.max_connections) {
       left_.reset();
       const bool left = co_await left_.wait();
@@ -334,7 +319,7 @@ Task<> Server::accept_from(Door* door) {
 }
 
 /// A connection whose handler could not begin.
-void Server::tell_not_begun() {
+void Server::report_not_begun() {
   ++totals_.failed;
   try {
     say(Verbosity::quiet, "handler_failed", "closed a connection: there is no memory to serve it",
@@ -343,7 +328,7 @@ void Server::tell_not_begun() {
   }
 }
 
-void Server::tell_accept_error(std::error_code error) {
+void Server::report_accept_error(std::error_code error) {
   if (error == StreamError::refused) {
     ++totals_.failed;
     say(Verbosity::quiet, "refused", fmt::format("refused a connection: {}", error.message()),
@@ -351,13 +336,13 @@ void Server::tell_accept_error(std::error_code error) {
   }
   if (accept_error(error) == AcceptError::connection) return;
   const Instant now = loop_.kernel().now();
-  if (now < accept_tell_again_) return;
-  accept_tell_again_ = after(now, 10s);
+  if (now < accept_report_again_) return;
+  accept_report_again_ = after(now, 10s);
   std::string why = error.message();
-  if (accept_error(error) == AcceptError::listener)
-    why = "the listener gives no connections: " + why;
+  if (accept_error(error) == AcceptError::listener) why = "the listener fails: " + why;
   say(Verbosity::quiet, "accept_paused",
-      fmt::format("accepting is paused: {}; it goes on as connections end", why), {{"error", why}});
+      fmt::format("accepting is paused: {}; it resumes when connections end", why),
+      {{"error", why}});
 }
 
 // --- one connection
@@ -386,20 +371,20 @@ void Server::begin(Stream stream) {
     c.reset(new Connection(std::move(stream)));
     task = talk(c.get());
   } catch (const std::bad_alloc&) {
-    return tell_not_begun();
+    return report_not_begun();
   }
   try {
     admit(*c);
   } catch (...) {
-    tell_thrown(*c, std::current_exception());
+    report_exception(*c, std::current_exception());
     return leave(*c.release());
   }
   active_->start(*c.release(), *std::move(task), {"connection", {}});
-  came_.set();
+  accepted_.set();
 }
 
 void Server::admit(Connection& c) {
-  if (quiet_limit_ != Duration::zero()) c.last = time_of_turn();
+  if (idle_limit_ != Duration::zero()) c.last = time_of_turn();
   const std::size_t now = count() + 1;
   ++totals_.accepted;
   totals_.peak = std::max(totals_.peak, now);
@@ -491,7 +476,7 @@ Task<Result<>> Server::read_beside(Connection* c) {
 void Server::ended(Connection& c, Result<> result, const std::exception_ptr& thrown) noexcept {
   if (!c.lingering && !c.stream.sent_all()) totals_.bytes_out -= c.sending - c.stream.sent();
   if (thrown) {
-    tell_thrown(c, thrown);
+    report_exception(c, thrown);
     return leave(c);
   }
   try {
@@ -500,9 +485,9 @@ void Server::ended(Connection& c, Result<> result, const std::exception_ptr& thr
         (result || was_cancelled(result)))
       return begin_to_linger(c);
     if (c.lingering && c.reason == Reason::none) c.reason = Reason::closed_by_both;
-    tell_end(c, c.reason == Reason::did_not_close ? Result<>() : result);
+    report_end(c, c.reason == Reason::did_not_close ? Result<>() : result);
   } catch (...) {
-    tell_thrown(c, std::current_exception());
+    report_exception(c, std::current_exception());
   }
   leave(c);
 }
@@ -534,12 +519,12 @@ void Server::leave(Connection& c) noexcept {
   delete &c;
   memory_.shrank(count());
   left_.set();
-  for (Door& door : doors_)
-    if (door.listener != nullptr) door.listener->freed();
+  for (ServedAddress& each : addresses_)
+    if (each.listener) each.listener->freed();
 }
 
-/// Ends those who have waited for the peer's end for too long, until it is cancelled.
-Task<> Server::end_the_lingering() {
+/// Closes connections that have waited for the peer's end for too long, until it is cancelled.
+Task<> Server::close_lingering() {
   for (;;) {
     const bool woken = co_await lingers_.wait();
     if (!woken) co_return;
@@ -579,7 +564,7 @@ void Server::note_input(Connection& c, std::string_view input) {
   if (tail == wanted) c.finishing = true;
 }
 
-void Server::tell_end(const Connection& c, const Result<>& result) {
+void Server::report_end(const Connection& c, const Result<>& result) {
   const bool failed = !result && !was_cancelled(result);
   if (failed) ++totals_.failed;
   if (!journal_.wants(Verbosity::verbose)) return;
@@ -589,11 +574,11 @@ void Server::tell_end(const Connection& c, const Result<>& result) {
       {{"peer", peer}, {"reason", reason}});
 }
 
-void Server::tell_thrown(const Connection& c, const std::exception_ptr& thrown) noexcept {
+void Server::report_exception(const Connection& c, const std::exception_ptr& thrown) noexcept {
   ++totals_.failed;
   try {
     const std::string peer = escape(c.stream.peer().to_string());
-    const std::string shown = escape(text_of(thrown));
+    const std::string shown = escape(message_of(thrown));
     say(Verbosity::quiet, "handler_failed",
         fmt::format("closed {}: its handler threw: {}", peer, shown),
         {{"peer", peer}, {"error", shown}});
@@ -601,7 +586,7 @@ void Server::tell_thrown(const Connection& c, const std::exception_ptr& thrown) 
   }
 }
 
-// --- what somebody wants to know
+// --- reports
 
 void Server::say(Verbosity importance, std::string_view event, const std::string& text,
                  const nlohmann::ordered_json& fields) {
@@ -609,9 +594,9 @@ void Server::say(Verbosity importance, std::string_view event, const std::string
   if (journal_.behind()) behind_.set();
 }
 
-/// Writes what a slow reader of the log has left, when it may have come back. It is looked at by
+/// Writes what a slow reader of the log has left, when it may have come back. It is checked at by
 /// the clock: not everything that can be written to without blocking can be waited for.
-Task<> Server::write_the_rest_of_the_log() {
+Task<> Server::flush_log() {
   constexpr Duration pause = 100ms;
   for (;;) {
     const bool behind = co_await behind_.wait();
@@ -636,13 +621,14 @@ std::string name_of(const Origin& origin) {
 
 void Server::watch() {
   if (options_.stall == Duration::zero()) {
-    // No stall is as long; but who watches knows the time.
+    // No stall is as long, but a watched loop notes times.
     if (options_.trace_tasks) loop_.watch_stalls(Duration::max(), [](const Stall&) {});
     return;
   }
-  loop_.watch_stalls(options_.stall, [this](const Stall& stall) { tell_stall(stall, Hold::over); });
+  loop_.watch_stalls(options_.stall,
+                     [this](const Stall& stall) { report_stall(stall, Hold::over); });
   const Result<> dog =
-      loop_.start_watchdog([this](const Stall& stall) { tell_stall(stall, Hold::lasts); });
+      loop_.start_watchdog([this](const Stall& stall) { report_stall(stall, Hold::lasts); });
   if (!dog)
     say(Verbosity::quiet, "no_watchdog",
         fmt::format("stalls are reported only when they are over: {}", dog.error().message()),
@@ -650,7 +636,7 @@ void Server::watch() {
 }
 
 /// Of one that lasts: in the thread of the watchdog.
-void Server::tell_stall(const Stall& stall, Hold hold) {
+void Server::report_stall(const Stall& stall, Hold hold) {
   const bool over = hold == Hold::over;
   const std::string who = name_of(stall.origin);
   const auto held = std::chrono::duration<double, std::milli>(stall.held).count();
@@ -659,23 +645,22 @@ void Server::tell_stall(const Stall& stall, Hold hold) {
     from = fmt::format("{}:{}", stall.from.file_name(), stall.from.line());
   journal_.say(
       Verbosity::quiet, over ? "stall" : "stuck",
-      fmt::format("{} {} the loop for {:.1f} ms ({}{})", who,
-                  over ? "held" : "has held, and holds,", held, to_string(stall.cause),
-                  from.empty() ? "" : ", from " + from),
+      fmt::format("{} {} the loop for {:.1f} ms ({}{})", who, over ? "held" : "has been holding",
+                  held, to_string(stall.cause), from.empty() ? "" : ", from " + from),
       {{"task", who}, {"held_ms", held}, {"cause", to_string(stall.cause)}, {"from", from}});
   if (over && journal_.behind()) behind_.set();
 }
 
-Task<> Server::tell_tasks_on_signal() {
+Task<> Server::report_tasks_on_signal() {
   (void)co_await loop_.sleep_for(0ms);  // then there are others
   for (;;) {
     const Result<int> signal = co_await asked_.next();
     if (!signal) break;
-    tell_tasks();
+    report_tasks();
   }
 }
 
-void Server::tell_tasks() {
+void Server::report_tasks() {
   const std::vector<TaskReport> reports = loop_.tasks();
   std::string text = counted(reports.size(), "task");
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
@@ -696,30 +681,31 @@ void Server::tell_tasks() {
   say(Verbosity::quiet, "tasks", text, {{"tasks", list}});
 }
 
-// --- those who have been quiet for long
+// --- idle connections
 
-/// Ends those who have been quiet for quiet_limit_, the quietest first, until it is cancelled.
-Task<Result<>> Server::end_the_quiet() {
-  Instant looked = immediately;
+/// Closes connections that have been idle for idle_limit_, the longest idle first, until it is
+/// cancelled.
+Task<Result<>> Server::close_idle() {
+  Instant checked = immediately;
   for (;;) {
     while (active_->size() == 0) {
-      came_.reset();
-      const bool came = co_await came_.wait();  // no timer runs for nobody
+      accepted_.reset();
+      const bool came = co_await accepted_.wait();  // no timer while there are none
       if (!came) co_return fail(ECANCELED);
     }
     (void)co_await loop_.sleep_until(
-        std::max(after(active_->first()->last, quiet_limit_), after(looked, quiet_tick)));
-    looked = loop_.kernel().now();
+        std::max(after(active_->first()->last, idle_limit_), after(checked, idle_check_interval)));
+    checked = loop_.kernel().now();
     // A turn more: what came in time goes first, however late this is.
     const bool slept = co_await loop_.sleep_until(immediately);
     if (!slept) co_return fail(ECANCELED);
-    while (active_->size() > 0 && after(active_->first()->last, quiet_limit_) <= time_of_turn())
-      look_at_quiet(*active_->first());
+    while (active_->size() > 0 && after(active_->first()->last, idle_limit_) <= time_of_turn())
+      check_idle(*active_->first());
   }
 }
 
 /// Takes it off the front of active_.
-void Server::look_at_quiet(Connection& c) {
+void Server::check_idle(Connection& c) {
   const bool sending = !c.stream.sent_all();
   // echo() records what it has sent, but not when.
   if (!sending && std::exchange(c.sending, 0) != 0) return touch(c);
@@ -736,9 +722,9 @@ void Server::look_at_quiet(Connection& c) {
   c.chain.interrupt();
 }
 
-/// Moves it behind all that have been quiet for longer.
+/// Moves it behind all that have been idle for longer.
 void Server::touch(Connection& c) {
-  if (quiet_limit_ == Duration::zero() || c.set() != active_.get()) return;
+  if (idle_limit_ == Duration::zero() || c.set() != active_.get()) return;
   c.last = time_of_turn();
   active_->move_here(c);
 }

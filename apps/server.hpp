@@ -51,7 +51,7 @@ struct ServerOptions {
   bool stop_on_stdin = false;
   /// Report tasks that hold the loop for so long, while they do and afterwards; zero: do not.
   Duration stall{};
-  /// Note since when tasks wait, for the tree of tasks that SIGUSR1 has told.
+  /// Note since when tasks wait, for the tree of tasks that SIGUSR1 prints.
   bool trace_tasks = false;
 };
 
@@ -65,8 +65,8 @@ struct Totals {
   std::size_t peak = 0;      ///< Most connections at a time.
 };
 
-/// Memory that `new` falls back on when there is no more: so that what has begun goes on, and ends
-/// in good order. Connections that would need it up are not begun: see fill().
+/// Memory that `new` falls back on when there is no more: so that connections that exist are
+/// served to their end. Connections that would need it up are not begun: see fill().
 class Reserve {
  public:
   Reserve() noexcept;
@@ -88,9 +88,9 @@ class Reserve {
 
 class Server {
  public:
-  /// `engine` has no other user, and lent buffers of service.read_size(): that is how much is kept
-  /// for a peer that does not read. All outlive the server.
-  Server(Engine& engine, Service& service, ServerOptions options, Journal& journal);
+  /// The engine of `loop` has lent buffers of service.read_size(): that is how much is kept for a
+  /// peer that does not read. All outlive the server.
+  Server(Loop& loop, Service& service, ServerOptions options, Journal& journal);
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server();
@@ -99,35 +99,38 @@ class Server {
   /// got, with the port that the system chose for port 0.
   std::expected<std::vector<Address>, ListenError> listen(const Endpoint& endpoint);
 
-  /// Serves until stop() and everything that was in flight has ended or the grace time is over.
-  /// Errors: of opening standard input.
-  Result<Totals> run();
+  /// Serves until its chain is cancelled and everything that was in flight has ended or the grace
+  /// time is over. Once, in a task of the loop. Errors: of opening standard input.
+  Task<Result<Totals>> serve();
 
+  /// serve() alone on the loop, until stop(); watches for stalls and traces tasks as the options
+  /// say, which concerns a whole loop.
+  Result<Totals> run();
   /// Asks run() to end. From any thread and from signal handlers.
   void stop() noexcept { loop_.stop(); }
 
  private:
-  struct Door;
+  struct ServedAddress;
   struct Connection;
   class Connections;
   using Sending = decltype(std::declval<Stream&>().write_all(std::declval<Lease>()));
 
   // The whole.
-  Task<> serve(Stream* input);
+  Task<> serve_until_cancelled(Stream* input);
   Task<> serve_beside(Scope* signals, Stream* input);
   Task<> serve_in(Stream* input);
-  Task<> let_in(Scope* doors, Stream* input);
+  Task<> accept_everywhere(Scope* accepting, Stream* input);
   Task<> stop_on_input(Stream* input);
   Task<> give_grace();
-  Task<Result<>> let_finish();
-  Task<Result<>> everybody_left();
-  void cut_the_rest();
+  Task<Result<>> wait_for_the_rest();
+  Task<Result<>> all_ended();
+  void cancel_remaining();
   [[nodiscard]] std::size_t count() const;
 
   // Accepting.
-  Task<> accept_from(Door* door);
-  void tell_accept_error(std::error_code error);
-  void tell_not_begun();
+  Task<> accept_from(Listener* listener);
+  void report_accept_error(std::error_code error);
+  void report_not_begun();
 
   // One connection.
   void begin(Stream stream);
@@ -144,27 +147,27 @@ class Server {
   void begin_to_linger(Connection& connection);
   static Task<Result<>> linger(Connection* connection);
   void leave(Connection& connection) noexcept;
-  Task<> end_the_lingering();
+  Task<> close_lingering();
   void note_input(Connection& connection, std::string_view input);
   void count_input(std::size_t size);
   void note_sending(Connection& connection, std::size_t size);
   void note_sent(Connection& connection);
-  void tell_end(const Connection& connection, const Result<>& result);
-  void tell_thrown(const Connection& connection, const std::exception_ptr& thrown) noexcept;
+  void report_end(const Connection& connection, const Result<>& result);
+  void report_exception(const Connection& connection, const std::exception_ptr& thrown) noexcept;
 
-  // What somebody wants to know.
+  // Reports.
   void say(Verbosity importance, std::string_view event, const std::string& text,
            const nlohmann::ordered_json& fields);
-  Task<> write_the_rest_of_the_log();
+  Task<> flush_log();
   void watch();
   enum class Hold : std::uint8_t { over, lasts };
-  void tell_stall(const Stall& stall, Hold hold);
-  Task<> tell_tasks_on_signal();
-  void tell_tasks();
+  void report_stall(const Stall& stall, Hold hold);
+  Task<> report_tasks_on_signal();
+  void report_tasks();
 
-  // Those who have been quiet for long.
-  Task<Result<>> end_the_quiet();
-  void look_at_quiet(Connection& connection);
+  // Idle connections.
+  Task<Result<>> close_idle();
+  void check_idle(Connection& connection);
   void touch(Connection& connection);
   Instant time_of_turn();
 
@@ -172,12 +175,13 @@ class Server {
   Service& service_;
   const ServerOptions options_;
   Journal& journal_;
-  Loop loop_;
-  Signals asked_;  ///< SIGUSR1, which asks for the tasks.
-  std::list<Door> doors_;
-  Flag left_;  ///< A connection has ended; reset by the task that waits for it.
-  Flag came_;  ///< A connection was accepted; reset by the task that waits for it.
-  /// Not null while it runs. If there is a quiet_limit_, the least recently active first.
+  Loop& loop_;
+  Chain* chain_ = nullptr;  ///< Of serve().
+  Signals asked_;           ///< SIGUSR1, which asks for the tasks.
+  std::list<ServedAddress> addresses_;
+  Flag left_;      ///< A connection has ended; reset by the task that waits for it.
+  Flag accepted_;  ///< A connection was accepted; reset by the task that waits for it.
+  /// Not null while it runs. If there is a idle_limit_, the least recently active first.
   std::unique_ptr<Connections> active_;
   /// Those that are to end, or wait for the peer's end; the one that has been here longest first.
   std::unique_ptr<Connections> ending_;
@@ -186,10 +190,10 @@ class Server {
   Flag behind_;                ///< A slow reader of the log has left some of it unread.
   std::vector<char> scratch_;  ///< Services compose here.
   Totals totals_;
-  Duration quiet_limit_;             ///< How long one may be without a byte; zero: no limit.
+  Duration idle_limit_;              ///< How long one may be without a byte; zero: no limit.
   Instant turn_began_{};             ///< See time_of_turn().
   std::uint64_t turn_ = UINT64_MAX;  ///< Whose time that is.
-  Instant accept_tell_again_ = immediately;  ///< Not to fill the log with the same line.
+  Instant accept_report_again_ = immediately;  ///< Not to fill the log with the same line.
   bool stopping_ = false;
   /// Nothing has to be done for a message but to echo and count it: see echo().
   const bool only_echoes_;

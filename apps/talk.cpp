@@ -55,7 +55,7 @@ ConversationOptions conversation_options(const TalkArguments& arguments) {
   for (const std::string& text : arguments.expect) {
     options.expects.push_back(text_argument("--expect", text));
     if (options.expects.back().empty())
-      throw Failure(exit_usage, "--expect: nothing always comes; give a text");
+      throw Failure(exit_usage, "--expect: an empty text is always there; give a text");
   }
   if (!arguments.at_most.empty())
     options.at_most = duration_argument("--for", arguments.at_most);
@@ -124,7 +124,7 @@ void add_talk(CLI::App& app, Action& action) {
   verb.flag("--raw", arguments->raw, "Show replies as they are: not safe on a terminal")
       .excludes(hex);
   add_backend_option(verb, arguments->backend);
-  verb.flag("-v,--verbose", arguments->verbose, "Tell of connecting and of reply times");
+  verb.flag("-v,--verbose", arguments->verbose, "Report connecting and reply times");
   verb.on_chosen([arguments, &action] { action = [arguments] { return talk(*arguments); }; });
 }
 

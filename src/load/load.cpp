@@ -24,6 +24,8 @@
 #include <cerrno>
 #include <cstring>
 #include <deque>
+#include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -32,6 +34,8 @@
 #include "duolu/engine/readiness.hpp"
 #include "duolu/loop/within.hpp"
 #include "duolu/net/connect.hpp"
+#include "duolu/net/watcher.hpp"
+#include "duolu/task/ready.hpp"
 #include "payload.hpp"
 #include "schedule.hpp"
 
@@ -91,9 +95,11 @@ struct Connection {
 
 class LoadRun {
  public:
-  LoadRun(Poller& poller, const Address& target, const LoadOptions& options,
+  /// `loop`: the one that runs the task, which waits for the poller there; null: run() blocks.
+  LoadRun(Loop* loop, Poller& poller, const Address& target, const LoadOptions& options,
           const std::function<bool(const LoadProgress&)>& watch)
-      : poller_(poller),
+      : loop_(loop),
+        poller_(poller),
         kernel_(poller.kernel()),
         host_(options.host != nullptr ? *options.host : real_host()),
         target_(target),
@@ -115,23 +121,32 @@ class LoadRun {
   }
 
   /// `first`: an existing connection to the target, or none.
-  Result<LoadReport> run(Fd first, Duration took) {
-    if (first) {
-      if (const int result = adopt(std::move(first), took); result < 0) return fail(-result);
+  Task<Result<LoadReport>> run(Fd first, Duration took) {
+    if (loop_ != nullptr) {
+      const int fd = poller_.fd();
+      if (fd < 0) co_return fail(ENOTSUP);
+      Result<Watcher> opened = Watcher::open(*loop_, fd);
+      if (!opened) co_return fail(opened.error());
+      watcher_.emplace(*std::move(opened));
     }
-    if (Result<> connected = connect_all(); !connected) return fail(connected.error());
-    if (is_open_loop()) {
+    if (first) {
+      if (const int result = adopt(std::move(first), took); result < 0) co_return fail(-result);
+    }
+    const Result<> connected = co_await connect_all();
+    if (!connected) co_return fail(connected.error());
+    // On a loop others run meanwhile, and nothing may block or spin.
+    if (is_open_loop() && loop_ == nullptr) {
       report_.bare_sleep = measure_sleep(kernel_);
       const auto late = static_cast<std::int64_t>(report_.bare_sleep.percentile(99));
       spin_ = std::clamp<Duration>(nanoseconds(late), least_spin, most_spin);
     }
-    load();
-    drain();
+    co_await load();
+    co_await drain();
     if (in_gap_) end_gap(failing_ ? kernel_.now() : made_at_);
     judge();
     report_.open_at_end = open_;
     report_.target = target_;
-    return std::move(report_);
+    co_return std::move(report_);
   }
 
  private:
@@ -150,17 +165,20 @@ class LoadRun {
 
   // --- the phases
 
-  Result<> connect_all() {
+  Task<Result<>> connect_all() {
     enter(Phase::connecting, kernel_.now());
     for (std::size_t i = 0; i < connections_.size(); ++i)
       if (connections_[i].fd < 0) to_open_.push_back(i);
-    while (!stopped() && (!to_open_.empty() || opening_ + greeting_ > 0)) turn(never);
-    if (failure_ != 0 && (report_.opened == 0 || is_local_limit(-failure_))) return fail(failure_);
-    return {};
+    while (!stopped() && (!to_open_.empty() || opening_ + greeting_ > 0))
+      if (const Instant until = turn(never); until != over) co_await pause(until);
+    if (failure_ != 0 && (report_.opened == 0 || is_local_limit(-failure_)))
+      co_return fail(failure_);
+    co_return Result<>();
   }
 
-  void load() {
-    const PreciseTimers precise(host_);
+  Task<> load() {
+    std::optional<PreciseTimers> precise;  // they are those of the whole thread
+    if (loop_ == nullptr) precise.emplace(host_);
     const Instant begin = kernel_.now();
     start_ = after(begin, options_.warmup);
     end_ = options_.messages > 0 ? never : after(start_, options_.duration);
@@ -177,7 +195,7 @@ class LoadRun {
     while (!stopped() && !is_over(now)) {
       if (phase_ == Phase::warmup && now >= start_) begin_measurement(now);
       start_due(now);
-      turn(next_deadline());
+      if (const Instant until = turn(next_deadline()); until != over) co_await pause(until);
       spin();
       now = kernel_.now();
     }
@@ -213,14 +231,15 @@ class LoadRun {
   }
 
   /// Starts messages that were due before the end, and waits for outstanding answers.
-  void drain() {
+  Task<> drain() {
     if (is_open_loop()) {
       if (!stopped()) start_due(kernel_.now());
     } else {
       to_open_.clear();  // nothing would be sent on them
     }
     const Instant last = after(kernel_.now(), options_.timeout);
-    while (!stopped() && (on_way_ > 0 || is_due(last)) && kernel_.now() < last) turn(last);
+    while (!stopped() && (on_way_ > 0 || is_due(last)) && kernel_.now() < last)
+      if (const Instant until = turn(last); until != over) co_await pause(until);
     if (!stopped()) count_unanswered(last);
   }
 
@@ -255,13 +274,32 @@ class LoadRun {
     return deadline;
   }
 
-  void turn(Instant deadline) {
+  /// Returns `over`; on a loop, if there is more to wait for, until when.
+  Instant turn(Instant deadline) {
     if (!to_open_.empty()) open_some();
     // Some are left although more may be opened: the server's backlog was full.
     if (!to_open_.empty() && opening_ + greeting_ < most_opening)
       deadline = std::min(deadline, retry_at_);
-    serve(std::min(deadline, tick_at_));
+    deadline = std::min(deadline, tick_at_);
+    const bool any = serve(loop_ == nullptr ? deadline : immediately);
     if (const Instant now = kernel_.now(); now >= tick_at_) look_around(now);
+    if (loop_ == nullptr) return over;
+    return any ? immediately : deadline;
+  }
+
+  /// On a loop: lets other tasks run, until the poller has events or until `deadline`.
+  Task<> pause(Instant deadline) {
+    if (deadline <= kernel_.now()) {
+      const bool slept = co_await loop_->sleep_until(immediately);
+      if (!slept) stop(interrupted);
+      co_return;
+    }
+    const Result<> ready = co_await within(*loop_, deadline, watcher_->readable());
+    if (ready || ready.error() == std::errc::timed_out) co_return;
+    if (ready.error() == std::errc::operation_canceled)
+      stop(interrupted);
+    else
+      stop("waiting failed: " + ready.error().message());
   }
 
   /// One wait. Returns whether there was an event.
@@ -293,9 +331,9 @@ class LoadRun {
     if (phase_ != Phase::connecting && waits() && now - quiet_since_ >= options_.timeout) {
       count_unanswered(now);
       if (!failing_)
-        stop("no answer came any more");
+        stop("no more answers arrived");
       else if (last_failure_ == ECONNREFUSED || last_failure_ == ENOENT)
-        stop("the server is gone: nobody listens there any more");
+        stop("the server is gone: nothing listens there any more");
       else
         stop("the server is gone: " + std::generic_category().message(last_failure_));
     }
@@ -671,7 +709,7 @@ class LoadRun {
     while (at < std::min(asked, size) && buffer_[at] == expected[at]) ++at;
     const auto number = [](char byte) { return std::to_string(static_cast<unsigned char>(byte)); };
     std::string what = "connection " + std::to_string(index) + ", byte " +
-                       std::to_string(c.received + at) + " of what came back: ";
+                       std::to_string(c.received + at) + " of the answers: ";
     if (at < asked)
       what += number(buffer_[at]) + " instead of " + number(expected[at]);
     else
@@ -743,6 +781,10 @@ class LoadRun {
     }
   }
 
+  static constexpr Instant over = Instant::min();  ///< Of turn(): it has waited.
+
+  Loop* const loop_;
+  std::optional<Watcher> watcher_;  ///< On a loop: of the poller.
   Poller& poller_;
   Kernel& kernel_;
   Host& host_;
@@ -797,12 +839,10 @@ Task<Result<Stream>> connect_by(Loop* loop, const std::vector<Address>* targets,
   co_return co_await within(*loop, deadline, connect(*loop, *targets));
 }
 
-/// Connects to the address that answers first. ECANCELED if `watch` ends it.
-Result<Winner> find_winner(Poller& poller, const std::vector<Address>& targets, Instant deadline,
-                           const std::function<bool(const LoadProgress&)>& watch) {
-  Kernel& kernel = poller.kernel();
-  const std::unique_ptr<Engine> engine = make_readiness_engine(poller);
-  Loop loop(*engine);
+/// connect_by() without a loop that runs already. ECANCELED if `watch` ends it.
+Result<Stream> connect_watched(Loop& loop, const std::vector<Address>& targets, Instant deadline,
+                               const std::function<bool(const LoadProgress&)>& watch) {
+  Kernel& kernel = loop.kernel();
   Chain chain;
   Task<Result<Stream>> connecting = connect_by(&loop, &targets, deadline);
   const Instant begun = kernel.now();
@@ -811,14 +851,69 @@ Result<Winner> find_winner(Poller& poller, const std::vector<Address>& targets, 
     if (const Result<> turned = loop.turn(after(kernel.now(), tick)); !turned) chain.cancel();
     if (watch && !watch({.elapsed = kernel.now() - begun})) chain.cancel();
   }
-  Result<Stream> stream = connecting.promise().take();
+  return connecting.promise().take();
+}
+
+/// What connect_by() has found, for a run.
+Result<Winner> winner_of(Result<Stream> stream) {
   if (!stream) return fail(stream.error());
   if (stream->peer().family() == AF_UNSPEC) return fail(ECONNRESET);  // closed already
   // The stream closes its own descriptor, so this is a copy.
+  Kernel& kernel = stream->kernel();
   Winner winner{.address = stream->peer(),
                 .connection = Fd(kernel, kernel.fcntl(stream->fd(), F_DUPFD_CLOEXEC, 3))};
   if (!winner.connection) return fail(-winner.connection.get());
   return winner;
+}
+
+/// Connects to the address that answers first.
+Task<Result<Winner>> find_winner(Loop* loop, Poller* poller, const std::vector<Address>* targets,
+                                 Instant deadline,
+                                 const std::function<bool(const LoadProgress&)>* watch) {
+  if (loop != nullptr) {
+    Result<Stream> stream = co_await connect_by(loop, targets, deadline);
+    co_return winner_of(std::move(stream));
+  }
+  const std::unique_ptr<Engine> engine = make_readiness_engine(*poller);
+  Loop own(*engine);
+  co_return winner_of(connect_watched(own, *targets, deadline, *watch));
+}
+
+using Watch = std::function<bool(const LoadProgress&)>;
+
+Task<Result<LoadReport>> load_one(Loop* loop, Poller* poller, Address target,
+                                  const LoadOptions* options, const Watch* watch) {
+  LoadRun run(loop, *poller, target, *options, *watch);
+  Fd none;
+  co_return co_await run.run(std::move(none), Duration::zero());
+}
+
+/// A run, on `loop` or, if that is null, in a task that never waits.
+Task<Result<LoadReport>> load_some(Loop* loop, Poller* poller, const std::vector<Address>* targets,
+                                   const LoadOptions* options, const Watch* watch) {
+  // One address needs no race; and a server that accepts only once gets no second connection.
+  if (targets->size() == 1)
+    co_return co_await load_one(loop, poller, targets->front(), options, watch);
+  Kernel& kernel = poller->kernel();
+  const Instant begun = kernel.now();
+  const Instant deadline = after(begun, options->timeout);
+  Result<Winner> winner = co_await find_winner(loop, poller, targets, deadline, watch);
+  if (winner) {
+    LoadRun run(loop, *poller, winner->address, *options, *watch);
+    co_return co_await run.run(std::move(winner->connection), kernel.now() - begun);
+  }
+  if (winner.error() == std::errc::operation_canceled) {
+    LoadReport report;
+    report.target = targets->front();
+    report.stopped = interrupted;
+    co_return std::move(report);
+  }
+  Result<LoadReport> report = fail(winner.error());
+  // A run has more local ports than one connect(): see LocalAddresses.
+  if (winner.error() == errno_code(EADDRNOTAVAIL))
+    for (std::size_t i = 0; !report && i < targets->size(); ++i)
+      report = co_await load_one(loop, poller, (*targets)[i], options, watch);
+  co_return report;
 }
 
 }  // namespace
@@ -838,34 +933,24 @@ double LoadReport::busy() const noexcept {
              : 0;
 }
 
+Task<Result<LoadReport>> load(Poller& poller, std::vector<Address> targets, LoadOptions options,
+                              Watch watch) {
+  Loop& loop = co_await this_loop();
+  co_return co_await load_some(&loop, &poller, &targets, &options, &watch);
+}
+
 Result<LoadReport> run_load(Poller& poller, const Address& target, const LoadOptions& options,
-                            const std::function<bool(const LoadProgress&)>& watch) {
-  return LoadRun(poller, target, options, watch).run({}, {});
+                            const Watch& watch) {
+  return run_load(poller, std::vector{target}, options, watch);
 }
 
 Result<LoadReport> run_load(Poller& poller, const std::vector<Address>& targets,
-                            const LoadOptions& options,
-                            const std::function<bool(const LoadProgress&)>& watch) {
-  // One address needs no race; and a server that accepts only once gets no second connection.
-  if (targets.size() == 1) return run_load(poller, targets.front(), options, watch);
-  Kernel& kernel = poller.kernel();
-  const Instant begun = kernel.now();
-  Result<Winner> winner = find_winner(poller, targets, after(begun, options.timeout), watch);
-  if (winner)
-    return LoadRun(poller, winner->address, options, watch)
-        .run(std::move(winner->connection), kernel.now() - begun);
-  if (winner.error() == std::errc::operation_canceled) {
-    LoadReport report;
-    report.target = targets.front();
-    report.stopped = interrupted;
-    return report;
-  }
-  Result<LoadReport> report = fail(winner.error());
-  // A run has more local ports than one connect(): see LocalAddresses.
-  if (winner.error() == errno_code(EADDRNOTAVAIL))
-    for (std::size_t i = 0; !report && i < targets.size(); ++i)
-      report = run_load(poller, targets[i], options, watch);
-  return report;
+                            const LoadOptions& options, const Watch& watch) {
+  Chain chain;
+  Task<Result<LoadReport>> task = load_some(nullptr, &poller, &targets, &options, &watch);
+  detail::enter_first(task.promise(), chain);
+  task.promise().run();
+  return task.promise().take();
 }
 
 }  // namespace duolu

@@ -53,7 +53,7 @@ Run run_of(double rate, std::uint64_t figures) {
     for (const std::uint64_t part : {1U, 10U, 1000U}) histogram->record(figures / part);
   r.limit = "the client was busy 99 % of the time: the server may be able to do more";
   r.stopped =
-      "wrong answer: connection 4294967295, byte 18446744073709551615 of what came back: "
+      "wrong answer: connection 4294967295, byte 18446744073709551615 of the answers: "
       "255 instead of 254";
   return run;
 }

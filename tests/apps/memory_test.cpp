@@ -45,7 +45,8 @@ class MemoryTest : public testing::TestWithParam<EngineCell> {
     const std::unique_ptr<Service> service = kind->make(real_host());
     const auto engine =
         GetParam().make(real_kernel(), {.buffer_size = service->read_size()}).value();
-    Server server(*engine, *service, {.grace = 5s}, journal);
+    Loop loop(*engine);
+    Server server(loop, *service, {.grace = 5s}, journal);
     const Address where = server.listen(parse_endpoint("127.0.0.1:0").value()).value().front();
     std::thread thread([&] {
       const test::LimitsAllocations limited(limit);

@@ -248,7 +248,7 @@ def what_cannot_be_connected_to_is_explained():
                 failing(f"tcp://127.0.0.1:{silent.getsockname()[1]}", "timed out",
                         "no answer within 300ms", "--timeout waits longer")
         for error, words in (("EADDRNOTAVAIL", ("local port", "TIME-WAIT", "ip_local_port_range")),
-                             ("EACCES", ("Permission denied", "whoever owns it")),
+                             ("EACCES", ("Permission denied", "its permissions")),
                              ("EPERM", ("not permitted", "firewall"))):
             inject = ("strace", "-qq", "-o", "/dev/null", "-e", f"inject=connect:error={error}")
             if SANITIZED or subprocess.run([*inject, "true"], capture_output=True).returncode:

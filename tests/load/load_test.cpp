@@ -216,7 +216,7 @@ TEST_F(LoadTest, an_idle_connection_that_is_spoken_to_is_wrong_too) {
 TEST_F(LoadTest, a_server_that_dies_ends_the_run_with_the_figures_so_far) {
   server.dies_at = VirtualServer::origin + 1200ms;
   const LoadReport report = run({.connections = 10, .duration = 20s, .timeout = 2s});
-  EXPECT_EQ(report.stopped, "the server is gone: nobody listens there any more");
+  EXPECT_EQ(report.stopped, "the server is gone: nothing listens there any more");
   EXPECT_NEAR(static_cast<double>(report.messages), 50'000, 500);
   EXPECT_NEAR(static_cast<double>(report.elapsed / 1ms), 3000, 260);
   EXPECT_EQ(report.error_count(LoadError::reset), 10U);
@@ -313,7 +313,7 @@ TEST_F(LoadTest, a_server_that_says_nothing_any_more_ends_the_run) {
   for (const std::uint64_t messages : {0U, 1'000'000U}) {
     const LoadReport report =
         run({.connections = 4, .duration = 60s, .messages = messages, .timeout = 2s});
-    EXPECT_EQ(report.stopped, "no answer came any more");
+    EXPECT_EQ(report.stopped, "no more answers arrived");
     EXPECT_EQ(report.error_count(LoadError::unanswered), 4U);
     server.goes_silent_at = VirtualServer::origin + 10s;
   }
@@ -339,7 +339,7 @@ TEST_F(LoadTest, what_could_not_even_be_sent_is_unanswered_too) {
   EXPECT_NEAR(ms(report.corrected, 100), 2000, 30);
   EXPECT_LT(ms(report.uncorrected, 100), 1);
   const LoadReport stopped = run({.connections = 4, .rate = 1000, .duration = 9s, .timeout = 2s});
-  EXPECT_EQ(stopped.stopped, "no answer came any more");
+  EXPECT_EQ(stopped.stopped, "no more answers arrived");
   EXPECT_GT(stopped.error_count(LoadError::unanswered), 1900U);
 }
 

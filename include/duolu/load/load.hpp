@@ -48,6 +48,7 @@
 #include "duolu/load/histogram.hpp"
 #include "duolu/net/address.hpp"
 #include "duolu/poll/poller.hpp"
+#include "duolu/task/task.hpp"
 
 namespace duolu {
 
@@ -155,5 +156,13 @@ struct LoadProgress {
 [[nodiscard]] Result<LoadReport> run_load(
     Poller& poller, const std::vector<Address>& targets, const LoadOptions& options,
     const std::function<bool(const LoadProgress&)>& watch = {});
+
+/// The same as a task, beside others of its loop, such as a server. It waits for `poller`, which
+/// has a descriptor (Poller::fd()), and blocks nothing: bare sleeps are not measured, nothing
+/// spins, and starts are as late as the loop. When its chain is cancelled it returns the figures so
+/// far. Failures: those of run_load(); ENOTSUP if the poller has no descriptor.
+[[nodiscard]] Task<Result<LoadReport>> load(Poller& poller, std::vector<Address> targets,
+                                            LoadOptions options,
+                                            std::function<bool(const LoadProgress&)> watch = {});
 
 }  // namespace duolu
