@@ -4,6 +4,8 @@
 #include <exception>
 #include <string>
 
+#include "duolu/base/standard.hpp"
+
 namespace duolu {
 
 /// what() of a std::exception; of anything else that was thrown, "something that is no
