@@ -97,8 +97,8 @@ std::string why_not_here(Kernel& kernel, const LabModel& model) {
 
 void serve_lab_model(const LabModel& model, int listener) {
   bench::given_listener = listener;
-  // Whatever happens to its parent, a server does not stay behind. Ctrl-C is the parent's to
-  // handle.
+  // Whatever happens to its parent, a server does not stay behind; POSIX has no such call. Ctrl-C
+  // is the parent's to handle.
 #ifndef DUOLU_POSIX_ONLY
   real_host().prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif

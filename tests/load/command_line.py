@@ -324,7 +324,9 @@ def a_server_that_restarts():
     need(report["gaps"]["longest_s"] == report["gaps"]["total_s"], report["gaps"])
     need(report["connections"]["lost"] >= 8, report["connections"])
     need(report["connections"]["open_at_end"] == 8, report["connections"])
-    need(report["errors"]["refused"] == 1, report["errors"])
+    # Of a process that is killed, connections may be closed before the listener: the next try is
+    # then reset, and not refused.
+    need(report["errors"]["refused"] + report["errors"]["reset"] == 9, report["errors"])
 
 
 def read_screen(master, process):
