@@ -324,9 +324,10 @@ def a_server_that_restarts():
     need(report["gaps"]["longest_s"] == report["gaps"]["total_s"], report["gaps"])
     need(report["connections"]["lost"] >= 8, report["connections"])
     need(report["connections"]["open_at_end"] == 8, report["connections"])
-    # Of a process that is killed, connections may be closed before the listener: the next try is
-    # then reset, and not refused.
-    need(report["errors"]["refused"] + report["errors"]["reset"] == 9, report["errors"])
+    # Eight that are lost, by a reset where there was input that was not read. If the listener is
+    # closed after the connections, new ones are still made, and reset, before one is refused.
+    lost = [report["errors"][name] for name in ("refused", "reset", "closed")]
+    need(sum(lost) >= 9 and lost[0] <= 1, report["errors"])
 
 
 def read_screen(master, process):
