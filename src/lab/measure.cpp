@@ -31,7 +31,9 @@ Address any_port() {
 
 /// The kernel's counts at one instant.
 struct Reading {
-  std::optional<ProcessUsage> server;
+  bool taken = false;
+  bool has_server = false;  ///< Whether the system shows it.
+  ProcessUsage server{};
   Duration client_waited{};
 };
 
@@ -128,12 +130,13 @@ class Measurement {
     const Result<Outcome> outcome = start_and_load(plan_.loads[load], plan_.subjects[subject]);
     if (!outcome) return fail(outcome.error());
     if (ended()) return {};
-    if (!outcome->why.empty()) {
+    const Outcome& found = *outcome;
+    if (!found.why.empty()) {
       failed_.insert({load, subject});
-      results_.failures.push_back({load, subject, outcome->why});
+      results_.failures.push_back({load, subject, found.why});
     }
-    if (!outcome->sample) return {};
-    Sample sample = *outcome->sample;
+    if (!found.sample) return {};
+    Sample sample = *found.sample;
     sample.round = round;
     sample.load = load;
     sample.subject = subject;
@@ -168,24 +171,24 @@ class Measurement {
     options.warmup = plan_.warmup;
     options.duration = plan_.duration;
     options.seed = plan_.seed;
-    std::optional<Reading> before;
-    std::optional<Reading> after;
+    Reading before;
+    Reading after;
     using Phase = LoadProgress::Phase;
     const Result<LoadReport> report =
         run_load(poller_, address, options, [&](const LoadProgress& progress) {
-          if (progress.phase == Phase::measuring && !before) before = read(server);
-          if (progress.phase == Phase::draining && !after) after = read(server);
+          if (progress.phase == Phase::measuring && !before.taken) before = read(server);
+          if (progress.phase == Phase::draining && !after.taken) after = read(server);
           return go_on();
         });
     if (ended()) return Outcome{};
     if (!report && is_local(report.error())) return fail(report.error());
     std::string wrong = !report ? report.error().message() : errors_of(*report);
     // On a busy machine the client may not have had a core for as long as a short run.
-    if (wrong.empty() && (!before || !after || report->answered == 0)) return Outcome{};
-    if (wrong.empty() && (!before->server || !after->server))
+    if (wrong.empty() && (!before.taken || !after.taken || report->answered == 0)) return Outcome{};
+    if (wrong.empty() && (!before.has_server || !after.has_server))
       wrong = "this system does not show the CPU time of a process";
     if (!wrong.empty()) return Outcome{.why = why_ended(server).value_or(wrong)};
-    return Outcome{.sample = sample_of(*report, *before, *after, subject)};
+    return Outcome{.sample = sample_of(*report, before, after, subject)};
   }
 
   static std::string errors_of(const LoadReport& report) {
@@ -215,32 +218,35 @@ class Measurement {
   }
 
   static Reading read(const Child& server) {
-    return {usage_of(server.pid()), waited_of_this_thread()};
+    const std::optional<ProcessUsage> usage = usage_of(server.pid());
+    return {.taken = true,
+            .has_server = usage.has_value(),
+            .server = usage.value_or(ProcessUsage()),
+            .client_waited = waited_of_this_thread()};
   }
 
   static Sample sample_of(const LoadReport& report, const Reading& before, const Reading& after,
                           const Subject& subject) {
     const auto messages = static_cast<double>(report.answered);
     const double elapsed = seconds(report.elapsed);
-    const Duration cpu = after.server->cpu - before.server->cpu;
-    const auto user = static_cast<double>(after.server->user_ticks - before.server->user_ticks);
-    const auto system =
-        static_cast<double>(after.server->system_ticks - before.server->system_ticks);
+    const Duration cpu = after.server.cpu - before.server.cpu;
+    const auto user = static_cast<double>(after.server.user_ticks - before.server.user_ticks);
+    const auto system = static_cast<double>(after.server.system_ticks - before.server.system_ticks);
     const Duration waited =
-        std::max(subject.threads ? Duration::zero() : after.server->waited - before.server->waited,
+        std::max(subject.threads ? Duration::zero() : after.server.waited - before.server.waited,
                  after.client_waited - before.client_waited);
-    return {.elapsed_s = elapsed,
-            .messages = report.answered,
-            .rate = report.throughput(),
-            .p50_us = us(report.uncorrected.percentile(50)),
-            .p99_us = us(report.uncorrected.percentile(99)),
-            .cpu_us = seconds(cpu) * 1e6 / messages,
-            .user_share = user + system > 0 ? user / (user + system) : 0,
-            .switches =
-                static_cast<double>(after.server->switches - before.server->switches) / messages,
-            .server_share = seconds(cpu) / elapsed,
-            .client_share = report.busy(),
-            .waited_share = seconds(waited) / elapsed};
+    return {
+        .elapsed_s = elapsed,
+        .messages = report.answered,
+        .rate = report.throughput(),
+        .p50_us = us(report.uncorrected.percentile(50)),
+        .p99_us = us(report.uncorrected.percentile(99)),
+        .cpu_us = seconds(cpu) * 1e6 / messages,
+        .user_share = user + system > 0 ? user / (user + system) : 0,
+        .switches = static_cast<double>(after.server.switches - before.server.switches) / messages,
+        .server_share = seconds(cpu) / elapsed,
+        .client_share = report.busy(),
+        .waited_share = seconds(waited) / elapsed};
   }
 
   Poller& poller_;
