@@ -104,7 +104,7 @@ std::string cheapest_sentence(const Results& results) {
     if (!least || costs[i] < costs[*least]) least = i;
     if (!most || costs[i] > costs[*most]) most = i;
   }
-  if (!least || least == most) return {};
+  if (!least || !most || least == most) return {};
   std::string text = fmt::format(
       "{}: {} took the least CPU time of its server, {} us a message, "
       "and {} the most, {} us.",

@@ -19,6 +19,7 @@
 #include <string_view>
 #include <utility>
 
+// NOLINTNEXTLINE(readability-redundant-declaration): POSIX leaves it to the program
 extern "C" char** environ;
 
 namespace duolu::lab {
@@ -88,6 +89,7 @@ Result<Child> Child::start(const std::vector<std::string>& words, int listener) 
   const int errors = unnamed_file();
   if (errors < 0) return fail(errno);
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   posix_spawn_file_actions_t actions;
@@ -213,7 +215,7 @@ bool allow(const std::vector<int>& cores) noexcept {
 bool pin_to(int core) noexcept { return allow({core}); }
 
 std::vector<int> choose_cores() {
-  const std::vector<int> allowed = allowed_cores();
+  std::vector<int> allowed = allowed_cores();
   if (allowed.size() < 2) return allowed;
   std::vector<int> chosen{allowed.front(), allowed[1]};
 #ifdef __linux__
