@@ -76,6 +76,7 @@ std::vector<T> chosen(const char* option, const std::string& text, const std::ve
   if (text.empty()) return all;
   const std::vector<std::string> names = split(text);
   std::vector<std::string> known;
+  known.reserve(all.size());
   for (const T& each : all) known.emplace_back(each.name);
   for (const std::string& name : names)
     if (std::find(known.begin(), known.end(), name) == known.end())

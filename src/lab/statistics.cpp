@@ -54,6 +54,7 @@ std::optional<double> exponent_of(const std::vector<double>& counts,
   std::vector<double> y;
   for (std::size_t i = 1; i < counts.size(); ++i) {
     std::vector<double> added;
+    added.reserve(chosen.size());
     for (const std::size_t round : chosen) added.push_back(rounds[round][i] - rounds[round][0]);
     const double middle = median(std::move(added));
     if (middle <= 0) return std::nullopt;

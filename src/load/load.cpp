@@ -294,6 +294,7 @@ class LoadRun {
       if (!slept) stop(interrupted);
       co_return;
     }
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): run() has opened it, on a loop
     const Result<> ready = co_await within(*loop_, deadline, watcher_->readable());
     if (ready || ready.error() == std::errc::timed_out) co_return;
     if (ready.error() == std::errc::operation_canceled)
@@ -916,6 +917,12 @@ Task<Result<LoadReport>> load_some(Loop* loop, Poller* poller, const std::vector
   co_return report;
 }
 
+Task<Result<LoadReport>> load_here(Poller* poller, std::vector<Address> targets,
+                                   LoadOptions options, Watch watch) {
+  Loop& loop = co_await this_loop();
+  co_return co_await load_some(&loop, poller, &targets, &options, &watch);
+}
+
 }  // namespace
 
 std::string_view to_string(LoadError error) noexcept {
@@ -935,8 +942,7 @@ double LoadReport::busy() const noexcept {
 
 Task<Result<LoadReport>> load(Poller& poller, std::vector<Address> targets, LoadOptions options,
                               Watch watch) {
-  Loop& loop = co_await this_loop();
-  co_return co_await load_some(&loop, &poller, &targets, &options, &watch);
+  return load_here(&poller, std::move(targets), options, std::move(watch));
 }
 
 Result<LoadReport> run_load(Poller& poller, const Address& target, const LoadOptions& options,

@@ -62,6 +62,7 @@ class Server {
   }
 
   Task<> accept_from(ServedAddress* at) {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): there is one while this task runs
     Listener& listener = *at->listener;
     listener.on_error([this, at](std::error_code error) {
       const bool refused = error == StreamError::refused;
