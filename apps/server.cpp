@@ -248,8 +248,10 @@ Task<> Server::serve_in(Stream* input) {
 Task<> Server::accept_everywhere(Scope* accepting, Stream* input) {
   if (idle_limit_ != Duration::zero()) accepting->spawn(close_idle(), "idle timeout");
   if (input != nullptr) accepting->spawn(stop_on_input(input), "standard input");
-  for (ServedAddress& each : addresses_)
+  for (ServedAddress& each : addresses_) {
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): open until the server stops
     accepting->spawn(accept_from(&*each.listener), each.task.c_str());
+  }
   co_return;
 }
 
